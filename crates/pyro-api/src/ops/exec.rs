@@ -1,0 +1,318 @@
+//! Running commands: once in a sandbox of their own, or in a workspace; and what was run.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{CommandLine, EnvironmentName, EnvVar, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WorkspaceRef};
+use crate::{Effect, Error, Op, Profile, Result};
+
+use super::workspace::IsolationReport;
+
+/// Run one command in a fresh sandbox and delete it
+///
+/// The sandbox has no network. Nothing is left behind afterwards.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// Environment, such as debian:12
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(value_name = "ENV"))]
+    pub environment: EnvironmentName,
+    /// Host directory or tar file copied to /workspace first
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath))]
+    pub seed_path: Option<String>,
+    /// Working directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
+    pub cwd: Option<String>,
+    /// Environment variables, NAME=VALUE
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE"))]
+    pub env: Vec<EnvVar>,
+    /// Text for standard input
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub stdin: Option<String>,
+    /// Kill the command after this long
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
+    pub timeout_seconds: TimeoutSeconds,
+    /// Processors
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "N"))]
+    pub vcpu_count: VcpuCount,
+    /// Memory in MiB
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
+    pub mem_mib: MemMib,
+    /// Isolation that must be held, else nothing runs
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
+    pub isolation: IsolationMinimum,
+    /// Shell line to run
+    #[cfg_attr(feature = "clap", command(flatten))]
+    pub command: CommandLine,
+}
+
+/// What a one-shot run answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunResponse {
+    /// The environment it ran in.
+    pub environment: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it wrote.
+    pub stdout: Clip,
+    /// What it wrote as errors.
+    pub stderr: Clip,
+    /// From the start of the command to its end, milliseconds.
+    pub duration_ms: u64,
+    /// How strongly it was isolated, as measured.
+    pub isolation: IsolationReport,
+}
+
+/// See [`RunRequest`].
+pub enum Run {}
+impl Op for Run {
+    const NAME: &'static str = "run";
+    const TOOL: Option<&'static str> = Some("vm_run");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::VmRun;
+    type Request = RunRequest;
+    type Response = RunResponse;
+    fn check(request: &RunRequest) -> Result<()> {
+        request.command.check()
+    }
+}
+
+/// Run a command in a workspace and wait for it
+///
+/// Each command is a process of its own: cd and variables do not last. A stopped workspace is started first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// Working directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
+    pub cwd: Option<String>,
+    /// Environment variables, NAME=VALUE
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE"))]
+    pub env: Vec<EnvVar>,
+    /// Text for standard input
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub stdin: Option<String>,
+    /// Kill the command after this long
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
+    pub timeout_seconds: TimeoutSeconds,
+    /// Shell line to run
+    #[cfg_attr(feature = "clap", command(flatten))]
+    pub command: CommandLine,
+}
+
+/// What an exec answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ExecResponse {
+    /// Name of the workspace.
+    pub workspace: String,
+    /// Number of this exec in its workspace, from 1: `workspace logs WS --exec N` shows its whole output.
+    pub exec: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it wrote.
+    pub stdout: Clip,
+    /// What it wrote as errors.
+    pub stderr: Clip,
+    /// From the start of the command to its end, milliseconds.
+    pub duration_ms: u64,
+    /// What to do next, when that is not obvious.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// See [`ExecRequest`].
+pub enum WorkspaceExec {}
+impl Op for WorkspaceExec {
+    const NAME: &'static str = "workspace exec";
+    const TOOL: Option<&'static str> = Some("workspace_exec");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = ExecRequest;
+    type Response = ExecResponse;
+    fn check(request: &ExecRequest) -> Result<()> {
+        request.command.check()
+    }
+}
+
+/// Why a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It returned this code.
+    Exited {
+        /// Exit code.
+        code: u8,
+    },
+    /// This signal ended it.
+    Signaled {
+        /// Linux signal number.
+        signal: u8,
+        /// Its name, such as SIGKILL.
+        name: String,
+    },
+    /// It ran out of time and was killed with everything it had started.
+    TimedOut {
+        /// The limit.
+        after_seconds: u64,
+    },
+    /// The memory limit of the sandbox was reached and the kernel killed it.
+    OutOfMemory {
+        /// The limit.
+        limit_mib: u64,
+    },
+    /// The caller took it back (Ctrl-C, disconnect) and it was killed.
+    Cancelled,
+    /// It never ran.
+    NotStarted {
+        /// Why: not found, not executable, no such directory.
+        reason: String,
+        /// 127 not found, 126 found but not executable: as shells report it.
+        code: u8,
+    },
+    /// The sandbox went away under it.
+    SandboxLost {
+        /// What is known of why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Exit status of the command line for this outcome.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Exited { code } | Self::NotStarted { code, .. } => *code,
+            Self::Signaled { signal, .. } => 128_u8.saturating_add(*signal),
+            Self::TimedOut { .. } => 124,
+            Self::OutOfMemory { .. } => 137,
+            Self::Cancelled => 130,
+            Self::SandboxLost { .. } => 125,
+        }
+    }
+}
+
+/// Output as it is shown: whole when it is short, else head and tail in whole lines. The rest is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Clip {
+    /// The text shown. When something was left out, a line of its own says so where it was.
+    pub text: String,
+    /// All bytes that the command wrote.
+    pub bytes_total: u64,
+    /// Bytes that are not shown.
+    pub bytes_omitted: u64,
+    /// Lines that are not shown.
+    pub lines_omitted: u64,
+    /// Bytes beyond what is kept: counted, and gone.
+    pub bytes_dropped: u64,
+    /// The output is not text: invalid UTF-8 was replaced or NUL was found.
+    pub binary: bool,
+}
+
+/// Show what was run in a workspace, or the whole output of one command
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct LogsRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// Show the output of this command instead
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N"))]
+    pub exec: Option<u64>,
+    /// First byte of the output to show
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE", requires = "exec"))]
+    pub offset: u64,
+    /// Newest entries to show
+    #[serde(default = "LogsRequest::limit_default")]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = LogsRequest::limit_default(), value_name = "N"))]
+    pub limit: u32,
+}
+
+impl LogsRequest {
+    fn limit_default() -> u32 {
+        50
+    }
+}
+
+/// What logs answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LogsResponse {
+    /// Name of the workspace.
+    pub workspace: String,
+    /// Entries in all.
+    pub count: u64,
+    /// Oldest first; the newest `limit` of them. Empty when one command's output was asked for.
+    pub entries: Vec<LogEntry>,
+    /// Output of the command that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<ExecOutput>,
+}
+
+/// One thing that was done in or to a workspace.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LogEntry {
+    /// When it began, RFC 3339.
+    pub at: String,
+    /// Name of the op: `workspace exec`.
+    pub op: String,
+    /// What it was about: the command, the path.
+    pub subject: String,
+    /// How it ended, in words; `running` when it has not.
+    pub outcome: String,
+    /// Number of the exec, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<u64>,
+    /// How long it took, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+/// Stored output of one command.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ExecOutput {
+    /// Its number.
+    pub exec: u64,
+    /// The command, as a shell line.
+    pub command: String,
+    /// How it ended, in words.
+    pub outcome: String,
+    /// Standard output from `offset` on.
+    pub stdout: Clip,
+    /// Standard error from `offset` on.
+    pub stderr: Clip,
+}
+
+/// See [`LogsRequest`].
+pub enum WorkspaceLogs {}
+impl Op for WorkspaceLogs {
+    const NAME: &'static str = "workspace logs";
+    const TOOL: Option<&'static str> = Some("workspace_logs");
+    const EFFECT: Effect = Effect::Read;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = LogsRequest;
+    type Response = LogsResponse;
+    fn check(request: &LogsRequest) -> Result<()> {
+        if request.offset > 0 && request.exec.is_none() {
+            return Err(Error::invalid("offset is only for the output of one command").hint("add exec"));
+        }
+        Ok(())
+    }
+}

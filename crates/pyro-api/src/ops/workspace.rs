@@ -1,0 +1,347 @@
+//! A workspace's life: create, find, look at, rename, start, stop, delete.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{EnvironmentName, IsolationMinimum, Label, LabelKey, MemMib, VcpuCount, WorkspaceName, WorkspaceRef};
+use crate::{Effect, Error, Op, Profile, Result};
+
+/// Create a workspace: a computer with files, kept until it is deleted
+///
+/// Everything lives in /workspace. No network. Refer to it by its name from then on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct CreateRequest {
+    /// Environment, such as debian:12
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(value_name = "ENV", default_value_t))]
+    pub environment: EnvironmentName,
+    /// Short unique name; one is made up when absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub name: Option<WorkspaceName>,
+    /// Labels, KEY=VALUE
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
+    pub labels: Vec<Label>,
+    /// Host directory or tar file copied to /workspace
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath))]
+    pub seed_path: Option<String>,
+    /// Processors
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "N"))]
+    pub vcpu_count: VcpuCount,
+    /// Memory in MiB
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
+    pub mem_mib: MemMib,
+    /// Isolation that must be held, else nothing is created
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
+    pub isolation: IsolationMinimum,
+    /// If the name exists already, answer with that workspace
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, requires = "name"))]
+    pub reuse: bool,
+}
+
+/// One workspace in full.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WorkspaceView {
+    /// Name: enough to refer to it anywhere.
+    pub workspace: String,
+    /// Id: never changes.
+    pub id: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Environment it was made from.
+    pub environment: String,
+    /// What it is doing.
+    pub state: StateView,
+    /// Why it failed, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it was last used, RFC 3339.
+    pub used_at: String,
+    /// Processors.
+    pub vcpu_count: u32,
+    /// Memory limit, MiB.
+    pub mem_mib: u64,
+    /// Commands run so far.
+    pub exec_count: u64,
+    /// What it was seeded with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<SeedView>,
+    /// How strongly it is isolated, as measured at its last start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<IsolationReport>,
+}
+
+/// What a workspace is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[expect(missing_docs, reason = "documented variants become oneOf in the schema, which some MCP hosts refuse")]
+pub enum StateView {
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    Failed,
+}
+
+/// What was copied into a workspace when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SeedView {
+    /// Where it came from, on the host.
+    pub path: String,
+    /// Files, directories and links.
+    pub entry_count: u64,
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// Things that could not be brought along (sockets), by name; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+    /// What was found in it that tells how to build and test it: file names such as Cargo.toml, package-lock.json.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub markers: Vec<String>,
+}
+
+/// How strongly a sandbox is isolated: measured at its start, from inside and outside, never derived from configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IsolationReport {
+    /// How the sandbox was made: `namespaces`.
+    pub backend: String,
+    /// One line for people.
+    pub summary: String,
+    /// Each guarantee.
+    pub guarantees: Vec<Guarantee>,
+}
+
+/// One guarantee, and whether it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Guarantee {
+    /// Which.
+    pub name: GuaranteeName,
+    /// It was seen to hold.
+    pub held: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// The guarantees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "documented variants become oneOf in the schema, which some MCP hosts refuse")]
+pub enum GuaranteeName {
+    OwnUserIds,
+    OwnFileSystem,
+    OwnProcesses,
+    NoNetwork,
+    NoNewPrivileges,
+    FewCapabilities,
+    SyscallFilter,
+    Landlock,
+    MemoryLimit,
+    PidsLimit,
+    CpuLimit,
+    DiskLimit,
+    OwnKernel,
+}
+
+/// What create answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CreateResponse {
+    /// The workspace.
+    #[serde(flatten)]
+    pub workspace: WorkspaceView,
+    /// It was there already (`reuse`).
+    pub reused: bool,
+}
+
+/// See [`CreateRequest`].
+pub enum WorkspaceCreate {}
+impl Op for WorkspaceCreate {
+    const NAME: &'static str = "workspace create";
+    const TOOL: Option<&'static str> = Some("workspace_create");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = CreateRequest;
+    type Response = CreateResponse;
+    fn check(request: &CreateRequest) -> Result<()> {
+        if request.reuse && request.name.is_none() {
+            return Err(Error::invalid("reuse needs a name to look for").hint("add name"));
+        }
+        Ok(())
+    }
+}
+
+/// List workspaces, most recently used first
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct ListRequest {
+    /// Only those with all these labels, KEY=VALUE
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
+    pub labels: Vec<Label>,
+    /// Only those whose name contains this
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
+    pub name: Option<String>,
+    /// Only those in this state
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub state: Option<StateView>,
+}
+
+/// What list answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ListResponse {
+    /// Workspaces, most recently used first. Without their isolation report: `status` has it.
+    pub workspaces: Vec<WorkspaceView>,
+}
+
+/// See [`ListRequest`].
+pub enum WorkspaceList {}
+impl Op for WorkspaceList {
+    const NAME: &'static str = "workspace list";
+    const TOOL: Option<&'static str> = Some("workspace_list");
+    const EFFECT: Effect = Effect::Read;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = ListRequest;
+    type Response = ListResponse;
+}
+
+/// Show a workspace and how strongly it is isolated, as measured
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct StatusRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// See [`StatusRequest`].
+pub enum WorkspaceStatus {}
+impl Op for WorkspaceStatus {
+    const NAME: &'static str = "workspace status";
+    const TOOL: Option<&'static str> = Some("workspace_status");
+    const EFFECT: Effect = Effect::Read;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = StatusRequest;
+    type Response = WorkspaceView;
+}
+
+/// Change a workspace's name or labels
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// New name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub name: Option<WorkspaceName>,
+    /// Labels to set, KEY=VALUE
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
+    pub labels: Vec<Label>,
+    /// Label keys to remove
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "clap", arg(long = "clear-label", value_name = "KEY"))]
+    pub clear_labels: Vec<LabelKey>,
+}
+
+/// See [`UpdateRequest`].
+pub enum WorkspaceUpdate {}
+impl Op for WorkspaceUpdate {
+    const NAME: &'static str = "workspace update";
+    const TOOL: Option<&'static str> = Some("workspace_update");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = UpdateRequest;
+    type Response = WorkspaceView;
+    fn check(request: &UpdateRequest) -> Result<()> {
+        if request.name.is_none() && request.labels.is_empty() && request.clear_labels.is_empty() {
+            return Err(Error::invalid("nothing to change").hint("give a name, labels or labels to clear"));
+        }
+        Ok(())
+    }
+}
+
+/// Start a stopped workspace; its files are as they were
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct StartRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// See [`StartRequest`].
+pub enum WorkspaceStart {}
+impl Op for WorkspaceStart {
+    const NAME: &'static str = "workspace start";
+    const TOOL: Option<&'static str> = Some("workspace_start");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = StartRequest;
+    type Response = WorkspaceView;
+}
+
+/// Stop a workspace: processes end, files stay
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct StopRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// See [`StopRequest`].
+pub enum WorkspaceStop {}
+impl Op for WorkspaceStop {
+    const NAME: &'static str = "workspace stop";
+    const TOOL: Option<&'static str> = Some("workspace_stop");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = StopRequest;
+    type Response = WorkspaceView;
+}
+
+/// Delete a workspace with everything in it, for good
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// What delete answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeleteResponse {
+    /// Name of what was deleted.
+    pub workspace: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// See [`DeleteRequest`].
+pub enum WorkspaceDelete {}
+impl Op for WorkspaceDelete {
+    const NAME: &'static str = "workspace delete";
+    const TOOL: Option<&'static str> = Some("workspace_delete");
+    const EFFECT: Effect = Effect::Destroy;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = DeleteRequest;
+    type Response = DeleteResponse;
+}

@@ -1,0 +1,86 @@
+//! Bringing up an isolated place. A backend never knows an op, and no op knows a backend: everything a sandbox is used for
+//! goes through the one socket that [`Sandbox::link`] gives.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use pyro_api::Result;
+use pyro_api::ops::workspace::Guarantee;
+
+pub mod namespaces;
+
+/// A way to make sandboxes.
+pub trait Backend: Send + Sync {
+    /// Word for reports: `namespaces`.
+    fn name(&self) -> &'static str;
+
+    /// Starts a sandbox whose first process is our agent. When it returns, the agent end of the link has been handed
+    /// over, and nothing but the agent runs inside.
+    ///
+    /// # Errors
+    /// `Unavailable` with the setting at fault as the hint when this host cannot do it. Whatever had been made is gone again.
+    fn launch(&self, launch: &Launch) -> Result<Box<dyn Sandbox>>;
+}
+
+/// A running sandbox, owned by its supervisor. Dropping it kills it.
+pub trait Sandbox: Send {
+    /// Our end of the link; taken once.
+    fn link(&mut self) -> UnixStream;
+
+    /// Readable when the sandbox is gone.
+    fn watch(&self) -> BorrowedFd<'_>;
+
+    /// What was seen to hold from outside, after the agent's hello and before any workload.
+    fn probe(&self) -> Vec<Guarantee>;
+
+    /// How many of its processes the kernel has killed so far because of the memory limit; 0 where that cannot be told.
+    fn out_of_memory_kills(&self) -> u64;
+
+    /// Ends every process of it at once, waits until they are gone, and takes away mounts and cgroups.
+    ///
+    /// # Errors
+    /// When something could not be taken away; it says what.
+    fn kill(self: Box<Self>) -> Result<()>;
+}
+
+/// What to start. Plain data: all of it is known before anything is made.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Id of the workspace or run: marks cgroups, so that leftovers have an owner.
+    pub id: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// The file system, from `/` down; the first is `/` itself.
+    pub mounts: Vec<StackMount>,
+    /// An empty private directory on the host for mounting over; it is left empty.
+    pub staging: PathBuf,
+    /// Give up crash safety of the writable layers for speed: for one-shot runs.
+    pub volatile: bool,
+    /// Limits to set where the host can.
+    pub limits: Limits,
+}
+
+/// One overlay of a sandbox's file system.
+#[derive(Clone, Debug)]
+pub struct StackMount {
+    /// Where it is mounted inside: `/`, `/usr`.
+    pub at: String,
+    /// Read-only layers, uppermost first: the seed, then the environment.
+    pub lowers: Vec<PathBuf>,
+    /// The writable layer.
+    pub upper: PathBuf,
+    /// Work directory of the overlay, on the file system of `upper`.
+    pub work: PathBuf,
+}
+
+/// Limits of a sandbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory, MiB.
+    pub mem_mib: u64,
+    /// Processors.
+    pub vcpu_count: u32,
+    /// Processes and threads.
+    pub pids_max: u64,
+}

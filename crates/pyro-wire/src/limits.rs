@@ -1,0 +1,50 @@
+//! Every number of the protocol, with its reason. Both ends are compiled from this file.
+
+/// Largest payload of one frame. 64 KiB is the size of a full pipe: one read of a command's output fits one frame.
+pub const FRAME_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Length, kind and channel before each payload.
+pub const FRAME_HEADER_BYTES: usize = 9;
+
+/// Channels open at one time: commands and file requests together. Each costs the agent at most a few pipes, and the
+/// agent's descriptor limit is 1,024.
+pub const CHANNELS_MAX: usize = 256;
+
+/// Credit that the supervisor gives a command at its start. Four full pipes: enough that a quick command never waits for
+/// credit, small enough that 256 channels cannot make the supervisor hold more than 64 MiB.
+pub const OUTPUT_CREDIT_BYTES: u32 = 256 * 1024;
+
+/// Credit that an agent gives for content or standard input. As above.
+pub const INPUT_CREDIT_BYTES: u32 = 256 * 1024;
+
+/// Arguments and environment of one command together. Linux refuses more than a quarter of the stack limit (2 MiB of
+/// 8 MiB); one control frame carries them, so the frame's limit is the tighter one.
+pub const ARGUMENT_BYTES_MAX: usize = 48 * 1024;
+
+/// Linux `PATH_MAX`, less its NUL.
+pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Linux `NAME_MAX`.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Entries in one `Entries` message: with names of 255 bytes in hexadecimal they still fit a frame.
+pub const ENTRIES_PER_FRAME_MAX: usize = 64;
+
+/// Entries of one listing.
+pub const ENTRIES_MAX: u32 = 100_000;
+
+/// Probes in a hello.
+pub const PROBES_MAX: usize = 32;
+
+/// Characters of a probe's detail.
+pub const PROBE_DETAIL_BYTES_MAX: usize = 200;
+
+/// After a command has ended, how long its output may still come from processes that it left behind. A daemonised
+/// grandchild must not hold the call open; 300 ms is enough for a pipe to be emptied.
+pub const OUTPUT_DRAIN_MS: u32 = 300;
+
+/// How long the agent has to answer a hello, by the outside clock.
+pub const HELLO_DEADLINE_MS: u64 = 10_000;
+
+/// How long the agent has to confirm that a killed command is gone. After that the sandbox is not believed any more.
+pub const KILL_CONFIRM_MS: u64 = 5_000;

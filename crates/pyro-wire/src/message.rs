@@ -1,0 +1,349 @@
+//! What can be said over the link: two closed enums.
+//!
+//! These types are not public types. Turning a [`FromAgent`] into a value of the public surface is the validation step, and it
+//! happens in the supervisor's `link`. A channel's life is written beside the request that opens it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::path::SandboxPath;
+
+/// Bytes that need not be UTF-8 (names, link targets, argv), carried in JSON as lower-case hexadecimal when they are not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bytes {
+    /// The bytes are valid UTF-8.
+    Text(String),
+    /// The bytes are not valid UTF-8: two hexadecimal digits a byte.
+    Hex(String),
+}
+
+/// From the supervisor to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToAgent {
+    /// Channel 0, first message of a link. Answer: [`FromAgent::Hello`].
+    Hello(Hello),
+    /// Opens a channel for one command.
+    /// Answers: `Started` or `NotStarted` (end). After `Started`: data frames `Stdout`/`Stderr` within the credit,
+    /// then exactly one `Exited` (end). The supervisor may send data frames `Stdin`, [`ToAgent::StdinEnd`], `Credit`, `Signal`, `Kill`.
+    Spawn(Spawn),
+    /// No more standard input on this channel.
+    StdinEnd,
+    /// The supervisor has room for this many more bytes of output on this channel.
+    Credit {
+        /// Bytes of stdout and stderr together.
+        bytes: u32,
+    },
+    /// Send a signal to the command's process group.
+    Signal {
+        /// A Linux signal number.
+        signal: i32,
+    },
+    /// End the command and everything that descends from it, at once.
+    Kill,
+    /// Opens a channel: list a directory. Answers: `Entries`* then `Done` (end), or `Failed` (end).
+    List(List),
+    /// Opens a channel: read part of a file. Answers: `FileInfo`, data frames `Content` within the credit, `Done` (end); or `Failed` (end).
+    Read(Read),
+    /// Opens a channel: create or replace a file. The supervisor then sends exactly `size_bytes` in data frames `Content`
+    /// within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
+    /// under the name before all bytes have arrived.
+    Write(Write),
+    /// Channel 0. End every process, then exit. No answer: the link closes.
+    Shutdown {
+        /// How long processes have between TERM and KILL.
+        grace_ms: u32,
+    },
+}
+
+/// From the agent to the supervisor: every byte of it is a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromAgent {
+    /// Answer to [`ToAgent::Hello`].
+    Hello(AgentHello),
+    /// The command runs.
+    Started {
+        /// Process id as the inside sees it.
+        pid: u32,
+    },
+    /// The command could not be started. Ends the channel.
+    NotStarted(NotStarted),
+    /// The command ended. Ends the channel; no data frame follows.
+    Exited(Exited),
+    /// Part of a listing, in name order.
+    Entries(Vec<Entry>),
+    /// What is being read.
+    FileInfo(FileInfo),
+    /// A file is in place. Ends the channel.
+    Written(Written),
+    /// The agent has room for this many more bytes of `Content` or `Stdin` on this channel.
+    Credit {
+        /// Bytes.
+        bytes: u32,
+    },
+    /// The request is answered in full. Ends the channel.
+    Done,
+    /// The request failed. Ends the channel.
+    Failed(Failed),
+}
+
+/// First message of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// Chosen outside for this link: bytes of an earlier life must be recognisable.
+    pub nonce: u64,
+    /// Build id of the supervisor's binary; the agent's must be equal.
+    pub build: String,
+    /// Host name to report; already set by the backend where it can.
+    pub hostname: String,
+}
+
+/// The agent's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentHello {
+    /// The nonce of the hello, as it was.
+    pub nonce: u64,
+    /// Build id of the agent's binary.
+    pub build: String,
+    /// What the agent found when it tried things from inside, before any workload ran.
+    pub probes: Vec<Probe>,
+}
+
+/// Something the agent tried from inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Which guarantee this is about.
+    pub name: ProbeName,
+    /// The guarantee held when it was tried.
+    pub held: bool,
+    /// What was tried and what came back, for people; ASCII, one line.
+    pub detail: String,
+}
+
+/// The guarantees that can be tried from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeName {
+    /// The process tree has only this sandbox's processes, and the agent is PID 1.
+    OwnProcesses,
+    /// Root of the file system is a mount of its own, and mounting is refused.
+    OwnFileSystem,
+    /// User ids are mapped: `uid_map` is not the host's identity map.
+    OwnUserIds,
+    /// There is no network interface but loopback.
+    NoNetwork,
+    /// `no_new_privs` is set.
+    NoNewPrivileges,
+    /// No capability outside the allowed set is held or can be gained.
+    FewCapabilities,
+    /// A system call filter is loaded, and calls that it must refuse are refused.
+    SyscallFilter,
+    /// Landlock is in force for this process.
+    Landlock,
+}
+
+/// A command to start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spawn {
+    /// What to run.
+    pub program: Program,
+    /// Whole environment of the command, `NAME=value` each. A `PATH` in it is used to find the program.
+    pub env: Vec<String>,
+    /// Working directory; must exist.
+    pub cwd: SandboxPath,
+    /// Standard input: a pipe fed by `Stdin` frames, or `/dev/null`.
+    pub stdin: bool,
+    /// Bytes of output that may be sent before `Credit` gives more.
+    pub credit_bytes: u32,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// A program and its arguments; no shell is involved.
+    Argv(Vec<String>),
+    /// One line for the sandbox's shell: `/bin/bash` when it is there, else `/bin/sh`.
+    Shell(String),
+}
+
+/// Why a command did not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotStarted {
+    /// What was being done.
+    pub step: SpawnStep,
+    /// Linux error number.
+    pub errno: i32,
+    /// The interpreter that a script names and that is missing, when that is why.
+    pub interpreter: Option<Bytes>,
+}
+
+/// Steps of starting a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpawnStep {
+    /// The program was not found on `PATH` or at its path.
+    Find,
+    /// The working directory cannot be entered.
+    ChangeDirectory,
+    /// Pipes could not be made.
+    Pipes,
+    /// A process could not be made.
+    Fork,
+    /// The program is there and cannot be executed.
+    Execute,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exited {
+    /// Exit code or signal.
+    pub status: ExitStatus,
+    /// Total bytes of standard output that the command wrote.
+    pub stdout_bytes: u64,
+    /// Total bytes of standard error that the command wrote.
+    pub stderr_bytes: u64,
+    /// The output was still held open by another process when the drain time ended.
+    pub output_held_open: bool,
+    /// Processor time of the command and its waited-for children.
+    pub cpu_ms: u64,
+    /// Largest resident memory of one of its processes.
+    pub rss_max_kib: u64,
+}
+
+/// Exit code or signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitStatus {
+    /// It returned this code.
+    Code(u8),
+    /// This signal ended it.
+    Signal(u8),
+}
+
+/// Which directory to list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// Where.
+    pub path: SandboxPath,
+    /// 1 lists the directory itself, 2 its subdirectories too, and so on.
+    pub depth: u32,
+    /// Stop after this many entries; the rest is counted in no way.
+    pub entries_max: u32,
+}
+
+/// One thing in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Path relative to the listed directory.
+    pub path: Bytes,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Size of a file, else 0.
+    pub size_bytes: u64,
+    /// Permission bits, 12 bits.
+    pub mode: u32,
+    /// Last modification, seconds since 1970.
+    pub modified_s: i64,
+    /// Where a symbolic link points.
+    pub target: Option<Bytes>,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// Device, pipe or socket.
+    Other,
+}
+
+/// Which part of which file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// The file; symbolic links are followed inside the sandbox.
+    pub path: SandboxPath,
+    /// First byte.
+    pub offset: u64,
+    /// At most this many bytes.
+    pub bytes_max: u64,
+    /// Bytes of `Content` that may be sent before `Credit` gives more.
+    pub credit_bytes: u32,
+}
+
+/// The file that is being read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileInfo {
+    /// Size of the whole file.
+    pub size_bytes: u64,
+    /// Permission bits, 12 bits.
+    pub mode: u32,
+}
+
+/// A file to create or replace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// The file; its parent directories are made.
+    pub path: SandboxPath,
+    /// Exactly this many bytes follow.
+    pub size_bytes: u64,
+    /// Permission bits; an existing file keeps its own when this is absent, a new one gets 0644.
+    pub mode: Option<u32>,
+}
+
+/// A file that was put in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// It was not there before.
+    pub created: bool,
+    /// Permission bits now.
+    pub mode: u32,
+}
+
+/// Why a file request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    /// Linux error number.
+    pub errno: i32,
+    /// What was being done.
+    pub step: FileStep,
+}
+
+/// Steps of a file request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileStep {
+    /// The path could not be opened.
+    Open,
+    /// It is not a regular file.
+    NotAFile,
+    /// It is not a directory.
+    NotADirectory,
+    /// Reading stopped.
+    Read,
+    /// A parent directory could not be made.
+    MakeParents,
+    /// Writing stopped.
+    Write,
+    /// The new file could not be put in the place of the old.
+    Replace,
+}
