@@ -10,6 +10,14 @@ use pyro_api::{Error, Event, Op, Result};
 use serde_json::Value;
 
 pub mod backend;
+mod clock;
+mod durable;
+mod home;
+mod lease;
+mod manifest;
+mod name;
+mod state;
+mod store;
 
 /// Where a host keeps everything, and how it starts its role processes.
 #[derive(Clone, Debug)]
