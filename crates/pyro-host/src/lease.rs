@@ -38,20 +38,15 @@ impl Lease {
         Ok(Some(Self { _file: file, path: path.to_owned() }))
     }
 
-    /// Whether somebody holds the lease at `path`. A lease that is not there is held by nobody.
+    /// Waits until nobody holds the lease at `path`; at once when it is not there. The holder is ending, so this is short.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn is_held(path: &Path) -> io::Result<bool> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(false),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-            Err(error) => Err(error.into()),
+    pub fn wait_until_free(path: &Path) -> io::Result<()> {
+        match File::open(path) {
+            Ok(file) => Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockShared))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
