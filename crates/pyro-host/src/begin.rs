@@ -2,6 +2,7 @@
 //! [`Supervisor`] that owns it, or with nothing left behind.
 
 use std::fs::{self, DirBuilder};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
@@ -173,26 +174,26 @@ fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection
     let source = Path::new(seed_path);
     let found = fs::metadata(source)
         .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;
+    /// A bar that moves ten times a second is smooth enough.
+    const SHOW_EVERY: Duration = Duration::from_millis(100);
     let mut shown_at = std::time::Instant::now();
-    let mut progress = |done: &pyro_layer::Progress| {
-        /// A bar that moves ten times a second is smooth enough.
-        const SHOW_EVERY: Duration = Duration::from_millis(100);
-        if shown_at.elapsed() >= SHOW_EVERY {
-            shown_at = std::time::Instant::now();
-            let progress = Progress { step: format!("copying {seed_path}"), done: done.entry_count, total: None, unit: "files".into() };
-            connection.event(Event::Progress(progress));
-            // A caller that is gone is noticed by the read of the next turn; a full socket only makes the bar jump.
-            return connection.flush().is_ok();
+    let mut watch = |done: pyro_layer::Progress| {
+        if shown_at.elapsed() < SHOW_EVERY {
+            return ControlFlow::Continue(());
         }
-        true
+        shown_at = std::time::Instant::now();
+        let progress = Progress { step: format!("copying {seed_path}"), done: done.entry_count, total: None, unit: "files".into() };
+        connection.event(Event::Progress(progress));
+        // A socket that is full only makes the bar jump; a caller that is gone ends the copy.
+        if connection.flush().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let owners = setting.privilege.owners();
     let report = if found.is_dir() {
-        pyro_layer::import_directory(source, &workspace, owners, &mut progress)
+        pyro_layer::import_directory(source, &workspace, owners, &mut watch)
     } else {
         let file = fs::File::open(source)
             .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;
-        pyro_layer::import_archive(file, &workspace, owners, &pyro_layer::ArchiveLimits::default(), &mut progress)
+        pyro_layer::import_archive(file, &workspace, owners, pyro_layer::ArchiveLimits::default(), &mut watch)
     };
     let report = report.map_err(|error| seed_refused(seed_path, &error))?;
     Ok(SeedView {
@@ -317,11 +318,21 @@ fn free_name(store: &Store) -> Result<String> {
     Err(Error::limit("no free name was found").hint("give one with name"))
 }
 
+/// Takes the lease of a workspace. Who clears up after a dead supervisor holds it for some milliseconds, so it is tried for a
+/// while unless somebody listens already.
 fn take_lease(place: &Place, name: &str) -> Result<Lease> {
-    match Lease::take(&place.lease()) {
-        Ok(Some(lease)) => Ok(lease),
-        Ok(None) => Err(Error::conflict(format!("workspace {name} has a supervisor already"))),
-        Err(error) => Err(no_room(&place.lease(), error)),
+    const TRY_FOR: Duration = Duration::from_secs(2);
+    const TRY_EVERY: Duration = Duration::from_millis(5);
+    let begun = std::time::Instant::now();
+    loop {
+        match Lease::take(&place.lease()) {
+            Ok(Some(lease)) => return Ok(lease),
+            Ok(None) if begun.elapsed() < TRY_FOR && !matches!(crate::client::connect(&place.control()), Ok(Some(_))) => {
+                std::thread::sleep(TRY_EVERY);
+            }
+            Ok(None) => return Err(Error::conflict(format!("workspace {name} has a supervisor already"))),
+            Err(error) => return Err(no_room(&place.lease(), error)),
+        }
     }
 }
 
@@ -409,13 +420,23 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
 
 /// Tells the caller why, and ends.
 fn refuse(mut connection: Connection, error: Error) -> Result<()> {
-    connection.answer(Err(error));
-    connection.close();
+    last_answer(&mut connection, Err(error))
+}
+
+/// Gives a caller its answer when there is no loop that would.
+///
+/// # Errors
+/// When the caller cannot be waited for. That it is gone is none.
+pub fn last_answer(connection: &mut Connection, answer: Result<serde_json::Value>) -> Result<()> {
+    connection.answer(answer);
     while connection.wants_to_write() {
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(connection.fd(), rustix::event::PollFlags::OUT)];
-        let ready = rustix::event::poll(&mut fds, None).map_err(|error| Error::internal("poll").because(error))?;
-        if ready > 0 && connection.flush().is_err() {
+        if connection.flush().is_err() {
             break;
+        }
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(connection.fd(), rustix::event::PollFlags::OUT)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::internal("poll").because(error)),
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Getting rid of things: out of the way at once, off the disk later, by a process of its own.
 
+use std::io::Read;
 use std::path::Path;
 
 use pyro_api::{Error, Result};
@@ -7,6 +8,11 @@ use pyro_api::{Error, Result};
 use crate::home::Home;
 use crate::lease::Lease;
 use crate::name::new_id;
+use crate::role::{self, Role};
+use crate::Host;
+
+/// Held by the janitor at work.
+const LEASE: &str = "janitor.lease";
 
 /// Moves something of a home into its trash. A thing that is not there is no error.
 ///
@@ -26,7 +32,7 @@ pub fn discard(home: &Home, path: &Path) -> Result<()> {
 /// When the trash cannot be read, or something in it cannot be deleted; the rest is deleted all the same.
 pub fn empty_trash(home: &Home) -> Result<()> {
     let unreadable = |error: std::io::Error| Error::unavailable("the trash cannot be emptied").because(error);
-    let Some(_lease) = Lease::take(&home.root().join("janitor.lease")).map_err(unreadable)? else { return Ok(()) };
+    let Some(_lease) = Lease::take(&home.root().join(LEASE)).map_err(unreadable)? else { return Ok(()) };
     let mut failed = None;
     loop {
         let mut found = false;
@@ -42,4 +48,17 @@ pub fn empty_trash(home: &Home) -> Result<()> {
             return failed.map_or(Ok(()), Err);
         }
     }
+}
+
+/// Has the trash emptied and waits until it is.
+///
+/// # Errors
+/// When the janitor cannot be started or waited for.
+pub fn run(host: &Host) -> Result<()> {
+    let cannot = |error: std::io::Error| Error::unavailable("the janitor cannot be waited for").because(error);
+    let mut stream = role::start(&host.options.binary, host.home(), Role::Janitor)?;
+    // It says nothing: its end of the socket closes when it ends.
+    stream.read_to_end(&mut Vec::new()).map_err(cannot)?;
+    // Ours left at once if another was at work.
+    Lease::wait_until_free(&host.home().root().join(LEASE)).map_err(cannot)
 }

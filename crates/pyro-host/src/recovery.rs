@@ -4,7 +4,7 @@
 //! Everything here may itself be killed at any point, and is then simply done again.
 
 use pyro_api::ops::exec::Outcome;
-use pyro_api::{Error, Result};
+use pyro_api::{Error, ErrorKind, Result};
 
 use crate::backend::namespaces;
 use crate::home::Home;
@@ -89,4 +89,70 @@ pub fn sweep_runs(home: &Home) -> Result<Vec<String>> {
         clear_run(home, id, lease)?;
     }
     Ok(cleared)
+}
+
+/// Clears away what the dead left behind, anywhere, and then looks for what nobody owns: (cleared, leaks). Both in words.
+///
+/// # Errors
+/// When the home or the database cannot be read.
+pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
+    let home = host.home();
+    let mut cleared = sweep_runs(home)?;
+    let records = host.store()?.workspaces()?;
+    for record in records {
+        let (name, needed) = (record.manifest.name.clone(), record.state.needs_supervisor());
+        match host.settle(record) {
+            Ok(settled) if needed && !settled.state.needs_supervisor() => {
+                cleared.push(format!("what was left of the sandbox of workspace {name}"));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => cleared.push(error.message),
+            Err(error) => return Err(error),
+        }
+    }
+    let abandoned = crate::environment::sweep(home.root())?;
+    if abandoned > 0 {
+        cleared.push(format!("{abandoned} unfinished environments"));
+    }
+    janitor::run(host)?;
+
+    let mut leaks = Vec::new();
+    let live = |id: &str| is_live(home, id);
+    for leftover in namespaces::leftovers() {
+        if !live(&leftover.id) {
+            leaks.push(format!("cgroup {} with {} processes", leftover.path.display(), leftover.processes));
+        }
+    }
+    let known: Vec<String> = host.store()?.workspaces()?.into_iter().map(|record| record.manifest.id).collect();
+    for (directory, is_owned) in [
+        (home.workspaces(), &(|name: &str| known.iter().any(|id| id == name)) as &dyn Fn(&str) -> bool),
+        (home.runs(), &|name: &str| live(name.strip_suffix(".lease").unwrap_or(name))),
+        (home.trash(), &|_: &str| false),
+    ] {
+        let entries = std::fs::read_dir(&directory)
+            .map_err(|error| Error::unavailable(format!("{} cannot be listed", directory.display())).because(error))?;
+        for name in entries.flatten().map(|entry| entry.file_name()) {
+            if !is_owned(&name.to_string_lossy()) {
+                leaks.push(format!("{} has no owner", directory.join(name).display()));
+            }
+        }
+    }
+    for mount in mounts_below(home) {
+        leaks.push(format!("mount {mount} in the host's own file system"));
+    }
+    Ok((cleared, leaks))
+}
+
+/// Whether the run or workspace with this id has a live supervisor.
+fn is_live(home: &Home, id: &str) -> bool {
+    // Leases of runs are tried; that of a workspace is not, for whoever starts it this moment would find it taken.
+    let run = home.run_lease(id);
+    (run.exists() && matches!(Lease::take(&run), Ok(None))) || matches!(crate::client::connect(&home.workspace(id).control()), Ok(Some(_)))
+}
+
+/// Mount points below a home that this process can see: sandboxes mount in namespaces of their own, so there are none.
+fn mounts_below(home: &Home) -> Vec<String> {
+    let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
+    let places = table.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned);
+    places.filter(|place| std::path::Path::new(place).starts_with(home.root()) && std::path::Path::new(place) != home.root()).collect()
 }

@@ -16,6 +16,9 @@ mod file;
 mod host;
 mod workspace;
 
+pub(crate) use environment::build_here;
+pub(crate) use workspace::view as workspace_view;
+
 /// What an op does.
 pub trait Handle: Op {
     /// Does it. The request was checked.

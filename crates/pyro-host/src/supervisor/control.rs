@@ -74,6 +74,12 @@ impl Connection {
         self.closing && !self.wants_to_write()
     }
 
+    /// Whether a read would not wait: the caller said something more, or hung up.
+    pub fn has_something_to_read(&self) -> bool {
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(self.fd(), rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
     /// Reads what is there and hands on each whole line.
     ///
     /// # Errors
