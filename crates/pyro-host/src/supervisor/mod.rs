@@ -535,7 +535,8 @@ impl Supervisor {
         }
     }
 
-    fn take_input(&mut self, id: u32, input: Input) {
+    /// Input or a signal for the command of a caller.
+    pub fn take_input(&mut self, id: u32, input: Input) {
         let found = self.tasks.iter_mut().find_map(|(channel, task)| match task {
             Task::Exec(exec) if exec.connection == Some(id) => Some((*channel, exec)),
             Task::Exec(_) | Task::File(_) => None,
