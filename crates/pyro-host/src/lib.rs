@@ -10,6 +10,7 @@ use pyro_api::{Error, Event, Op, Result};
 use serde_json::Value;
 
 pub mod backend;
+pub mod environment;
 
 /// Where a host keeps everything, and how it starts its role processes.
 #[derive(Clone, Debug)]
