@@ -149,7 +149,7 @@ impl DebianBuild<'_> {
             .map_err(|error| failed(format!("cannot build {}", self.name), error))?;
         let mut command = command::mmdebstrap(&tmp, self.suite, self.packages, self.options.id_mode, has_sources, wrapper)?;
         let unpacked = self.run_command(&mut command, &layer.join("root"), progress, cancelled)?;
-        sync_directory(&layer).map_err(|error| failed(format!("cannot build {}", self.name), error))?;
+        finish_tree(&layer.join("root")).and_then(|()| sync_directory(&layer)).map_err(|error| failed(format!("cannot build {}", self.name), error))?;
         let relative = publish(self.home, &layer, &unpacked.digest)?;
         Ok(Manifest {
             name: self.name.to_owned(),
@@ -263,6 +263,19 @@ impl DebianBuild<'_> {
         };
         Error::unavailable(message).hint(format!("{hint}; {log}"))
     }
+}
+
+/// What mmdebstrap leaves out of its stream or takes away at its end.
+fn finish_tree(root: &Path) -> io::Result<()> {
+    // Without device nodes it leaves out the directory that a sandbox mounts its own devices on.
+    match fs::create_dir(root.join("dev")) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // Installing a package inside must not start its service: nothing there could look after it. invoke-rc.d(8), 101 is "not allowed".
+    let policy = root.join("usr/sbin/policy-rc.d");
+    fs::write(&policy, "#!/bin/sh\nexit 101\n")?;
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o755))
 }
 
 /// A started build: ended with everything it started when it is dropped.

@@ -8,7 +8,7 @@ use pyro_api::{Error, Result};
 use super::build::LAYERS;
 use super::manifest::{self, failed};
 use super::workdir::{sweep_abandoned, throw_away, try_lock};
-use super::{UsedBy, entry};
+use super::{CATALOGUE, UsedBy, entry};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +64,14 @@ pub fn prune(home: &Path, used_by: UsedBy<'_>) -> Result<Removed> {
             }
             Err(error) if error.kind == pyro_api::ErrorKind::Conflict => {}
             Err(error) => return Err(error),
+        }
+    }
+    // A builder puts its layer in place a moment before the manifest that names it: look only while nobody builds.
+    let mut locks = Vec::new();
+    for entry in CATALOGUE {
+        match try_lock(&manifest::directory(home, entry.name))? {
+            Some(lock) => locks.push(lock),
+            None => return Ok(removed),
         }
     }
     let named: Vec<String> = manifest::all(home)?.into_iter().map(|manifest| manifest.digest).collect();
