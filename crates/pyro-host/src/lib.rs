@@ -10,7 +10,9 @@ use pyro_api::{Error, Event, Op, Result};
 use serde_json::Value;
 
 pub mod backend;
+pub mod doctor;
 pub mod environment;
+pub mod privilege;
 
 /// Where a host keeps everything, and how it starts its role processes.
 #[derive(Clone, Debug)]

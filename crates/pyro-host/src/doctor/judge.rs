@@ -202,7 +202,7 @@ fn seccomp(facts: &HostFacts) -> Check {
 
 fn landlock(facts: &HostFacts) -> Check {
     const NAME: &str = "landlock";
-    match pyro_sys::landlock_version() {
+    match pyro_sys::confine::landlock_version() {
         0 => {
             let modules = facts.text("/sys/kernel/security/lsm").unwrap_or_default();
             let fix = if modules.is_empty() { "" } else { ": it is not in the kernel's list of security modules (boot option lsm=)" };
