@@ -216,10 +216,23 @@ impl Worker {
 
     /// Runs one command; its failure is an error.
     fn run(&mut self, argv: &[String], adopt: bool) -> Result<Reply> {
+        checked(self.try_run(argv, adopt)?)
+    }
+
+    /// Runs the proof: it must end with its own exit status.
+    fn prove(&mut self, argv: &[String]) -> Result {
+        match self.try_run(argv, true)?.error {
+            Some(error) if error.starts_with(peers::PROOF_STATUS) => Ok(()),
+            Some(error) => Err(Failure::new(error)),
+            None => Err(Failure::new("it ended well without running the command")),
+        }
+    }
+
+    fn try_run(&mut self, argv: &[String], adopt: bool) -> Result<Reply> {
         self.number += 1;
         let number = self.number.to_string();
         let argv = argv.iter().map(|word| word.replace("{n}", &number)).collect();
-        checked(self.ask(&Request::Run { steps: vec![argv], adopt })?)
+        self.ask(&Request::Run { steps: vec![argv], adopt })
     }
 
     fn stop(self) -> Result {
@@ -251,7 +264,9 @@ fn measure(actor: &Actor, options: &Options) -> Result<Vec<Section>> {
     };
     let one_shot = one_shots(actor, options, &rootfs)?;
     let workspace = match built {
-        Ok(_) => workspaces(actor, options)?,
+        Ok(_) => workspaces(actor, options).unwrap_or_else(|failure| {
+            vec![Row { name: "workspaces".to_owned(), note: String::new(), outcome: Err(failure.to_string()) }]
+        }),
         Err(failure) => vec![Row { name: "workspaces".to_owned(), note: String::new(), outcome: Err(failure.to_string()) }],
     };
     Ok(vec![
@@ -265,20 +280,19 @@ fn one_shots(actor: &Actor, options: &Options, rootfs: &Path) -> Result<Vec<Row>
     let setting = Setting { pyro: &actor.pyro, rootfs, scratch: &actor.scratch, ids: actor.ids(), range: actor.range };
     let mut plain = actor.worker(false)?;
     let mut hidden = actor.worker(true);
-    let mut racers: Vec<(Candidate, std::result::Result<Series, String>)> =
-        candidates(&setting)?.into_iter().map(|candidate| (candidate, Ok(Series::default()))).collect();
+    let proofs = candidates(&setting, peers::PROOF)?;
+    let mut racers = Vec::new();
+    for (candidate, proof) in candidates(&setting, peers::TRUE)?.into_iter().zip(proofs) {
+        let worker = worker_for(&candidate, &mut plain, &mut hidden);
+        racers.push((
+            candidate,
+            worker.and_then(|worker| worker.prove(&proof.argv)).map(|()| Series::default()).map_err(|f| f.to_string()),
+        ));
+    }
     for repetition in 0..WARM_UP + options.repetitions {
         for (candidate, outcome) in &mut racers {
             let Ok(series) = outcome else { continue };
-            let worker = match (candidate.needs_one_cgroup_tree, &mut hidden) {
-                (false, _) => &mut plain,
-                (true, Ok(worker)) => worker,
-                (true, Err(failure)) => {
-                    *outcome = Err(failure.to_string());
-                    continue;
-                }
-            };
-            match worker.run(&candidate.argv, true) {
+            match worker_for(candidate, &mut plain, &mut hidden).and_then(|worker| worker.run(&candidate.argv, true)) {
                 Ok(reply) if repetition >= WARM_UP => series.push(&reply),
                 Ok(_) => {}
                 Err(failure) => *outcome = Err(failure.to_string()),
@@ -294,6 +308,13 @@ fn one_shots(actor: &Actor, options: &Options, rootfs: &Path) -> Result<Vec<Row>
         .into_iter()
         .map(|(candidate, outcome)| Row { name: candidate.name.to_owned(), note: candidate.note, outcome })
         .collect())
+}
+
+fn worker_for<'a>(candidate: &Candidate, plain: &'a mut Worker, hidden: &'a mut Result<Worker>) -> Result<&'a mut Worker> {
+    if !candidate.needs_one_cgroup_tree {
+        return Ok(plain);
+    }
+    hidden.as_mut().map_err(|failure| Failure::new(failure.to_string()))
 }
 
 /// Rootless podman leaves a process that keeps its namespaces; it writes down which.

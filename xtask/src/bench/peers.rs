@@ -34,8 +34,17 @@ pub struct Setting<'a> {
     pub range: Option<(u32, u32)>,
 }
 
-/// Every candidate, pyro first. Those that are not installed are there too: running them says so.
-pub fn candidates(setting: &Setting) -> Result<Vec<Candidate>> {
+/// What is measured.
+pub const TRUE: &[&str] = &["/bin/true"];
+
+/// What proves that a candidate runs the command at all and passes its exit status on: a candidate that does nothing is quick too.
+pub const PROOF: &[&str] = &["/bin/sh", "-c", "exit 7"];
+
+/// How a worker reports the status of the proof.
+pub const PROOF_STATUS: &str = "exit status: 7:";
+
+/// Every candidate with this command, pyro first. Those that are not installed are there too: running them says so.
+pub fn candidates(setting: &Setting, run: &[&str]) -> Result<Vec<Candidate>> {
     let rootfs = setting.rootfs.to_string_lossy().into_owned();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let pyro = setting.pyro.to_string_lossy();
@@ -53,31 +62,34 @@ pub fn candidates(setting: &Setting) -> Result<Vec<Candidate>> {
     };
     let mut isolated = words(&["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
     isolated.extend(bwrap_root);
-    isolated.extend(words(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "/bin/true"]));
+    isolated.extend(words(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]));
+    isolated.extend(words(run));
 
-    let bundle = bundle(setting)?;
+    let bundle = bundle(setting, run)?;
     let state = |name: &str| setting.scratch.join(name).to_string_lossy().into_owned();
     let mut podman = words(&["podman", "--log-level", "error", "--cgroup-manager", "cgroupfs"]);
     podman.extend(words(&["--root", &state("podman"), "--runroot", &state("podman-run"), "--tmpdir", &state("podman-tmp")]));
     podman.extend(words(&["run", "--rm", "--network", "none", "--cgroups", "disabled"]));
-    // Its default limits are above what a container without CAP_SYS_RESOURCE may set: ask for those that hold already.
-    for (name, line) in [("nofile", "Max open files"), ("nproc", "Max processes")] {
-        let limit = hard_limit(line);
-        podman.extend(words(&["--ulimit", &format!("{name}={limit}:{limit}")]));
-    }
-    podman.extend(words(&["--rootfs", &format!("{rootfs}:O"), "/bin/true"]));
+    // Its default limits are above what a container without CAP_SYS_RESOURCE may set: ask for small ones.
+    podman.extend(words(&["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]));
+    podman.extend(words(&["--rootfs", &format!("{rootfs}:O")]));
+    podman.extend(words(run));
+    let mut minimum = words(&["bwrap", "--ro-bind", &rootfs, "/"]);
+    minimum.extend(words(run));
+    let mut own = words(&[&pyro, "run", "debian:12", "--"]);
+    own.extend(words(run));
 
     Ok(vec![
         Candidate {
             name: "pyro run",
             note: "everything that pyro isolates, cgroup limits where the host gives them".to_owned(),
-            argv: words(&[&pyro, "run", "debian:12", "--", "/bin/true"]),
+            argv: own,
             needs_one_cgroup_tree: false,
         },
         Candidate {
             name: "bwrap, its minimum",
             note: "a mount namespace and nothing else: no pid, network, ipc or uts namespace".to_owned(),
-            argv: words(&["bwrap", "--ro-bind", &rootfs, "/", "/bin/true"]),
+            argv: minimum,
             needs_one_cgroup_tree: false,
         },
         Candidate { name: "bwrap, isolated", note: bwrap_note.to_owned(), argv: isolated, needs_one_cgroup_tree: false },
@@ -125,17 +137,8 @@ fn bwrap_has_overlay() -> bool {
     })
 }
 
-fn hard_limit(name: &str) -> String {
-    let table = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = table.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    match line.split_whitespace().nth(1) {
-        Some("unlimited") | None => "-1".to_owned(),
-        Some(number) => number.to_owned(),
-    }
-}
-
 /// An OCI bundle over the root file system: namespaces, a fresh /proc and /dev, no capabilities, `no_new_privs`.
-fn bundle(setting: &Setting) -> Result<PathBuf> {
+fn bundle(setting: &Setting, run: &[&str]) -> Result<PathBuf> {
     let (uid, gid) = setting.ids;
     let mut namespaces = vec![
         json!({ "type": "pid" }),
@@ -163,7 +166,7 @@ fn bundle(setting: &Setting) -> Result<PathBuf> {
         "process": {
             "terminal": false,
             "user": { "uid": 0, "gid": 0 },
-            "args": ["/bin/true"],
+            "args": run,
             "env": ["PATH=/usr/bin:/bin"],
             "cwd": "/",
             "noNewPrivileges": true,
@@ -180,7 +183,7 @@ fn bundle(setting: &Setting) -> Result<PathBuf> {
         ],
         "linux": linux,
     });
-    let folder = setting.scratch.join("bundle");
+    let folder = setting.scratch.join(if run == TRUE { "bundle" } else { "bundle-proof" });
     fs::create_dir_all(&folder).context(folder.display())?;
     fs::write(folder.join("config.json"), config.to_string()).context(folder.display())?;
     Ok(folder)
