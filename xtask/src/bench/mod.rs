@@ -264,10 +264,8 @@ fn measure(actor: &Actor, options: &Options) -> Result<Vec<Section>> {
     };
     let one_shot = one_shots(actor, options, &rootfs)?;
     let workspace = match built {
-        Ok(_) => workspaces(actor, options).unwrap_or_else(|failure| {
-            vec![Row { name: "workspaces".to_owned(), note: String::new(), outcome: Err(failure.to_string()) }]
-        }),
-        Err(failure) => vec![Row { name: "workspaces".to_owned(), note: String::new(), outcome: Err(failure.to_string()) }],
+        Ok(_) => workspaces(actor, options).unwrap_or_else(|failure| vec![Row::new("workspaces", "", Err(failure))]),
+        Err(failure) => vec![Row::new("workspaces", "", Err(failure))],
     };
     Ok(vec![
         Section { title: format!("One command in a fresh sandbox, as {}", actor.who), rows: one_shot },
@@ -339,53 +337,57 @@ fn workspaces(actor: &Actor, options: &Options) -> Result<Vec<Row>> {
     };
     let name = format!("bench-{}", std::process::id());
     let mut worker = actor.worker(false)?;
-    let mut rows = Vec::new();
-    let mut row = |name: &str, note: &str, outcome: Result<Series>| {
-        rows.push(Row { name: name.to_owned(), note: note.to_owned(), outcome: outcome.map_err(|failure| failure.to_string()) });
-    };
-
-    row("pyro --version", "start of the process", series(options, |_| worker.run(&pyro(&["--version"]), false)));
-
+    let version = series(options, |_| worker.run(&pyro(&["--version"]), false));
     let mut created_count = 0;
     let created = series(options, |_| {
         created_count += 1;
         let fresh = format!("{name}-{created_count}");
-        let steps = vec![
-            pyro(&["workspace", "create", "debian:12", "--name", &fresh]),
-            pyro(&["workspace", "exec", &fresh, "--", "/bin/true"]),
-        ];
-        let reply = checked(worker.ask(&Request::Run { steps, adopt: false })?);
+        let create = pyro(&["workspace", "create", "debian:12", "--name", &fresh]);
+        let steps = vec![create, pyro(&["workspace", "exec", &fresh, "--", "/bin/true"])];
+        let reply = worker.ask(&Request::Run { steps, adopt: false }).and_then(checked);
         worker.run(&pyro(&["workspace", "delete", &fresh]), false)?;
         reply
     });
-    row("workspace create + first exec", "two commands of the CLI", created);
+    let mut rows = vec![
+        Row::new("pyro --version", "start of the process", version),
+        Row::new("workspace create + first exec", "two commands of the CLI", created),
+    ];
 
     let before = roles();
-    let made = actor.pyro(&["workspace", "create", "debian:12", "--name", &name]);
-    if let Err(failure) = made {
-        row("workspace exec, CLI", "", Err(failure));
-        worker.stop()?;
-        return Ok(rows);
+    match actor.pyro(&["workspace", "create", "debian:12", "--name", &name]) {
+        Ok(_) => {
+            let measured = in_workspace(actor, options, &mut worker, &name, &before);
+            actor.pyro(&["workspace", "delete", &name])?;
+            rows.extend(measured?);
+        }
+        Err(failure) => rows.push(Row::new("workspace exec", "", Err(failure))),
     }
-    row(
-        "workspace exec, CLI",
-        "/bin/true in a running workspace, a process for each call",
-        series(options, |_| worker.run(&pyro(&["workspace", "exec", &name, "--", "/bin/true"]), false)),
-    );
-
-    let server = worker.ask(&Request::McpStart { argv: pyro(&["mcp", "serve"]) }).and_then(checked);
-    let call = json!({ "workspace": name, "command": "/bin/true" });
-    let warm = server.and_then(|_| {
-        series(options, |_| checked(worker.ask(&Request::McpCall { tool: "workspace_exec".to_owned(), arguments: call.clone() })?))
-    });
-    row("workspace exec, warm MCP", "the same by one MCP connection; the tool runs a shell line", warm);
-    worker.ask(&Request::McpStop)?;
-
-    let idle = idle_memory(&before);
-    row("idle workspace, memory", "PSS of its supervisor and agent, KiB", idle);
-    actor.pyro(&["workspace", "delete", &name])?;
     worker.stop()?;
     Ok(rows)
+}
+
+/// In one workspace that runs: calls by the CLI and by MCP, then its memory.
+fn in_workspace(actor: &Actor, options: &Options, worker: &mut Worker, name: &str, before: &[u32]) -> Result<Vec<Row>> {
+    let exec = |command: &[&str]| -> Vec<String> {
+        let words = ["workspace", "exec", name, "--"].iter().chain(command).map(|word| (*word).to_owned());
+        std::iter::once(actor.pyro.to_string_lossy().into_owned()).chain(words).collect()
+    };
+    worker.prove(&exec(peers::PROOF))?;
+    let by_cli = series(options, |_| worker.run(&exec(peers::TRUE), false));
+
+    let server = vec![actor.pyro.to_string_lossy().into_owned(), "mcp".to_owned(), "serve".to_owned()];
+    let call = json!({ "workspace": name, "command": "/bin/true" });
+    let ask = || Request::McpCall { tool: "workspace_exec".to_owned(), arguments: call.clone() };
+    let by_mcp = worker
+        .ask(&Request::McpStart { argv: server })
+        .and_then(checked)
+        .and_then(|_| series(options, |_| worker.ask(&ask()).and_then(checked)));
+    worker.ask(&Request::McpStop)?;
+    Ok(vec![
+        Row::new("workspace exec, CLI", "/bin/true in a running workspace, a process for each call", by_cli),
+        Row::new("workspace exec, warm MCP", "the same by one MCP connection; the tool runs a shell line", by_mcp),
+        Row::new("idle workspace, memory", "PSS of its supervisor and agent", idle_memory(before)),
+    ])
 }
 
 fn series(options: &Options, mut once: impl FnMut(u32) -> Result<Reply>) -> Result<Series> {

@@ -26,6 +26,13 @@ pub struct Row {
     pub outcome: std::result::Result<Series, String>,
 }
 
+impl Row {
+    /// A line.
+    pub fn new(name: &str, note: &str, outcome: Result<Series>) -> Self {
+        Self { name: name.to_owned(), note: note.to_owned(), outcome: outcome.map_err(|failure| failure.to_string()) }
+    }
+}
+
 /// One table. When its first row has numbers, the others are compared with it.
 pub struct Section {
     /// Heading.
