@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 
 PROFILES = {
     "vm-run": {"vm_run"},
@@ -98,8 +98,12 @@ async def work(pyro):
             check("workspace_status tells the isolation", "no_network" in str(state.structured_content), state.structured_content)
             wrong = await call("workspace_exec", workspace=name + "x", command="true")
             check("a wrong name is an error that names the right one", wrong.is_error and name in text_of(wrong), text_of(wrong))
-            wrong = await call("workspace_exec", workspace=name, commnad="true")
-            check("a misspelt field is refused by name", wrong.is_error and "commnad" in text_of(wrong), text_of(wrong))
+            try:
+                wrong = await call("workspace_exec", workspace=name, commnad="true")
+                refusal = text_of(wrong) if wrong.is_error else ""
+            except MCPError as error:
+                refusal = str(error)
+            check("a misspelt field is refused by name", "commnad" in refusal, refusal)
         finally:
             gone = await call("workspace_delete", workspace=name)
             check("workspace_delete deletes it", not gone.is_error, text_of(gone))

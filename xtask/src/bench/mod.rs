@@ -369,7 +369,7 @@ fn workspaces(actor: &Actor, options: &Options) -> Result<Vec<Row>> {
 /// In one workspace that runs: calls by the CLI and by MCP, then its memory.
 fn in_workspace(actor: &Actor, options: &Options, worker: &mut Worker, name: &str, before: &[u32]) -> Result<Vec<Row>> {
     let exec = |command: &[&str]| -> Vec<String> {
-        let words = ["workspace", "exec", name, "--"].iter().chain(command).map(|word| (*word).to_owned());
+        let words = ["workspace", "exec", name, "--"].into_iter().chain(command.iter().copied()).map(str::to_owned);
         std::iter::once(actor.pyro.to_string_lossy().into_owned()).chain(words).collect()
     };
     worker.prove(&exec(peers::PROOF))?;
