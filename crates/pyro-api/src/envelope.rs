@@ -16,6 +16,9 @@ pub struct Call {
     /// Send [`Event`]s before the reply.
     #[serde(default)]
     pub stream: bool,
+    /// [`Input::Stdin`] follows, and ends with [`Input::StdinEnd`].
+    #[serde(default)]
+    pub stdin: bool,
 }
 
 /// Further lines from a caller, while its call runs. Closing the connection cancels the call.

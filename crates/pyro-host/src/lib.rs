@@ -1,15 +1,53 @@
 //! Everything that happens outside: workspaces, their supervisors, backends, environments, the store. It is also the Rust
-//! SDK: [`Host::open`], then one method for each operation through [`Host::request`].
+//! SDK: [`Host::open`], then [`Host::request`] with the type of an operation.
 //!
 //! Front ends know nothing of state or disk; they build a request, give a [`Session`] and get a response.
+//!
+//! # Who runs where
+//!
+//! A host is no process: it is a directory, and whoever opens it. A running workspace is one supervisor process (see
+//! [`supervisor`]) that the first caller starts and that outlives it. A one-shot run is the same supervisor without a record.
 
-use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 
-use pyro_api::{Error, Event, Op, Result};
+use pyro_api::values::{EnvironmentName, WorkspaceRef};
+use pyro_api::{Call, Error, ErrorKind, Event, Op, Result, ops as api};
 use serde_json::Value;
 
 pub mod backend;
+mod begin;
+mod client;
+mod clock;
+mod diff;
+pub mod doctor;
+mod durable;
+pub mod environment;
+mod home;
+mod janitor;
+mod lease;
+mod manifest;
+mod name;
+mod ops;
+pub mod privilege;
+mod recovery;
+mod role;
+mod state;
+mod store;
+mod supervisor;
+
+pub use ops::Handle;
+pub use role::Role;
+
+use home::Home;
+use lease::Lease;
+use state::WorkspaceState;
+use store::{Store, WorkspaceRecord};
+use supervisor::control::Connection;
+
+/// What tells one build of this program from another: a supervisor and its agent must be of the same.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PYRO_BUILD"));
 
 /// Where a host keeps everything, and how it starts its role processes.
 #[derive(Clone, Debug)]
@@ -18,6 +56,30 @@ pub struct HostOptions {
     pub home: PathBuf,
     /// The `pyro` binary that supervisors, agents and janitors are started from.
     pub binary: PathBuf,
+    /// One-shot runs happen in this process, which saves the start of another. Only for a process that has one thread
+    /// and nothing else to do: it becomes the run's supervisor, in a user namespace of its own when it is not root.
+    pub run_here: bool,
+}
+
+impl HostOptions {
+    /// The usual place: `$PYRO_HOME`, else `/var/lib/pyro` for root and `$XDG_DATA_HOME/pyro` (`~/.local/share/pyro`) for others.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no home directory to put it in.
+    pub fn default_home() -> Result<PathBuf> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(home) = variable("PYRO_HOME") {
+            return std::path::absolute(&home).map_err(|error| Error::invalid("PYRO_HOME").because(error));
+        }
+        if rustix::process::geteuid().is_root() {
+            return Ok(PathBuf::from("/var/lib/pyro"));
+        }
+        variable("XDG_DATA_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+            .map(|data| data.join("pyro"))
+            .ok_or_else(|| Error::unavailable("there is no home directory to keep workspaces in").hint("set PYRO_HOME"))
+    }
 }
 
 /// What a caller gives to a call besides the request: where events go, and what can reach a running command.
@@ -33,30 +95,240 @@ pub struct Session<'a> {
 /// A host: one directory of workspaces and environments.
 pub struct Host {
     options: HostOptions,
+    home: Home,
+    store: Mutex<Option<Store>>,
+}
+
+/// The open store of a host, for as long as it is held.
+struct OpenStore<'a>(MutexGuard<'a, Option<Store>>);
+
+impl std::ops::Deref for OpenStore<'_> {
+    type Target = Store;
+    fn deref(&self) -> &Store {
+        self.0.as_ref().expect("opened before it is handed out")
+    }
+}
+
+impl std::ops::DerefMut for OpenStore<'_> {
+    fn deref_mut(&mut self) -> &mut Store {
+        self.0.as_mut().expect("opened before it is handed out")
+    }
 }
 
 impl Host {
     /// Opens a host. Makes its directory when it is not there.
     ///
     /// # Errors
-    /// When the directory cannot be made or is not ours.
+    /// When the directory cannot be made or is not ours alone.
     pub fn open(options: HostOptions) -> Result<Self> {
-        Ok(Self { options })
+        let home = Home::open(&options.home)?;
+        Ok(Self { options, home, store: Mutex::new(None) })
     }
 
     /// Does one operation.
     ///
     /// # Errors
-    /// See [`pyro_api::ErrorKind`].
-    pub fn request<O: Op>(&self, _request: O::Request, _session: &mut Session<'_>) -> Result<O::Response> {
-        Err(Error::internal(format!("{} is not here yet at {}", O::NAME, self.options.home.display())))
+    /// See [`ErrorKind`].
+    pub fn request<O: Handle>(&self, request: O::Request, session: &mut Session<'_>) -> Result<O::Response> {
+        O::check(&request)?;
+        O::handle(self, request, session)
     }
 
     /// Does one operation by name, with its request as JSON.
     ///
     /// # Errors
     /// As [`Host::request`]; `Invalid` when there is no such operation or the request does not fit it.
-    pub fn call(&self, op: &str, _request: Value, _session: &mut Session<'_>) -> Result<Value> {
-        Err(Error::internal(format!("{op} is not here yet")))
+    pub fn call(&self, op: &str, request: Value, session: &mut Session<'_>) -> Result<Value> {
+        ops::call(self, op, request, session)
+    }
+
+    fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The database; opened when it is first needed.
+    fn store(&self) -> Result<OpenStore<'_>> {
+        let mut guard = self.store.lock().map_err(|_| Error::internal("a thread died while it used the database"))?;
+        if guard.is_none() {
+            *guard = Some(Store::open(&self.home)?);
+        }
+        Ok(OpenStore(guard))
+    }
+
+    /// The workspace that a reference means, with the state that it is really in.
+    fn find_settled(&self, wanted: &WorkspaceRef) -> Result<WorkspaceRecord> {
+        let record = self.store()?.find(wanted)?;
+        self.settle(record)
+    }
+
+    /// What the record says was written by a supervisor. If that supervisor is dead, what it left is cleared up and recorded.
+    fn settle(&self, record: WorkspaceRecord) -> Result<WorkspaceRecord> {
+        let place = self.home.workspace(&record.manifest.id);
+        if !place.root().exists() {
+            return recovery::settle_missing(self, record);
+        }
+        if !record.state.needs_supervisor() || self.connect(&record)?.is_some() {
+            return Ok(record);
+        }
+        recovery::settle_dead(self, record)
+    }
+
+    fn connect(&self, record: &WorkspaceRecord) -> Result<Option<std::os::unix::net::UnixStream>> {
+        client::connect(&self.home.workspace(&record.manifest.id).control())
+            .map_err(|error| Error::unavailable(format!("the supervisor of {} cannot be reached", record.manifest.name)).because(error))
+    }
+
+    /// Takes the lease of a workspace that does not run: as long as it is held, nobody starts it.
+    fn hold(&self, id: &str, name: &str) -> Result<Option<Lease>> {
+        let place = self.home.workspace(id);
+        if !place.root().exists() {
+            return Ok(None);
+        }
+        match Lease::take(&place.lease()) {
+            Ok(Some(lease)) => Ok(Some(lease)),
+            Ok(None) => Err(Error::conflict(format!("workspace {name} is being started by somebody else")).hint("try again")),
+            Err(error) => Err(Error::unavailable(format!("the lease of workspace {name} cannot be taken")).because(error)),
+        }
+    }
+
+    /// Makes a call to the supervisor of a workspace, starting it when it does not run.
+    fn call_supervisor<O: Handle>(&self, workspace: &WorkspaceRef, request: &O::Request, session: &mut Session<'_>) -> Result<O::Response> {
+        let record = self.store()?.find(workspace)?;
+        let stream = match self.connect(&record)? {
+            Some(stream) => stream,
+            None => self.start(&self.settle(record)?, session)?,
+        };
+        let call = Call {
+            op: O::NAME.to_owned(),
+            request: ops::to_value(request)?,
+            stream: true,
+            stdin: O::NAME == api::WorkspaceExec::NAME && session.stdin.is_some(),
+        };
+        ops::parse(client::converse(&stream, &call, session)?)
+    }
+
+    /// Starts a workspace, if it is not running, and gives a connection to its supervisor.
+    fn start(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<std::os::unix::net::UnixStream> {
+        if let Some(stream) = self.connect(record)? {
+            return Ok(stream);
+        }
+        let id = &record.manifest.id;
+        let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
+        let call = Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
+        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        match client::converse(&stream, &call, &mut quiet) {
+            Ok(_) => Ok(stream),
+            // Somebody else was quicker: theirs listens since before its lease was seen, and answers when it is up.
+            Err(error) if error.kind == ErrorKind::Conflict => self.connect(record)?.ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stops a running workspace and waits until it is.
+    fn stop(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
+        let Some(stream) = self.connect(record)? else { return Ok(()) };
+        let call = Call { op: api::WorkspaceStop::NAME.to_owned(), request: Value::Null, stream: false, stdin: false };
+        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        client::converse(&stream, &call, &mut quiet)?;
+        // The answer comes when all is recorded; the lease is free when the process is gone.
+        let lease = self.home.workspace(&record.manifest.id).lease();
+        Lease::wait_until_free(&lease).map_err(|error| Error::unavailable("the lease cannot be read").because(error))
+    }
+
+    /// Makes a call to a new supervisor, which then belongs to what the call makes.
+    fn run_in_supervisor<O: Handle>(&self, request: &O::Request, session: &mut Session<'_>) -> Result<O::Response> {
+        recovery::sweep_runs(&self.home)?;
+        let call = Call {
+            op: O::NAME.to_owned(),
+            request: ops::to_value(request)?,
+            stream: true,
+            stdin: O::NAME == api::Run::NAME && session.stdin.is_some(),
+        };
+        if self.options.run_here && O::NAME == api::Run::NAME {
+            return ops::parse(self.run_here(&call, session)?);
+        }
+        let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
+        ops::parse(client::converse(&stream, &call, session)?)
+    }
+
+    /// A one-shot run whose supervisor is a thread of this process. The sandbox is launched from the thread that we are: it lives longest.
+    fn run_here(&self, call: &Call, session: &mut Session<'_>) -> Result<Value> {
+        let request: pyro_api::ops::exec::RunRequest = ops::parse(call.request.clone())?;
+        let privilege = privilege::detect()?;
+        privilege::enter_self(&privilege)?;
+        let internal = |error: std::io::Error| Error::internal("a socket pair cannot be made").because(error);
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(internal)?;
+        let mut connection = Connection::new(theirs).map_err(internal)?;
+        // Signals reach this process, and the session passes them on: the supervisor itself is asked nothing.
+        let (silent, _held) = rustix::pipe::pipe().map_err(|error| internal(error.into()))?;
+        let setting = begin::Setting { home: &self.home, privilege: &privilege, binary: &self.options.binary, signals: silent };
+        let begun = begin::begin_run(setting, &request, &mut connection, call.stdin)?;
+        std::thread::scope(|scope| {
+            let serving = scope.spawn(move || begun.serve(connection, Vec::new()));
+            let answer = client::converse(&ours, call, session);
+            drop(ours);
+            let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
+            answer.and_then(|answer| served.map(|()| answer))
+        })
+    }
+
+    /// Builds an environment that is needed and not there.
+    fn ensure_environment(&self, name: &EnvironmentName, session: &mut Session<'_>) -> Result<()> {
+        if environment::resolve(self.home.root(), name.as_str())?.is_some() {
+            return Ok(());
+        }
+        let request = api::environment::EnvBuildRequest { environment: name.clone(), rebuild: false, includes: Vec::new() };
+        self.build_environment(&request, session)
+    }
+
+    fn build_environment(&self, request: &api::environment::EnvBuildRequest, session: &mut Session<'_>) -> Result<()> {
+        let stream = role::start(&self.options.binary, &self.home, Role::Builder)?;
+        let call = Call { op: api::EnvBuild::NAME.to_owned(), request: ops::to_value(request)?, stream: true, stdin: false };
+        client::converse(&stream, &call, session).map(drop)
+    }
+
+    /// Has the trash emptied by a process that nobody waits for. When it cannot be started, the next one does its work.
+    fn start_janitor(&self) {
+        if let Err(error) = role::start(&self.options.binary, &self.home, Role::Janitor) {
+            supervisor::complain(&error);
+        }
+    }
+}
+
+/// What a role process does: the whole of it. `arguments` are those after the role's word. Gives its exit status.
+#[must_use]
+pub fn role_main(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signals: OwnedFd) -> u8 {
+    match role_body(role, arguments, binary, signals) {
+        Ok(()) => 0,
+        Err(error) => {
+            supervisor::complain(&error);
+            125
+        }
+    }
+}
+
+fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signals: OwnedFd) -> Result<()> {
+    let [root] = arguments else { return Err(Error::invalid("a role process gets one argument, its home")) };
+    // So that what a terminal sends to its foreground processes does not reach us.
+    rustix::process::setsid().map_err(|error| Error::internal("setsid").because(error))?;
+    let privilege = privilege::detect()?;
+    privilege::enter_self(&privilege)?;
+    let home = Home::open(Path::new(root))?;
+    match role {
+        Role::Janitor => janitor::empty_trash(&home),
+        Role::Builder => {
+            let (connection, call, _) = role::take_call()?;
+            ops::build_here(&home, &privilege, call, connection)
+        }
+        Role::Supervisor => {
+            let (connection, call, inputs) = role::take_call()?;
+            let setting = begin::Setting { home: &home, privilege: &privilege, binary, signals };
+            match call.op.as_str() {
+                api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
+                api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),
+                api::Run::NAME => begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs),
+                other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
+            }
+        }
     }
 }

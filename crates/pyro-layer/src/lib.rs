@@ -1,1 +1,73 @@
-//! to be written
+//! Everything that is done to trees and layers by ordinary file calls: copying a directory in, unpacking archives and environments,
+//! saying what changed, removing, measuring.
+//!
+//! It is used outside by the host and inside a microVM by the agent, so it knows neither. It may assume that the
+//! process is root of its user namespace and that a layer belongs to it. It must assume that every *tree* was written by
+//! an enemy: it never follows a symbolic link, never opens what is not a regular file or a directory for its content, never
+//! recurses, and has a limit on everything ([`limits`]).
+//!
+//! # Ownership
+//!
+//! What a user brings along (a directory or an archive) belongs to the inside root, whoever owned it before: inside, the
+//! user *is* root, and git refuses to work in a repository that belongs to someone else. An environment keeps its numeric
+//! ids, because its programs depend on them; where the process has one id only ([`Owners::CallerOnly`]) they all become that id.
+//!
+//! # What a tree keeps
+//!
+//! Names as bytes, permission bits with setuid, setgid and sticky, modification times to the nanosecond, symbolic links as they
+//! are (they are only ever resolved inside), hard links within the tree, holes, FIFOs, `user.*` attributes and file capabilities.
+//! Attributes that an overlay would take for its own (`user.overlay.*`, `trusted.*`) are never taken over: a tree could
+//! otherwise hide or redirect files of the layers below it.
+
+pub mod archive;
+mod attributes;
+mod beneath;
+mod decompress;
+pub mod diff;
+pub mod environment;
+mod error;
+pub mod import;
+pub mod limits;
+mod markers;
+mod measure;
+pub mod patch;
+mod remove;
+mod tar_reader;
+mod writer;
+
+#[cfg(test)]
+mod testing;
+
+use std::ops::ControlFlow;
+
+pub use archive::{ArchiveLimits, import_archive};
+pub use diff::{Change, Kind, Side, Stack, Status, diff};
+pub use environment::{UnpackReport, unpack_environment};
+pub use error::{Error, ErrorKind, Result};
+pub use import::{SeedReport, import_directory};
+pub use markers::find_markers;
+pub use measure::{Usage, measure};
+pub use patch::{Patch, PatchLimits, unified_patch};
+pub use remove::{Removed, remove_tree};
+
+/// Whose ids files may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// The ids of the namespace, 0 to 65535: the process may give files away.
+    Canonical,
+    /// Only the caller's own: the process has one id, and nothing is given away or granted capabilities.
+    CallerOnly,
+}
+
+/// How far a long operation has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Files, directories and links done.
+    pub entry_count: u64,
+    /// Bytes of file content done.
+    pub bytes: u64,
+}
+
+/// Is told about progress after each entry and at least every [`limits::CHUNK_BYTES`] of content; `Break` cancels the operation, which then
+/// ends with [`ErrorKind::Cancelled`].
+pub type Watch<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;

@@ -1,1 +1,3 @@
 //! placeholder
+pub mod command;
+pub mod inside;

@@ -13,23 +13,32 @@
 //! +----------------+----------+------------------+------------------+
 //! | length: u32 LE | kind: u8 | channel: u32 LE  | payload          |
 //! +----------------+----------+------------------+------------------+
-//!   length counts the payload only and is at most FRAME_PAYLOAD_BYTES_MAX
+//!   length counts the payload only: at least 1, at most FRAME_PAYLOAD_BYTES_MAX
 //! ```
 //!
 //! A *control* frame (kind 0) carries one JSON message, [`message::ToAgent`] or [`message::FromAgent`]. A *data* frame (kinds 1 to 4)
 //! carries raw bytes of one stream of its channel: they are not looked at here. Channel 0 is the link itself; every
-//! other channel is one request, numbered by the supervisor and never used twice in the life of a link.
+//! other channel is one request, numbered upwards by the supervisor and never used twice in the life of a link.
+//!
+//! Frames cross on the way: after the agent has ended a channel, it ignores what still arrives for it (data, credit, signals).
+//! The supervisor knows when it was told of the end, so for it anything on an ended channel is a violation.
 //!
 //! Both ends are the same build: the hello carries the build id and a nonce chosen outside, and a mismatch is refused.
 //! There is no negotiation and no compatibility code.
 
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
+
+mod bounds;
+mod bytes;
 pub mod frame;
 pub mod limits;
 pub mod message;
 pub mod path;
 pub mod untrusted;
 
-pub use frame::{Frame, Stream, Violation};
+pub use bytes::Bytes;
+pub use frame::{Decoder, Frame, LinkError, Message, Stream, Violation, read_frame, write_frame};
 pub use message::{FromAgent, ToAgent};
 pub use path::SandboxPath;
 pub use untrusted::Untrusted;

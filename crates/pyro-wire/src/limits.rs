@@ -6,6 +6,31 @@ pub const FRAME_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// Length, kind and channel before each payload.
 pub const FRAME_HEADER_BYTES: usize = 9;
 
+/// Nesting of a control message's JSON. The deepest message we have is an entry's path at 4; the rest is room to grow.
+pub const JSON_DEPTH_MAX: usize = 8;
+
+/// How much of the parser's words about a bad message is kept: they may quote what the other side sent.
+pub const VIOLATION_BYTES_MAX: usize = 300;
+
+/// Memory for decoding one frame from inside: the payload, its values, and a list that doubles while it grows. Only tests
+/// read this: they hold the decoder to it.
+pub const DECODE_BYTES_MAX: usize = 8 * FRAME_PAYLOAD_BYTES_MAX;
+
+/// Length of a build id. A BLAKE3 digest in hexadecimal is 64.
+pub const BUILD_ID_BYTES_MAX: usize = 128;
+
+/// Length of a host name: Linux `HOST_NAME_MAX`.
+pub const HOSTNAME_BYTES_MAX: usize = 64;
+
+/// Largest permission bits of a file: rwx three times, setuid, setgid, sticky.
+pub const MODE_MAX: u32 = 0o7777;
+
+/// Largest signal number of Linux on every architecture we run on (`SIGRTMAX`).
+pub const SIGNAL_MAX: u8 = 64;
+
+/// Largest Linux error number (`MAX_ERRNO` in the kernel's err.h).
+pub const ERRNO_MAX: i32 = 4095;
+
 /// Channels open at one time: commands and file requests together. Each costs the agent at most a few pipes, and the
 /// agent's descriptor limit is 1,024.
 pub const CHANNELS_MAX: usize = 256;
@@ -27,7 +52,8 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Linux `NAME_MAX`.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Entries in one `Entries` message: with names of 255 bytes in hexadecimal they still fit a frame.
+/// Entries in one `Entries` message: with names of 255 bytes in hexadecimal they still fit a frame. Longer paths mean fewer
+/// entries; a single one always fits.
 pub const ENTRIES_PER_FRAME_MAX: usize = 64;
 
 /// Entries of one listing.
@@ -48,3 +74,11 @@ pub const HELLO_DEADLINE_MS: u64 = 10_000;
 
 /// How long the agent has to confirm that a killed command is gone. After that the sandbox is not believed any more.
 pub const KILL_CONFIRM_MS: u64 = 5_000;
+
+/// Longest time that a shutdown may leave processes between TERM and KILL.
+pub const SHUTDOWN_GRACE_MS_MAX: u32 = 600_000;
+
+/// Capabilities that anything inside may hold, as a bit mask by capability number: CHOWN(0) DAC_OVERRIDE(1) FOWNER(3) FSETID(4)
+/// KILL(5) SETGID(6) SETUID(7) SETPCAP(8) NET_BIND_SERVICE(10) SYS_CHROOT(18) AUDIT_WRITE(29) SETFCAP(31). Here because the
+/// launch sets it outside and the agent's probe checks it inside.
+pub const CAPABILITIES_INSIDE: u64 = 0xa004_05fb;

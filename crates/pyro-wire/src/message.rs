@@ -5,17 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::bytes::Bytes;
 use crate::path::SandboxPath;
 
-/// Bytes that need not be UTF-8 (names, link targets, argv), carried in JSON as lower-case hexadecimal when they are not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bytes {
-    /// The bytes are valid UTF-8.
-    Text(String),
-    /// The bytes are not valid UTF-8: two hexadecimal digits a byte.
-    Hex(String),
-}
+#[cfg(test)]
+mod tests;
 
 /// From the supervisor to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +33,13 @@ pub enum ToAgent {
         /// A Linux signal number.
         signal: i32,
     },
-    /// End the command and everything that descends from it, at once.
+    /// End the request, whatever it is. A command and everything that descends from it is killed; `Exited` confirms that none of
+    /// it is left. A file request is given up and answers `Failed` with `ECANCELED`, unless its end was already on the way.
     Kill,
-    /// Opens a channel: list a directory. Answers: `Entries`* then `Done` (end), or `Failed` (end).
+    /// Opens a channel: list a directory. Answers: `Entries`*, then `Done` or `Failed` (end).
     List(List),
-    /// Opens a channel: read part of a file. Answers: `FileInfo`, data frames `Content` within the credit, `Done` (end); or `Failed` (end).
+    /// Opens a channel: read part of a file. Answers: `FileInfo`, data frames `Content` within the credit,
+    /// then `Done` or `Failed` (end).
     Read(Read),
     /// Opens a channel: create or replace a file. The supervisor then sends exactly `size_bytes` in data frames `Content`
     /// within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
@@ -71,7 +67,7 @@ pub enum FromAgent {
     NotStarted(NotStarted),
     /// The command ended. Ends the channel; no data frame follows.
     Exited(Exited),
-    /// Part of a listing, in name order.
+    /// Part of a listing: in byte order of names in each directory, each directory followed by what is in it.
     Entries(Vec<Entry>),
     /// What is being read.
     FileInfo(FileInfo),
@@ -152,7 +148,8 @@ pub enum ProbeName {
 pub struct Spawn {
     /// What to run.
     pub program: Program,
-    /// Whole environment of the command, `NAME=value` each. A `PATH` in it is used to find the program.
+    /// Whole environment of the command, `NAME=value` each. A `PATH` in it is used to find the program; without one it is
+    /// `/bin:/usr/bin`, as in the C library.
     pub env: Vec<String>,
     /// Working directory; must exist.
     pub cwd: SandboxPath,
@@ -180,7 +177,7 @@ pub struct NotStarted {
     pub step: SpawnStep,
     /// Linux error number.
     pub errno: i32,
-    /// The interpreter that a script names and that is missing, when that is why.
+    /// The interpreter (of a script) or loader (of a program) that the file names and that is missing, when that is why.
     pub interpreter: Option<Bytes>,
 }
 
@@ -194,7 +191,7 @@ pub enum SpawnStep {
     ChangeDirectory,
     /// Pipes could not be made.
     Pipes,
-    /// A process could not be made.
+    /// A process could not be made, or not be prepared.
     Fork,
     /// The program is there and cannot be executed.
     Execute,
@@ -206,11 +203,12 @@ pub enum SpawnStep {
 pub struct Exited {
     /// Exit code or signal.
     pub status: ExitStatus,
-    /// Total bytes of standard output that the command wrote.
+    /// Bytes of standard output that were sent in data frames: everything that the command wrote, unless `output_held_open`.
     pub stdout_bytes: u64,
-    /// Total bytes of standard error that the command wrote.
+    /// The same of standard error.
     pub stderr_bytes: u64,
-    /// The output was still held open by another process when the drain time ended.
+    /// The output was still held open by another process when the drain time ended, so what that process writes from then on
+    /// is not in the counts.
     pub output_held_open: bool,
     /// Processor time of the command and its waited-for children.
     pub cpu_ms: u64,
@@ -236,7 +234,7 @@ pub struct List {
     pub path: SandboxPath,
     /// 1 lists the directory itself, 2 its subdirectories too, and so on.
     pub depth: u32,
-    /// Stop after this many entries; the rest is counted in no way.
+    /// Stop after this many entries, at most `ENTRIES_MAX`; the rest is counted in no way.
     pub entries_max: u32,
 }
 
@@ -254,7 +252,7 @@ pub struct Entry {
     pub mode: u32,
     /// Last modification, seconds since 1970.
     pub modified_s: i64,
-    /// Where a symbolic link points.
+    /// Where a symbolic link points, if that could be read.
     pub target: Option<Bytes>,
 }
 
@@ -300,7 +298,8 @@ pub struct FileInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Write {
-    /// The file; its parent directories are made.
+    /// The file; its parent directories are made. Symbolic links are followed: the file that a link leads to is replaced, the
+    /// link stays. Owner and group of an existing file stay too.
     pub path: SandboxPath,
     /// Exactly this many bytes follow.
     pub size_bytes: u64,
@@ -312,7 +311,7 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
-    /// It was not there before.
+    /// It was not there before; a symbolic link to nothing counts as not there.
     pub created: bool,
     /// Permission bits now.
     pub mode: u32,

@@ -1,0 +1,535 @@
+//! How a supervisor begins: a new workspace, a stopped one, or a one-shot run. Each ends with a sandbox that is up and a
+//! [`Supervisor`] that owns it, or with nothing left behind.
+
+use std::fs::{self, DirBuilder};
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pyro_api::envelope::Progress;
+use pyro_api::ops::exec::{Outcome, RunRequest};
+use pyro_api::ops::workspace::{CreateRequest, CreateResponse, SeedView};
+use pyro_api::values::IsolationMinimum;
+use pyro_api::{Error, ErrorKind, Event, Result};
+
+use crate::backend::namespaces::Namespaces;
+use crate::backend::{Launch, Limits, StackMount};
+use crate::clock::Instant;
+use crate::environment::{self, Environment};
+use crate::home::{Home, Place};
+use crate::janitor;
+use crate::lease::Lease;
+use crate::manifest::{Manifest, Mount};
+use crate::name::{new_id, new_name};
+use crate::privilege::Privilege;
+use crate::state::{StateEvent, WorkspaceState};
+use crate::store::{Store, WorkspaceRecord};
+use crate::supervisor::control::Connection;
+use crate::supervisor::exec::{ExecPlan, compose_env, working_directory};
+use crate::supervisor::launch::{Live, bring_up};
+use crate::supervisor::{Life, Subject, Supervisor};
+
+/// Processes and threads of one sandbox. Enough for a parallel build of any size, far from what hurts a host (its own default is 32,768).
+const PIDS_MAX: u64 = 4096;
+
+/// What every beginning needs.
+pub struct Setting<'a> {
+    /// The home.
+    pub home: &'a Home,
+    /// What we may do on this machine.
+    pub privilege: &'a Privilege,
+    /// The binary that the agent is started from.
+    pub binary: &'a Path,
+    /// Becomes readable when this process is asked to end.
+    pub signals: OwnedFd,
+}
+
+/// Held while a workspace is unfinished or a run is going on. Dropped, it throws everything of it away.
+struct Unfinished<'a> {
+    home: &'a Home,
+    place: Place,
+    lease: Option<Lease>,
+}
+
+impl<'a> Unfinished<'a> {
+    fn new(home: &'a Home, id: &str) -> Result<Self> {
+        let place = home.unfinished(id);
+        let cannot = |error: std::io::Error| no_room(place.root(), error);
+        let Some(lease) = Lease::take(&home.run_lease(id)).map_err(cannot)? else {
+            return Err(Error::internal(format!("the new id {id} is in use")));
+        };
+        // From here on dropping clears up.
+        let unfinished = Self { home, place: place.clone(), lease: Some(lease) };
+        DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
+        Ok(unfinished)
+    }
+
+    /// It is a workspace now.
+    fn finish(mut self, id: &str) -> Result<Place> {
+        let place = self.home.workspace(id);
+        fs::rename(self.place.root(), place.root()).map_err(|error| no_room(place.root(), error))?;
+        if let Some(lease) = self.lease.take() {
+            lease.remove();
+        }
+        crate::durable::sync_parent(place.root()).map_err(|error| no_room(place.root(), error))?;
+        Ok(place)
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            if let Err(error) = janitor::discard(self.home, self.place.root()) {
+                crate::supervisor::complain(&error);
+            }
+            lease.remove();
+        }
+    }
+}
+
+fn no_room(path: &Path, error: std::io::Error) -> Error {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let error = Error::unavailable(format!("{} cannot be made", path.display())).because(error);
+    if full { error.hint("the disk is full: free some space, or delete workspaces") } else { error }
+}
+
+fn built(home: &Home, name: &str) -> Result<Environment> {
+    environment::resolve(home.root(), name)?
+        .ok_or_else(|| Error::conflict(format!("environment {name} is not built")).hint(format!("pyro env build {name}")))
+}
+
+fn mounts_of(environment: &Environment) -> Vec<Mount> {
+    environment.mounts.iter().map(|mount| Mount { at: mount.at.clone(), lowers: vec![mount.source.clone()] }).collect()
+}
+
+/// Name of a mount point as a directory of a layer: `/` is `root`, `/usr` is `at-usr`, `/opt/x` is `at-opt%2fx`.
+fn layer_name(at: &str) -> String {
+    match at.trim_matches('/') {
+        "" => "root".to_owned(),
+        path => format!("at-{}", path.replace('%', "%25").replace('/', "%2f")),
+    }
+}
+
+/// The overlays of a sandbox: the layers of its place over the read-only trees. `seeded`: the place has a seed layer.
+fn stack(place: &Place, mounts: &[Mount], seeded: bool) -> Vec<StackMount> {
+    mounts
+        .iter()
+        .map(|mount| {
+            let name = layer_name(&mount.at);
+            let mut lowers: Vec<PathBuf> = Vec::new();
+            if seeded && mount.at == "/" {
+                lowers.push(place.seed().join("root"));
+            }
+            lowers.extend(mount.lowers.iter().cloned());
+            StackMount { at: mount.at.clone(), lowers, upper: place.upper().join(&name), work: place.work().join(&name) }
+        })
+        .collect()
+}
+
+/// Makes the writable layers.
+fn make_layers(stack: &[StackMount], place: &Place) -> Result<()> {
+    for parent in [place.upper(), place.work()] {
+        fs::create_dir(&parent).map_err(|error| no_room(&parent, error))?;
+    }
+    for mount in stack {
+        for layer in [&mount.upper, &mount.work] {
+            // What the overlay shows is the mode of its upper root.
+            DirBuilder::new().mode(0o755).create(layer).map_err(|error| no_room(layer, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn launch_of(home: &Home, id: &str, hostname: &str, stack: &[StackMount], (vcpu_count, mem_mib): (u32, u64), volatile: bool) -> Launch {
+    Launch {
+        id: id.to_owned(),
+        hostname: hostname.to_owned(),
+        mounts: stack.to_vec(),
+        staging: home.staging(),
+        volatile,
+        limits: Limits { mem_mib, vcpu_count, pids_max: PIDS_MAX },
+    }
+}
+
+fn bring_up_here(setting: &Setting<'_>, launch: &Launch, minimum: &IsolationMinimum) -> Result<Live> {
+    let backend = Namespaces::new(setting.binary.to_owned(), setting.privilege.clone());
+    bring_up(&backend, launch, minimum, crate::BUILD)
+}
+
+fn environment_vars(environment: &Environment) -> Vec<(String, String)> {
+    if environment.path.is_empty() {
+        return Vec::new();
+    }
+    let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", environment.path.join(":"));
+    vec![("PATH".to_owned(), path)]
+}
+
+/// Copies a seed into a layer of the place.
+fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection: &mut Connection) -> Result<SeedView> {
+    let workspace = place.seed().join("root/workspace");
+    DirBuilder::new().mode(0o755).recursive(true).create(&workspace).map_err(|error| no_room(&workspace, error))?;
+    let source = Path::new(seed_path);
+    let found = fs::metadata(source)
+        .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;
+    /// A bar that moves ten times a second is smooth enough.
+    const SHOW_EVERY: Duration = Duration::from_millis(100);
+    let mut shown_at = std::time::Instant::now();
+    let mut watch = |done: pyro_layer::Progress| {
+        if shown_at.elapsed() < SHOW_EVERY {
+            return ControlFlow::Continue(());
+        }
+        shown_at = std::time::Instant::now();
+        let progress = Progress { step: format!("copying {seed_path}"), done: done.entry_count, total: None, unit: "files".into() };
+        connection.event(Event::Progress(progress));
+        // A socket that is full only makes the bar jump; a caller that is gone ends the copy.
+        if connection.flush().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let owners = setting.privilege.owners();
+    let report = if found.is_dir() {
+        pyro_layer::import_directory(source, &workspace, owners, &mut watch)
+    } else {
+        let file = fs::File::open(source)
+            .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;
+        pyro_layer::import_archive(file, &workspace, owners, pyro_layer::ArchiveLimits::default(), &mut watch)
+    };
+    let report = report.map_err(|error| seed_refused(seed_path, &error))?;
+    Ok(SeedView {
+        path: seed_path.to_owned(),
+        entry_count: report.entry_count,
+        bytes: report.bytes,
+        skipped: report.skipped,
+        markers: report.markers,
+    })
+}
+
+fn kind_of(error: &std::io::Error) -> ErrorKind {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+fn seed_refused(seed_path: &str, error: &pyro_layer::Error) -> Error {
+    Error::invalid(format!("seed {seed_path}: {error}"))
+}
+
+/// Makes a workspace and its sandbox. Nothing of it exists before all of it does.
+///
+/// # Errors
+/// `Conflict` when the name is taken; those of the seed, the launch and the disk.
+pub fn create(setting: Setting<'_>, request: &CreateRequest, mut connection: Connection) -> Result<()> {
+    let answer = make(setting, request, &mut connection);
+    match answer {
+        Ok((supervisor, _lease)) => serve_with(supervisor, connection),
+        Err(error) => refuse(connection, error),
+    }
+}
+
+fn serve_with(mut supervisor: Supervisor, connection: Connection) -> Result<()> {
+    supervisor.add_connection(connection);
+    supervisor.serve()
+}
+
+fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connection) -> Result<(Supervisor, Lease)> {
+    let home = setting.home;
+    let environment = built(home, request.environment.as_str())?;
+    let id = new_id();
+    let unfinished = Unfinished::new(home, &id)?;
+    let place = unfinished.place.clone();
+    let lease = take_lease(&place, request.environment.as_str())?;
+    let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
+    let mounts = mounts_of(&environment);
+    let limits = (request.vcpu_count.get(), request.mem_mib.get());
+    let layers = stack(&place, &mounts, seed.is_some());
+    make_layers(&layers, &place)?;
+    fs::create_dir(place.execs()).map_err(|error| no_room(&place.execs(), error))?;
+
+    // Launched before a database is open and before there is a second thread: the launch forks.
+    let named = request.name.as_ref().map(|name| name.as_str().to_owned());
+    let hostname = named.clone().unwrap_or_else(|| "workspace".to_owned());
+    let launch = launch_of(home, &id, &hostname, &layers, limits, false);
+    let live = bring_up_here(&setting, &launch, &request.isolation)?;
+    keep_log(&place)?;
+
+    let mut store = Store::open(home)?;
+    let name = match named {
+        Some(name) => name,
+        None => free_name(&store)?,
+    };
+    let labels = request.labels.iter().map(|label| (label.key.as_str().to_owned(), label.value.clone())).collect();
+    let now = Instant::now();
+    let manifest = Manifest::new(
+        id.clone(),
+        name,
+        labels,
+        environment.name.clone(),
+        environment.digest.clone(),
+        mounts.clone(),
+        limits,
+        request.isolation.to_string(),
+        seed.clone(),
+        now.0,
+    );
+    manifest.write(&place)?;
+    let listener = listen(&place)?;
+    let record = WorkspaceRecord {
+        manifest,
+        state: WorkspaceState::Running,
+        used_at: now,
+        exec_count: 0,
+        isolation: Some(live.isolation.clone()),
+    };
+    // The row first: its unique name decides. Dying before the rename leaves a row without files, which its next use clears away.
+    store.insert(&record)?;
+    let place = match unfinished.finish(&id) {
+        Ok(place) => place,
+        Err(error) => {
+            store.delete(&id, &record.manifest.name)?;
+            return Err(error);
+        }
+    };
+    let response = CreateResponse { workspace: crate::ops::workspace_view(&record), reused: false };
+    connection.answer(crate::ops::to_value(&response));
+    let subject = Subject {
+        id,
+        name: record.manifest.name,
+        environment: environment.name.clone(),
+        mounts: stack(&place, &mounts, seed.is_some()),
+        place,
+        environment_vars: environment_vars(&environment),
+        mem_mib: limits.1,
+    };
+    let supervisor = Supervisor::new(subject, Life::Workspace { store, listener, last_exec: 0 }, live, setting.signals)?;
+    Ok((supervisor, lease))
+}
+
+fn free_name(store: &Store) -> Result<String> {
+    /// With numbers from the fifth try on, a million names are free before this is ever reached.
+    const ATTEMPTS_MAX: u32 = 64;
+    for attempt in 0..ATTEMPTS_MAX {
+        let name = new_name(attempt);
+        if !store.name_is_taken(&name)? {
+            return Ok(name);
+        }
+    }
+    Err(Error::limit("no free name was found").hint("give one with name"))
+}
+
+/// Takes the lease of a workspace. Who clears up after a dead supervisor holds it for some milliseconds, so it is tried for a
+/// while unless somebody listens already.
+fn take_lease(place: &Place, name: &str) -> Result<Lease> {
+    const TRY_FOR: Duration = Duration::from_secs(2);
+    const TRY_EVERY: Duration = Duration::from_millis(5);
+    let begun = std::time::Instant::now();
+    loop {
+        match Lease::take(&place.lease()) {
+            Ok(Some(lease)) => return Ok(lease),
+            Ok(None) if begun.elapsed() < TRY_FOR && !matches!(crate::client::connect(&place.control()), Ok(Some(_))) => {
+                std::thread::sleep(TRY_EVERY);
+            }
+            Ok(None) => return Err(Error::conflict(format!("workspace {name} has a supervisor already"))),
+            Err(error) => return Err(no_room(&place.lease(), error)),
+        }
+    }
+}
+
+fn listen(place: &Place) -> Result<UnixListener> {
+    let cannot = |error: std::io::Error| Error::unavailable("the control socket cannot be made").because(error);
+    match fs::remove_file(place.control()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(cannot(error)),
+    }
+    let address = crate::client::SocketPath::new(&place.control()).map_err(cannot)?;
+    let listener = UnixListener::bind(address.as_str()).map_err(cannot)?;
+    listener.set_nonblocking(true).map_err(cannot)?;
+    Ok(listener)
+}
+
+/// From here on what we have to say goes to the workspace's log.
+fn keep_log(place: &Place) -> Result<()> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(place.log()).map_err(|error| no_room(&place.log(), error))?;
+    rustix::stdio::dup2_stderr(&log).map_err(|error| Error::internal("standard error").because(error))
+}
+
+/// Starts the sandbox of a workspace that has none.
+///
+/// # Errors
+/// `Conflict` when somebody else starts it; those of the launch, after which its state says why it failed.
+pub fn start(setting: Setting<'_>, id: &str, connection: Connection) -> Result<()> {
+    let place = setting.home.workspace(id);
+    // The lease first: whoever has it may write the workspace's state.
+    let lease = match take_lease(&place, id) {
+        Ok(lease) => lease,
+        Err(error) => return refuse(connection, error),
+    };
+    let started = restart(setting, id, &place);
+    match started {
+        Ok(supervisor) => {
+            let mut connection = connection;
+            connection.answer(Ok(serde_json::Value::Null));
+            let served = serve_with(supervisor, connection);
+            drop(lease);
+            served
+        }
+        Err(error) => refuse(connection, error),
+    }
+}
+
+fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> {
+    // Callers that come from now on wait in its queue.
+    let listener = listen(place)?;
+    let manifest = Manifest::read(place)?;
+    crate::backend::namespaces::remove_leftovers(id)?;
+    let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
+    let seeded = manifest.seed.is_some();
+    let layers = stack(place, &manifest.mounts, seeded);
+    let limits = (manifest.vcpu_count, manifest.mem_mib);
+    let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
+    let live = bring_up_here(&setting, &launch, &minimum);
+    keep_log(place)?;
+    let mut store = Store::open(setting.home)?;
+    let record = store.get(id)?;
+    store.close_open(id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
+    let starting = record.settled().apply(StateEvent::Start).map_err(|denied| Error::conflict(denied.0))?;
+    let live = match live {
+        Ok(live) => live,
+        Err(error) => {
+            let failed = starting.apply(StateEvent::LaunchFailed(error.message.clone())).map_err(|denied| Error::internal(denied.0))?;
+            store.set_state(id, &failed, None, Some("workspace start"))?;
+            return Err(error);
+        }
+    };
+    let running = starting.apply(StateEvent::Ready).map_err(|denied| Error::internal(denied.0))?;
+    store.set_state(id, &running, Some(&live.isolation), Some("workspace start"))?;
+    let environment_vars = environment::resolve(setting.home.root(), &manifest.environment)?.map(|found| environment_vars(&found)).unwrap_or_default();
+    let subject = Subject {
+        id: id.to_owned(),
+        name: manifest.name,
+        environment: manifest.environment,
+        mounts: layers,
+        place: place.clone(),
+        environment_vars,
+        mem_mib: manifest.mem_mib,
+    };
+    Supervisor::new(subject, Life::Workspace { store, listener, last_exec: record.exec_count }, live, setting.signals)
+}
+
+/// Tells the caller why, and ends.
+fn refuse(mut connection: Connection, error: Error) -> Result<()> {
+    last_answer(&mut connection, Err(error))
+}
+
+/// Gives a caller its answer when there is no loop that would.
+///
+/// # Errors
+/// When the caller cannot be waited for. That it is gone is none.
+pub fn last_answer(connection: &mut Connection, answer: Result<serde_json::Value>) -> Result<()> {
+    connection.answer(answer);
+    while connection.wants_to_write() {
+        if connection.flush().is_err() {
+            break;
+        }
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(connection.fd(), rustix::event::PollFlags::OUT)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::internal("poll").because(error)),
+        }
+    }
+    Ok(())
+}
+
+/// A one-shot run whose sandbox is up.
+pub struct BegunRun<'a> {
+    supervisor: Supervisor,
+    plan: ExecPlan,
+    unfinished: Unfinished<'a>,
+}
+
+/// Brings up the sandbox of a one-shot run. On the thread that lives as long as the run.
+///
+/// # Errors
+/// Those of the seed, the launch and the disk.
+pub fn begin_run<'a>(setting: Setting<'a>, request: &RunRequest, connection: &mut Connection, stdin_streams: bool) -> Result<BegunRun<'a>> {
+    let home = setting.home;
+    let environment = built(home, request.environment.as_str())?;
+    let vars = environment_vars(&environment);
+    let plan = ExecPlan {
+        command: request.command.clone(),
+        cwd: working_directory(request.cwd.as_deref())?,
+        env: compose_env(
+            vars.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            request.env.iter().map(|var| (var.name.as_str(), var.value.as_str())),
+        ),
+        stdin: request.stdin.clone(),
+        stdin_streams: stdin_streams && request.stdin.is_none(),
+        timeout: Duration::from_secs(request.timeout_seconds.get()),
+    };
+    let id = new_id();
+    let unfinished = Unfinished::new(home, &id)?;
+    let place = unfinished.place.clone();
+    let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
+    let limits = (request.vcpu_count.get(), request.mem_mib.get());
+    let layers = stack(&place, &mounts_of(&environment), seed.is_some());
+    make_layers(&layers, &place)?;
+    let launch = launch_of(home, &id, "run", &layers, limits, true);
+    let live = bring_up_here(&setting, &launch, &request.isolation)?;
+    let subject = Subject {
+        id,
+        name: "run".into(),
+        environment: environment.name.clone(),
+        place,
+        environment_vars: vars,
+        mounts: layers,
+        mem_mib: limits.1,
+    };
+    let supervisor = Supervisor::new(subject, Life::Run, live, setting.signals)?;
+    Ok(BegunRun { supervisor, plan, unfinished })
+}
+
+impl BegunRun<'_> {
+    /// Runs the command to its end and takes everything away.
+    ///
+    /// # Errors
+    /// When something could not be taken away.
+    pub fn serve(mut self, connection: Connection, inputs: Vec<pyro_api::envelope::Input>) -> Result<()> {
+        let caller = self.supervisor.add_connection(connection);
+        match self.supervisor.begin_exec(caller, &self.plan) {
+            Ok(()) => {}
+            Err(error) => self.supervisor.answer(caller, Err(error)),
+        }
+        for input in inputs {
+            self.supervisor.take_input(caller, input);
+        }
+        let served = self.supervisor.serve();
+        drop(self.unfinished);
+        served
+    }
+}
+
+/// A one-shot run from its request to its end, in a process of its own.
+///
+/// # Errors
+/// When something could not be taken away.
+pub fn run(setting: Setting<'_>, request: &RunRequest, mut connection: Connection, stdin: bool, inputs: Vec<pyro_api::envelope::Input>) -> Result<()> {
+    match begin_run(setting, request, &mut connection, stdin) {
+        Ok(begun) => begun.serve(connection, inputs),
+        Err(error) => refuse(connection, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::layer_name;
+
+    #[test]
+    fn no_two_mount_points_share_a_layer() {
+        let names: Vec<String> = ["/", "/usr", "/opt/x", "/opt%2fx", "/opt%x", "/root"].into_iter().map(layer_name).collect();
+        assert_eq!(names[..3], ["root", "at-usr", "at-opt%2fx"]);
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+    }
+}

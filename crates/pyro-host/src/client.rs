@@ -1,0 +1,191 @@
+//! The caller's side of a control socket: one call, with whatever passes to and fro while it runs.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use pyro_api::envelope::Input;
+use pyro_api::{Call, Error, Reply, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use serde_json::Value;
+
+use crate::Session;
+use crate::supervisor::control::LINE_BYTES_MAX;
+
+/// Standard input is passed on in pieces of this size: small enough to interleave with output, large enough to be cheap.
+const STDIN_PIECE_BYTES: usize = 32 * 1024;
+
+/// The address of a socket of any path length: Unix addresses end at 108 bytes, so the directory is named by a descriptor.
+pub struct SocketPath {
+    path: String,
+    // Keeps the descriptor open that `path` names.
+    _directory: OwnedFd,
+}
+
+impl SocketPath {
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let directory = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let number = std::os::fd::AsRawFd::as_raw_fd(&directory);
+        Ok(Self { path: format!("/proc/self/fd/{number}/{}", name.to_string_lossy()), _directory: directory })
+    }
+
+    /// What to connect or bind to.
+    pub fn as_str(&self) -> &str {
+        &self.path
+    }
+}
+
+/// Connects to the supervisor that listens at `path`; `None` when nobody does.
+///
+/// # Errors
+/// Those of the file system.
+pub fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    let address = match SocketPath::new(path) {
+        Ok(address) => address,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match UnixStream::connect(address.as_str()) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes one call and waits for its reply.
+///
+/// # Errors
+/// The reply's own error; `Sandbox` when the other end goes away without one.
+pub fn converse(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Result<Value> {
+    let broken = |error: io::Error| Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again");
+    stream.set_nonblocking(true).map_err(broken)?;
+    let mut conversation = Conversation { stream, out: Vec::new(), written: 0, input: Vec::new() };
+    conversation.say(call);
+    let mut stdin = call.stdin.then_some(session.stdin).flatten();
+    let mut signals = session.signals;
+    if call.stdin && stdin.is_none() {
+        conversation.say(&Input::StdinEnd);
+    }
+    loop {
+        conversation.flush().map_err(broken)?;
+        // More input is taken only when the last was sent: what the command does not read stays with the caller.
+        let wants_stdin = stdin.filter(|_| !conversation.wants_to_write());
+        let ready = wait(&conversation, wants_stdin, signals).map_err(broken)?;
+        if ready.stream {
+            for reply in conversation.read().map_err(broken)? {
+                match reply {
+                    Reply::Event(event) => (session.on_event)(event),
+                    Reply::Response(response) => return Ok(response),
+                    Reply::Error(error) => return Err(error),
+                }
+            }
+        }
+        if ready.stdin && let Some(fd) = wants_stdin {
+            let mut piece = vec![0; STDIN_PIECE_BYTES];
+            let count = match rustix::io::read(fd, &mut piece) {
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
+                // A standard input that cannot be read has ended.
+                Err(_) => 0,
+            };
+            if count == 0 {
+                stdin = None;
+                conversation.say(&Input::StdinEnd);
+            } else {
+                piece.truncate(count);
+                conversation.say(&Input::Stdin(piece));
+            }
+        }
+        if ready.signals && let Some(fd) = signals {
+            let mut bytes = [0; 16];
+            match rustix::io::read(fd, &mut bytes) {
+                Ok(0) => signals = None,
+                Ok(count) => bytes[..count].iter().for_each(|byte| conversation.say(&Input::Signal(i32::from(*byte)))),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                Err(error) => return Err(broken(error.into())),
+            }
+        }
+    }
+}
+
+struct Ready {
+    stream: bool,
+    stdin: bool,
+    signals: bool,
+}
+
+fn wait(conversation: &Conversation<'_>, stdin: Option<BorrowedFd<'_>>, signals: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
+    let mut flags = PollFlags::IN;
+    flags.set(PollFlags::OUT, conversation.wants_to_write());
+    let mut fds = vec![PollFd::from_borrowed_fd(conversation.stream.as_fd(), flags)];
+    fds.extend(stdin.into_iter().chain(signals).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    let stdin = stdin.map(|_| 1);
+    let signals = signals.map(|_| fds.len() - 1);
+    match poll(&mut fds, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let is_ready = |place: Option<usize>| place.is_some_and(|place| !fds[place].revents().is_empty());
+    Ok(Ready { stream: is_ready(Some(0)), stdin: is_ready(stdin), signals: is_ready(signals) })
+}
+
+struct Conversation<'a> {
+    stream: &'a UnixStream,
+    out: Vec<u8>,
+    written: usize,
+    input: Vec<u8>,
+}
+
+impl Conversation<'_> {
+    fn say<T: serde::Serialize>(&mut self, line: &T) {
+        serde_json::to_writer(&mut self.out, line).expect("calls have only text keys");
+        self.out.push(b'\n');
+    }
+
+    fn wants_to_write(&self) -> bool {
+        self.written < self.out.len()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.wants_to_write() {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<Vec<Reply>> {
+        let mut buffer = [0; 32 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+        let mut replies = Vec::new();
+        let mut start = 0;
+        // Only what came now can hold the end of a line.
+        while let Some(length) = self.input[start..].iter().position(|byte| *byte == b'\n') {
+            replies.push(serde_json::from_slice(&self.input[start..start + length])?);
+            start += length + 1;
+        }
+        self.input.drain(..start);
+        if self.input.len() > LINE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply without end"));
+        }
+        Ok(replies)
+    }
+}

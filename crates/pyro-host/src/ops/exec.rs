@@ -1,0 +1,66 @@
+//! Running commands, and what was run.
+
+use pyro_api::ops::exec::{ExecOutput, ExecRequest, ExecResponse, LogEntry, LogsRequest, LogsResponse, RunRequest, RunResponse};
+use pyro_api::ops::{Run, WorkspaceExec, WorkspaceLogs};
+use pyro_api::{Error, Result};
+use pyro_wire::untrusted::escape;
+
+use super::Handle;
+use crate::supervisor::exec::in_words;
+use crate::supervisor::output::show_kept;
+use crate::{Host, Session};
+
+impl Handle for Run {
+    fn handle(host: &Host, mut request: RunRequest, session: &mut Session<'_>) -> Result<RunResponse> {
+        host.ensure_environment(&request.environment, session)?;
+        request.seed_path = request.seed_path.map(|path| super::workspace::absolute(&path)).transpose()?;
+        host.run_in_supervisor::<Self>(&request, session)
+    }
+}
+
+impl Handle for WorkspaceExec {
+    fn handle(host: &Host, request: ExecRequest, session: &mut Session<'_>) -> Result<ExecResponse> {
+        host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
+    }
+}
+
+impl Handle for WorkspaceLogs {
+    fn handle(host: &Host, request: LogsRequest, _session: &mut Session<'_>) -> Result<LogsResponse> {
+        let record = host.find_settled(&request.workspace)?;
+        let (id, name) = (&record.manifest.id, &record.manifest.name);
+        let store = host.store()?;
+        match request.exec {
+            None => {
+                let (count, events) = store.events(id, request.limit)?;
+                let entries = events
+                    .into_iter()
+                    .map(|event| LogEntry {
+                        at: event.at.rfc3339(),
+                        op: event.op,
+                        subject: escape(&event.subject),
+                        outcome: event.outcome.map_or_else(|| "running".to_owned(), |outcome| escape(&outcome)),
+                        exec: event.exec,
+                        duration_ms: event.duration_ms,
+                    })
+                    .collect();
+                Ok(LogsResponse { workspace: name.clone(), count, entries, output: None })
+            }
+            Some(exec) => {
+                let found = store.exec(id, name, exec)?;
+                let execs = host.home().workspace(id).execs();
+                let show = |ending: &str, dropped| {
+                    show_kept(&execs.join(format!("{exec}.{ending}")), request.offset, dropped)
+                        .map_err(|error| Error::unavailable(format!("the output of command {exec} cannot be read")).because(error))
+                };
+                let output = ExecOutput {
+                    exec,
+                    command: escape(&found.command),
+                    outcome: found.outcome.as_ref().map_or_else(|| "running".to_owned(), in_words),
+                    stdout: show("out", found.stdout_dropped)?,
+                    stderr: show("err", found.stderr_dropped)?,
+                };
+                Ok(LogsResponse { workspace: name.clone(), count: 1, entries: Vec::new(), output: Some(output) })
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Files of a workspace: its agent answers, or for the diff its supervisor.
+
+use pyro_api::Result;
+use pyro_api::ops::file::{
+    DiffRequest, DiffResponse, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest, FileWriteResponse,
+};
+use pyro_api::ops::{FileList, FileRead, FileWrite, WorkspaceDiff};
+
+use super::Handle;
+use crate::{Host, Session};
+
+impl Handle for FileList {
+    fn handle(host: &Host, request: FileListRequest, session: &mut Session<'_>) -> Result<FileListResponse> {
+        host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
+    }
+}
+
+impl Handle for FileRead {
+    fn handle(host: &Host, request: FileReadRequest, session: &mut Session<'_>) -> Result<FileReadResponse> {
+        host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
+    }
+}
+
+impl Handle for FileWrite {
+    fn handle(host: &Host, request: FileWriteRequest, session: &mut Session<'_>) -> Result<FileWriteResponse> {
+        host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
+    }
+}
+
+impl Handle for WorkspaceDiff {
+    fn handle(host: &Host, request: DiffRequest, session: &mut Session<'_>) -> Result<DiffResponse> {
+        host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
+    }
+}

@@ -1,0 +1,21 @@
+//! The machine itself.
+
+use pyro_api::Result;
+use pyro_api::ops::Doctor;
+use pyro_api::ops::host::{DoctorRequest, DoctorResponse};
+
+use super::Handle;
+use crate::{Host, Session, doctor, recovery};
+
+impl Handle for Doctor {
+    fn handle(host: &Host, request: DoctorRequest, _session: &mut Session<'_>) -> Result<DoctorResponse> {
+        let mut response = doctor::check(host.home().root(), &host.options.binary);
+        if request.leaks {
+            let (recovered, leaks) = recovery::find_leaks(host)?;
+            response.ok = response.ok && leaks.is_empty();
+            response.recovered = recovered;
+            response.leaks = leaks;
+        }
+        Ok(response)
+    }
+}

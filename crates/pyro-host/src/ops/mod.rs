@@ -1,0 +1,57 @@
+//! One handler for each op, in files named as those of `pyro-api`. That an op has none is a compile error naming it.
+
+use pyro_api::ops::{
+    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Run, WorkspaceCreate, WorkspaceDelete,
+    WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceLogs, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
+};
+use pyro_api::{Error, Op, Result, for_each_op};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{Host, Session};
+
+mod environment;
+mod exec;
+mod file;
+mod host;
+mod workspace;
+
+pub(crate) use environment::build_here;
+pub(crate) use workspace::view as workspace_view;
+
+/// What an op does.
+pub trait Handle: Op {
+    /// Does it. The request was checked.
+    ///
+    /// # Errors
+    /// See [`pyro_api::ErrorKind`].
+    fn handle(host: &Host, request: Self::Request, session: &mut Session<'_>) -> Result<Self::Response>;
+}
+
+macro_rules! call_by_name {
+    ($($op:ident,)*) => {
+        /// Does the op of that name with its request as JSON.
+        pub(crate) fn call(host: &Host, name: &str, request: Value, session: &mut Session<'_>) -> Result<Value> {
+            $(if name == <$op as Op>::NAME {
+                return host.request::<$op>(parse(request)?, session).and_then(|response| to_value(&response));
+            })*
+            let names = [$(<$op as Op>::NAME),*];
+            let error = Error::invalid(format!("there is no operation {name:?}"));
+            Err(match crate::name::did_you_mean(&crate::name::nearest(name, names)) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            })
+        }
+    };
+}
+for_each_op!(call_by_name);
+
+/// A response as JSON.
+pub(crate) fn to_value<T: Serialize>(response: &T) -> Result<Value> {
+    serde_json::to_value(response).map_err(|error| Error::internal("a response cannot be written as JSON").because(error))
+}
+
+/// A request from JSON.
+pub(crate) fn parse<T: DeserializeOwned>(request: Value) -> Result<T> {
+    serde_json::from_value(request).map_err(|error| Error::invalid(error.to_string()))
+}

@@ -1,0 +1,616 @@
+//! The database: the only file with SQL, and the only place where text becomes a state.
+//!
+//! One file for all processes of a home, in WAL mode. Changes of state are committed with `synchronous=FULL` and so survive a power
+//! cut; the record of commands is committed with `NORMAL`: it survives the death of any process, and is as durable as the files
+//! those commands wrote. A database that is lost is made again from the manifests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyro_api::ops::exec::Outcome;
+use pyro_api::ops::workspace::IsolationReport;
+use pyro_api::values::WorkspaceRef;
+use pyro_api::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use crate::clock::Instant;
+use crate::home::Home;
+use crate::manifest::{Manifest, Mount};
+use crate::name;
+use crate::state::WorkspaceState;
+
+/// How long a writer waits for another: many times what the slowest commit takes (an fsync of some 10 ms), and within a person's patience.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Every migration in order; `user_version` counts those that were applied.
+const MIGRATIONS: [&str; 1] = [include_str!("store/migrations/0001_first.sql")];
+
+/// SQLite before this can lose committed writes when two connections use one file in WAL mode (fixed in 3.51.3, see sqlite.org/wal.html).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// An open database.
+pub struct Store {
+    connection: Connection,
+}
+
+/// One workspace as recorded.
+#[derive(Clone, Debug)]
+pub struct WorkspaceRecord {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What it was doing when its supervisor last wrote.
+    pub state: WorkspaceState,
+    /// When it was last used.
+    pub used_at: Instant,
+    /// Commands begun so far.
+    pub exec_count: u64,
+    /// Its isolation as measured at its last start.
+    pub isolation: Option<IsolationReport>,
+}
+
+/// One command as recorded.
+#[derive(Clone, Debug)]
+pub struct ExecRecord {
+    /// Its number.
+    pub exec: u64,
+    /// The command as a shell line.
+    pub command: String,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<Outcome>,
+    /// Bytes of standard output that were not kept.
+    pub stdout_dropped: u64,
+    /// Bytes of standard error that were not kept.
+    pub stderr_dropped: u64,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug)]
+pub struct ExecEnd<'a> {
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// The same in words.
+    pub words: String,
+    /// Written and dropped bytes of standard output.
+    pub stdout: (u64, u64),
+    /// Written and dropped bytes of standard error.
+    pub stderr: (u64, u64),
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// One event as recorded.
+#[derive(Clone, Debug)]
+pub struct EventRecord {
+    /// When it began.
+    pub at: Instant,
+    /// Name of the op.
+    pub op: String,
+    /// What it was about.
+    pub subject: String,
+    /// How it ended, in words.
+    pub outcome: Option<String>,
+    /// Number of the exec.
+    pub exec: Option<u64>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+}
+
+/// A row of the log that was begun and is to be closed.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenEvent(i64);
+
+fn failed(error: rusqlite::Error) -> Error {
+    let kind = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => ErrorKind::Timeout,
+        _ => ErrorKind::Unavailable,
+    };
+    let disk_full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    let error = Error::new(kind, "the record of workspaces cannot be used").because(error);
+    if disk_full { error.hint("the disk is full: free some space, or delete workspaces") } else { error }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own types have only text keys")
+}
+
+fn bytes(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+impl Store {
+    /// Opens the database of a home, making or migrating it when needed.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be opened, or was written by a newer version.
+    pub fn open(home: &Home) -> Result<Self> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(Error::internal(format!("SQLite {} can lose commits", rusqlite::version())));
+        }
+        let path = home.database();
+        let (mut store, new) = match Self::open_file(&path) {
+            Ok(opened) => opened,
+            Err(error) if is_damaged(&error) => {
+                // Set aside, never deleted: the manifests give us all but the history.
+                let aside = path.with_extension(format!("damaged-{}", Instant::now().0));
+                std::fs::rename(&path, &aside)
+                    .map_err(|error| Error::unavailable(format!("{} is damaged and cannot be set aside", path.display())).because(error))?;
+                for side in ["db-wal", "db-shm"] {
+                    // They belong to the damaged file; SQLite makes its own.
+                    let _ = std::fs::remove_file(path.with_extension(side));
+                }
+                Self::open_file(&path).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if new {
+            store.adopt_manifests(home)?;
+        }
+        Ok(store)
+    }
+
+    /// The database, and whether it had no tables yet.
+    fn open_file(path: &std::path::Path) -> Result<(Self, bool), rusqlite::Error> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // An idle supervisor keeps its connection: 64 pages of cache are enough for any of our statements.
+        connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cache_size = 64; PRAGMA synchronous = FULL;")?;
+        let mut store = Self { connection };
+        let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version != MIGRATIONS.len() as i64 {
+            store.migrate()?;
+        }
+        Ok((store, version == 0))
+    }
+
+    fn migrate(&mut self) -> Result<(), rusqlite::Error> {
+        let mode: String = self.connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        debug_assert_eq!(mode, "wal", "a local file takes WAL mode");
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let applied = usize::try_from(version).unwrap_or(usize::MAX);
+        let Some(missing) = MIGRATIONS.get(applied..) else {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH),
+                Some(format!("it was written by a newer pyro (version {version}, this one knows {})", MIGRATIONS.len())),
+            ));
+        };
+        for migration in missing {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        transaction.commit()
+    }
+
+    /// Records every workspace that has a manifest and no row.
+    fn adopt_manifests(&mut self, home: &Home) -> Result<()> {
+        let Ok(entries) = std::fs::read_dir(home.workspaces()) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            // A manifest that cannot be read is left where it is: nothing is deleted on doubt.
+            let Ok(manifest) = Manifest::read(&home.workspace(&id)) else { continue };
+            let used_at = Instant(manifest.created_at);
+            let record = WorkspaceRecord { manifest, state: WorkspaceState::Stopped, used_at, exec_count: last_exec(home, &id), isolation: None };
+            match self.insert(&record) {
+                Ok(()) => {}
+                // Somebody else adopts at the same time.
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `body` in one immediate transaction that is committed to disk before it returns.
+    fn durably<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = body(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// As [`Store::durably`], but a power cut may take it back; the death of any process does not.
+    fn quickly<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+        self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let done = self.durably(body);
+        self.connection.execute_batch("PRAGMA synchronous = FULL")?;
+        done
+    }
+
+    /// Records a new workspace, and that it was made.
+    ///
+    /// # Errors
+    /// `Conflict` when a live workspace has the name.
+    pub fn insert(&mut self, record: &WorkspaceRecord) -> Result<()> {
+        let manifest = &record.manifest;
+        let failure = match &record.state {
+            WorkspaceState::Failed { why } => Some(why.as_str()),
+            WorkspaceState::Stopped | WorkspaceState::Starting | WorkspaceState::Running | WorkspaceState::Stopping => None,
+        };
+        let inserted = self.durably(|transaction| {
+            transaction.execute(
+                "INSERT INTO workspace (id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed,
+                                        created_at, used_at, state, failure, isolation, exec_count)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                params![
+                    manifest.id,
+                    manifest.name,
+                    manifest.environment,
+                    manifest.environment_digest,
+                    json(&manifest.mounts),
+                    manifest.vcpu_count,
+                    bytes(manifest.mem_mib),
+                    manifest.isolation_minimum,
+                    manifest.seed.as_ref().map(json),
+                    manifest.created_at,
+                    record.used_at.0,
+                    record.state.word(),
+                    failure,
+                    record.isolation.as_ref().map(json),
+                    bytes(record.exec_count),
+                ],
+            )?;
+            set_labels(transaction, &manifest.id, &manifest.labels)?;
+            let subject = match &manifest.seed {
+                Some(seed) => format!("{} from {}", manifest.environment, seed.path),
+                None => manifest.environment.clone(),
+            };
+            add_event(transaction, &manifest.id, "workspace create", &subject, Some("ok"), None).map(drop)
+        });
+        inserted.map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => name_taken(&manifest.name),
+            _ => failed(error),
+        })
+    }
+
+    /// Every workspace, most recently used first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn workspaces(&self) -> Result<Vec<WorkspaceRecord>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM workspace ORDER BY used_at DESC, created_at DESC, id"))
+            .map_err(failed)?;
+        let rows = statement.query_map([], record).map_err(failed)?;
+        let mut records = rows.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        for record in &mut records {
+            record.manifest.labels = self.labels(&record.manifest.id)?;
+        }
+        Ok(records)
+    }
+
+    fn labels(&self, id: &str) -> Result<BTreeMap<String, String>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT key, value FROM label WHERE workspace_id = ?1").map_err(failed)?;
+        let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// One workspace by id.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn get(&self, id: &str) -> Result<WorkspaceRecord> {
+        let found = self
+            .connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM workspace WHERE id = ?1"))
+            .and_then(|mut statement| statement.query_row([id], record).optional())
+            .map_err(failed)?;
+        let mut record = found.ok_or_else(|| Error::not_found(format!("there is no workspace with the id {id}")))?;
+        record.manifest.labels = self.labels(id)?;
+        Ok(record)
+    }
+
+    /// The workspace that a reference means: exact name or id, else the only one whose name or id begins so.
+    ///
+    /// # Errors
+    /// `NotFound` with the nearest names; `Invalid` when several begin so.
+    pub fn find(&self, wanted: &WorkspaceRef) -> Result<WorkspaceRecord> {
+        let text = wanted.as_str();
+        let exact: Option<String> = self
+            .connection
+            .prepare_cached("SELECT id FROM workspace WHERE name = ?1 OR id = ?1")
+            .and_then(|mut statement| statement.query_row([text], |row| row.get(0)).optional())
+            .map_err(failed)?;
+        if let Some(id) = exact {
+            return self.get(&id);
+        }
+        let mut statement = self.connection.prepare_cached("SELECT id, name FROM workspace ORDER BY name").map_err(failed)?;
+        let all: Vec<(String, String)> = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .and_then(Iterator::collect)
+            .map_err(failed)?;
+        let begins: Vec<&(String, String)> = all.iter().filter(|(id, name)| name.starts_with(text) || id.starts_with(text)).collect();
+        match begins.as_slice() {
+            [(id, _)] => self.get(id),
+            [] => {
+                let near = name::nearest(text, all.iter().map(|(_, name)| name.as_str()));
+                let hint = name::did_you_mean(&near).unwrap_or_else(|| match all.len() {
+                    0 => "there are no workspaces; workspace create makes one".to_owned(),
+                    _ => "workspace list shows them".to_owned(),
+                });
+                Err(Error::not_found(format!("there is no workspace {text}")).hint(hint))
+            }
+            several => {
+                let names: Vec<&str> = several.iter().take(5).map(|(_, name)| name.as_str()).collect();
+                Err(Error::invalid(format!("{text} is the beginning of {} workspaces", several.len()))
+                    .hint(format!("write more of it: {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// Whether a live workspace has this name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn name_is_taken(&self, name: &str) -> Result<bool> {
+        self.connection
+            .prepare_cached("SELECT 1 FROM workspace WHERE name = ?1")
+            .and_then(|mut statement| statement.exists([name]))
+            .map_err(failed)
+    }
+
+    /// Records a state, and the isolation when it was measured anew; `event` is the line of the log for it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_state(&mut self, id: &str, state: &WorkspaceState, isolation: Option<&IsolationReport>, event: Option<&str>) -> Result<()> {
+        let failure = match state {
+            WorkspaceState::Failed { why } => Some(why.as_str()),
+            WorkspaceState::Stopped | WorkspaceState::Starting | WorkspaceState::Running | WorkspaceState::Stopping => None,
+        };
+        self.durably(|transaction| {
+            transaction.execute(
+                "UPDATE workspace SET state = ?2, failure = ?3, isolation = coalesce(?4, isolation), used_at = ?5 WHERE id = ?1",
+                params![id, state.word(), failure, isolation.map(json), Instant::now().0],
+            )?;
+            if let Some(op) = event {
+                add_event(transaction, id, op, "", Some(failure.unwrap_or("ok")), None)?;
+            }
+            Ok(())
+        })
+        .map_err(failed)
+    }
+
+    /// Gives a workspace a name and labels.
+    ///
+    /// # Errors
+    /// `Conflict` when a live workspace has the name.
+    pub fn set_name_and_labels(&mut self, id: &str, name: &str, labels: &BTreeMap<String, String>, subject: &str) -> Result<()> {
+        self.durably(|transaction| {
+            transaction.execute("UPDATE workspace SET name = ?2, used_at = ?3 WHERE id = ?1", params![id, name, Instant::now().0])?;
+            set_labels(transaction, id, labels)?;
+            add_event(transaction, id, "workspace update", subject, Some("ok"), None).map(drop)
+        })
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => name_taken(name),
+            _ => failed(error),
+        })
+    }
+
+    /// Forgets a workspace; its events stay.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn delete(&mut self, id: &str, name: &str) -> Result<()> {
+        self.durably(|transaction| {
+            transaction.execute("DELETE FROM workspace WHERE id = ?1", [id])?;
+            add_event(transaction, id, "workspace delete", name, Some("ok"), None).map(drop)
+        })
+        .map_err(failed)
+    }
+
+    /// Records that a command begins.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn begin_exec(&mut self, id: &str, exec: u64, command: &str) -> Result<OpenEvent> {
+        self.quickly(|transaction| {
+            transaction
+                .prepare_cached("INSERT INTO exec (workspace_id, exec, command) VALUES (?1, ?2, ?3)")?
+                .execute(params![id, bytes(exec), command])?;
+            transaction
+                .prepare_cached("UPDATE workspace SET exec_count = ?2, used_at = ?3 WHERE id = ?1")?
+                .execute(params![id, bytes(exec), Instant::now().0])?;
+            add_event(transaction, id, "workspace exec", command, None, Some(exec))
+        })
+        .map_err(failed)
+    }
+
+    /// Records how a command ended.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn end_exec(&mut self, id: &str, exec: u64, event: OpenEvent, end: &ExecEnd<'_>) -> Result<()> {
+        self.quickly(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE exec SET outcome = ?3, stdout_bytes = ?4, stdout_dropped = ?5, stderr_bytes = ?6, stderr_dropped = ?7
+                     WHERE workspace_id = ?1 AND exec = ?2",
+                )?
+                .execute(params![
+                    id,
+                    bytes(exec),
+                    json(end.outcome),
+                    bytes(end.stdout.0),
+                    bytes(end.stdout.1),
+                    bytes(end.stderr.0),
+                    bytes(end.stderr.1)
+                ])?;
+            close_event(transaction, event, &end.words, Some(end.duration_ms))
+        })
+        .map_err(failed)
+    }
+
+    /// Closes every command and event of a workspace that a dead supervisor left open.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn close_open(&mut self, id: &str, outcome: &Outcome, words: &str) -> Result<()> {
+        self.durably(|transaction| {
+            transaction.execute("UPDATE exec SET outcome = ?2 WHERE workspace_id = ?1 AND outcome IS NULL", params![id, json(outcome)])?;
+            transaction.execute("UPDATE event SET outcome = ?2 WHERE workspace_id = ?1 AND outcome IS NULL", params![id, words])?;
+            Ok(())
+        })
+        .map_err(failed)
+    }
+
+    /// Records something that was done and is over, and that the workspace was used.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn add_event(&mut self, id: &str, op: &str, subject: &str, outcome: &str) -> Result<()> {
+        self.quickly(|transaction| {
+            add_event(transaction, id, op, subject, Some(outcome), None)?;
+            transaction.execute("UPDATE workspace SET used_at = ?2 WHERE id = ?1", params![id, Instant::now().0])?;
+            Ok(())
+        })
+        .map_err(failed)
+    }
+
+    /// The newest `limit` events of a workspace, oldest first, and how many there are.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn events(&self, id: &str, limit: u32) -> Result<(u64, Vec<EventRecord>)> {
+        let read = || {
+            let total: i64 =
+                self.connection.query_row("SELECT count(*) FROM event WHERE workspace_id = ?1", [id], |row| row.get(0))?;
+            let mut statement = self.connection.prepare_cached(
+                "SELECT at, op, subject, outcome, exec, duration_ms FROM event WHERE workspace_id = ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![id, limit], |row| {
+                Ok(EventRecord {
+                    at: Instant(row.get(0)?),
+                    op: row.get(1)?,
+                    subject: row.get(2)?,
+                    outcome: row.get(3)?,
+                    exec: row.get::<_, Option<i64>>(4)?.map(count),
+                    duration_ms: row.get::<_, Option<i64>>(5)?.map(count),
+                })
+            })?;
+            let mut events = rows.collect::<Result<Vec<_>, _>>()?;
+            events.reverse();
+            Ok((count(total), events))
+        };
+        read().map_err(failed)
+    }
+
+    /// One command of a workspace.
+    ///
+    /// # Errors
+    /// `NotFound` when it has none with that number.
+    pub fn exec(&self, id: &str, name: &str, exec: u64) -> Result<ExecRecord> {
+        let found = self
+            .connection
+            .query_row(
+                "SELECT exec, command, outcome, stdout_dropped, stderr_dropped FROM exec WHERE workspace_id = ?1 AND exec = ?2",
+                params![id, bytes(exec)],
+                |row| {
+                    Ok(ExecRecord {
+                        exec: count(row.get(0)?),
+                        command: row.get(1)?,
+                        outcome: row.get::<_, Option<String>>(2)?.map(|text| parse(2, &text)).transpose()?,
+                        stdout_dropped: count(row.get(3)?),
+                        stderr_dropped: count(row.get(4)?),
+                    })
+                },
+            )
+            .optional()
+            .map_err(failed)?;
+        found.ok_or_else(|| {
+            Error::not_found(format!("workspace {name} has run no command with the number {exec}"))
+                .hint(format!("workspace logs {name} shows them"))
+        })
+    }
+}
+
+/// In the order that [`record`] reads them.
+const COLUMNS: &str = "id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed, created_at, \
+                       used_at, state, failure, isolation, exec_count";
+
+fn record(row: &Row<'_>) -> Result<WorkspaceRecord, rusqlite::Error> {
+    let mounts: Vec<Mount> = parse(4, &row.get::<_, String>(4)?)?;
+    let seed = row.get::<_, Option<String>>(8)?.map(|text| parse(8, &text)).transpose()?;
+    let manifest = Manifest::new(
+        row.get(0)?,
+        row.get(1)?,
+        BTreeMap::new(),
+        row.get(2)?,
+        row.get(3)?,
+        mounts,
+        (row.get(5)?, count(row.get(6)?)),
+        row.get(7)?,
+        seed,
+        row.get(9)?,
+    );
+    let word: String = row.get(11)?;
+    let state = match word.as_str() {
+        "starting" => WorkspaceState::Starting,
+        "running" => WorkspaceState::Running,
+        "stopping" => WorkspaceState::Stopping,
+        "failed" => WorkspaceState::Failed { why: row.get::<_, Option<String>>(12)?.unwrap_or_default() },
+        // The CHECK list of the table leaves nothing else.
+        _ => WorkspaceState::Stopped,
+    };
+    let isolation = row.get::<_, Option<String>>(13)?.map(|text| parse(13, &text)).transpose()?;
+    Ok(WorkspaceRecord { manifest, state, used_at: Instant(row.get(10)?), exec_count: count(row.get(14)?), isolation })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> Result<T, rusqlite::Error> {
+    serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error)))
+}
+
+fn set_labels(transaction: &Transaction<'_>, id: &str, labels: &BTreeMap<String, String>) -> Result<(), rusqlite::Error> {
+    transaction.execute("DELETE FROM label WHERE workspace_id = ?1", [id])?;
+    for (key, value) in labels {
+        transaction.execute("INSERT INTO label (workspace_id, key, value) VALUES (?1, ?2, ?3)", [id, key, value])?;
+    }
+    Ok(())
+}
+
+fn add_event(
+    transaction: &Transaction<'_>,
+    id: &str,
+    op: &str,
+    subject: &str,
+    outcome: Option<&str>,
+    exec: Option<u64>,
+) -> Result<OpenEvent, rusqlite::Error> {
+    transaction
+        .prepare_cached("INSERT INTO event (at, workspace_id, op, subject, outcome, exec) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![Instant::now().0, id, op, subject, outcome, exec.map(bytes)])?;
+    Ok(OpenEvent(transaction.last_insert_rowid()))
+}
+
+fn close_event(transaction: &Transaction<'_>, event: OpenEvent, outcome: &str, duration_ms: Option<u64>) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached("UPDATE event SET outcome = ?2, duration_ms = ?3 WHERE id = ?1 AND outcome IS NULL")?
+        .execute(params![event.0, outcome, duration_ms.map(bytes)])?;
+    Ok(())
+}
+
+fn name_taken(name: &str) -> Error {
+    Error::conflict(format!("there is a workspace {name} already"))
+        .hint("use it, delete it, or take another name; reuse answers with the one that is there")
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
+}
+
+/// Highest number among the kept outputs of a workspace: numbers are never used twice.
+fn last_exec(home: &Home, id: &str) -> u64 {
+    let Ok(entries) = std::fs::read_dir(home.workspace(id).execs()) else { return 0 };
+    let numbers = entries.flatten().filter_map(|entry| PathBuf::from(entry.file_name()).file_stem()?.to_str()?.parse().ok());
+    numbers.max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

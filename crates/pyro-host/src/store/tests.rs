@@ -1,0 +1,142 @@
+//! The store against real files: what survives, what is refused, what is found.
+
+use std::collections::BTreeMap;
+
+use pyro_api::ErrorKind;
+use pyro_api::ops::exec::Outcome;
+
+use super::{ExecEnd, Store, WorkspaceRecord};
+use crate::clock::Instant;
+use crate::home::Home;
+use crate::manifest::{Manifest, Mount};
+use crate::state::WorkspaceState;
+
+fn home() -> (tempfile::TempDir, Home) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::open(&directory.path().join("home")).expect("a new home");
+    (directory, home)
+}
+
+fn workspace(id: &str, name: &str) -> WorkspaceRecord {
+    let mounts = vec![Mount { at: "/".into(), lowers: vec!["/layers/x".into()] }];
+    let labels = BTreeMap::from([("branch".to_owned(), "main".to_owned())]);
+    let manifest =
+        Manifest::new(id.into(), name.into(), labels, "debian:12".into(), "d".into(), mounts, (1, 1024), "namespaces".into(), None, 5);
+    WorkspaceRecord { manifest, state: WorkspaceState::Running, used_at: Instant(5), exec_count: 0, isolation: None }
+}
+
+#[test]
+fn a_workspace_is_found_by_name_id_and_unique_beginning() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "brave-otter")).unwrap();
+    store.insert(&workspace("bbbbbbbbbbbb", "brave-owl")).unwrap();
+    for wanted in ["brave-otter", "aaaaaaaaaaaa", "brave-ot", "aaa"] {
+        assert_eq!(store.find(&wanted.parse().unwrap()).unwrap().manifest.id, "aaaaaaaaaaaa", "{wanted}");
+    }
+    let error = store.find(&"brave".parse().unwrap()).unwrap_err();
+    assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::Invalid, Some("write more of it: brave-otter, brave-owl")));
+    let error = store.find(&"brave-oter".parse().unwrap()).unwrap_err();
+    assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::NotFound, Some("did you mean brave-otter?")));
+}
+
+#[test]
+fn a_name_is_unique_among_live_workspaces_and_free_after_deletion() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    assert_eq!(store.insert(&workspace("bbbbbbbbbbbb", "one")).unwrap_err().kind, ErrorKind::Conflict);
+    store.insert(&workspace("cccccccccccc", "two")).unwrap();
+    let error = store.set_name_and_labels("cccccccccccc", "one", &BTreeMap::new(), "").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert_eq!(store.get("cccccccccccc").unwrap().manifest.labels.len(), 1, "a refused update changes nothing");
+    store.delete("aaaaaaaaaaaa", "one").unwrap();
+    store.insert(&workspace("bbbbbbbbbbbb", "one")).unwrap();
+}
+
+#[test]
+fn a_lost_database_is_made_again_from_the_manifests() {
+    let (_directory, home) = home();
+    let record = workspace("aaaaaaaaaaaa", "one");
+    std::fs::create_dir(home.workspace("aaaaaaaaaaaa").root()).unwrap();
+    record.manifest.write(&home.workspace("aaaaaaaaaaaa")).unwrap();
+    std::fs::create_dir(home.workspace("aaaaaaaaaaaa").execs()).unwrap();
+    std::fs::write(home.workspace("aaaaaaaaaaaa").execs().join("7.out"), "x").unwrap();
+
+    let found = Store::open(&home).unwrap().get("aaaaaaaaaaaa").unwrap();
+    assert_eq!(found.manifest, record.manifest);
+    assert_eq!((found.state, found.exec_count), (WorkspaceState::Stopped, 7));
+
+    for damage in ["not a database at all, but long enough to be looked at", ""] {
+        for side in ["db-wal", "db-shm"] {
+            let _ = std::fs::remove_file(home.database().with_extension(side));
+        }
+        std::fs::write(home.database(), damage.repeat(200)).unwrap();
+        let found = Store::open(&home).unwrap().workspaces().unwrap();
+        assert_eq!(found.len(), 1, "{damage:?}");
+    }
+    let aside = std::fs::read_dir(home.root()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().contains("damaged"));
+    assert_eq!(aside.count(), 1, "the damaged file is kept");
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let (_directory, home) = home();
+    drop(Store::open(&home).unwrap());
+    let connection = rusqlite::Connection::open(home.database()).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let Err(error) = Store::open(&home) else { panic!("a newer database was opened") };
+    assert!(error.message.contains("newer"), "{error}");
+    let connection = rusqlite::Connection::open(home.database()).unwrap();
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 99);
+}
+
+#[test]
+fn commands_and_events_tell_the_same_story() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    let first = store.begin_exec("aaaaaaaaaaaa", 1, "make").unwrap();
+    store.begin_exec("aaaaaaaaaaaa", 2, "sleep 9").unwrap();
+    let end = ExecEnd {
+        outcome: &Outcome::Exited { code: 2 },
+        words: "exited 2".into(),
+        stdout: (100, 0),
+        stderr: (5, 1),
+        duration_ms: 12,
+    };
+    store.end_exec("aaaaaaaaaaaa", 1, first, &end).unwrap();
+    store.close_open("aaaaaaaaaaaa", &Outcome::SandboxLost { reason: "power".into() }, "lost").unwrap();
+
+    let (count, events) = store.events("aaaaaaaaaaaa", 10).unwrap();
+    let told: Vec<_> = events.iter().map(|event| (event.op.as_str(), event.outcome.as_deref(), event.exec)).collect();
+    assert_eq!(count, 3);
+    assert_eq!(
+        told,
+        [("workspace create", Some("ok"), None), ("workspace exec", Some("exited 2"), Some(1)), ("workspace exec", Some("lost"), Some(2))]
+    );
+    assert_eq!(store.exec("aaaaaaaaaaaa", "one", 1).unwrap().outcome, Some(Outcome::Exited { code: 2 }));
+    assert_eq!(store.exec("aaaaaaaaaaaa", "one", 3).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(store.get("aaaaaaaaaaaa").unwrap().exec_count, 2);
+}
+
+#[test]
+fn two_processes_may_write_at_once() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..4_u64 {
+            let home = &home;
+            scope.spawn(move || {
+                let mut store = Store::open(home).unwrap();
+                for number in 0..25 {
+                    store.begin_exec("aaaaaaaaaaaa", writer * 100 + number + 1, "true").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(store.events("aaaaaaaaaaaa", 1).unwrap().0, 101);
+}

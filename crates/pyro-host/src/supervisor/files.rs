@@ -1,0 +1,272 @@
+//! Requests about files: listings, reads and writes that the agent answers. Paths and content from inside become text here, and
+//! nothing else: no path from inside is ever opened outside.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use pyro_api::ops::file::{
+    Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest, FileWriteResponse,
+};
+use pyro_api::{Error, ErrorKind, Result};
+use pyro_wire::limits::{ENTRIES_MAX, OUTPUT_CREDIT_BYTES};
+use pyro_wire::message::{Entry, EntryKind, Failed, FileStep, List, Read, Write};
+use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
+use serde_json::Value;
+
+use super::exec::shown;
+
+/// Largest content of one write: what a base64 text in one control line may be.
+const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A file request that was sent to the agent.
+#[derive(Debug)]
+pub struct FileTask {
+    /// Which caller waits for it; `None` when it is gone.
+    pub connection: Option<u32>,
+    /// What the log says it was about.
+    pub subject: String,
+    workspace: String,
+    path: SandboxPath,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    List { limit: usize, entries: Vec<FileEntry>, truncated: bool },
+    Read { offset: u64, bytes_max: u64, info: Option<u64>, content: Vec<u8>, credit_left: u32 },
+    Write { content: Vec<u8>, sent: usize },
+}
+
+/// What a message of the agent leads to.
+#[derive(Debug)]
+pub enum Step {
+    /// It goes on.
+    More,
+    /// It goes on, and the agent gets so much credit.
+    Credit(u32),
+    /// These bytes of content can be sent.
+    Content(Vec<u8>),
+    /// It ended.
+    Done(Result<Value>),
+}
+
+/// A path as the user wrote it.
+///
+/// # Errors
+/// `Invalid` when it is no path.
+pub fn path_of(text: &str) -> Result<SandboxPath> {
+    SandboxPath::parse(text).map_err(|error| Error::invalid(format!("path {text:?}: {error}")))
+}
+
+impl FileTask {
+    /// A listing, and the message that asks for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the request is wrong.
+    pub fn list(workspace: &str, connection: u32, request: &FileListRequest) -> Result<(Self, ToAgent)> {
+        let path = path_of(&request.path)?;
+        if request.depth == 0 || request.limit == 0 || request.limit > ENTRIES_MAX {
+            return Err(Error::invalid(format!("depth and limit begin at 1, and limit ends at {ENTRIES_MAX}")));
+        }
+        // One more than is shown tells whether there is more.
+        let message = ToAgent::List(List { path: path.clone(), depth: request.depth, entries_max: (request.limit + 1).min(ENTRIES_MAX) });
+        let kind = Kind::List { limit: request.limit as usize, entries: Vec::new(), truncated: false };
+        Ok((Self::new(workspace, connection, path, kind), message))
+    }
+
+    /// A read, and the message that asks for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the request is wrong.
+    pub fn read(workspace: &str, connection: u32, request: &FileReadRequest) -> Result<(Self, ToAgent)> {
+        let path = path_of(&request.path)?;
+        let message = ToAgent::Read(Read {
+            path: path.clone(),
+            offset: request.offset,
+            bytes_max: request.max_bytes,
+            credit_bytes: OUTPUT_CREDIT_BYTES,
+        });
+        let kind = Kind::Read {
+            offset: request.offset,
+            bytes_max: request.max_bytes,
+            info: None,
+            content: Vec::new(),
+            credit_left: OUTPUT_CREDIT_BYTES,
+        };
+        Ok((Self::new(workspace, connection, path, kind), message))
+    }
+
+    /// A write, and the message that announces it.
+    ///
+    /// # Errors
+    /// `Invalid` or `Limit` when the request is wrong.
+    pub fn write(workspace: &str, connection: u32, request: &FileWriteRequest) -> Result<(Self, ToAgent)> {
+        let path = path_of(&request.path)?;
+        let content = match (&request.text, &request.base64) {
+            (Some(text), None) => text.clone().into_bytes(),
+            (None, Some(text)) => STANDARD.decode(text.as_bytes()).map_err(|error| Error::invalid("base64 content").because(error))?,
+            (Some(_), Some(_)) | (None, None) => return Err(Error::invalid("give either text or base64")),
+        };
+        if content.len() > WRITE_BYTES_MAX {
+            return Err(Error::limit(format!("the content is {} bytes, more than {WRITE_BYTES_MAX}", content.len()))
+                .hint("bring large files in with the seed, or write them with a command"));
+        }
+        let mode = match &request.mode {
+            None => None,
+            Some(text) => Some(u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
+                Error::invalid(format!("mode {text:?} is not permission bits in octal")).hint("such as 644 or 755")
+            })?),
+        };
+        let message = ToAgent::Write(Write { path: path.clone(), size_bytes: content.len() as u64, mode });
+        Ok((Self::new(workspace, connection, path, Kind::Write { content, sent: 0 }), message))
+    }
+
+    fn new(workspace: &str, connection: u32, path: SandboxPath, kind: Kind) -> Self {
+        Self { connection: Some(connection), subject: path.shown().to_owned(), workspace: workspace.to_owned(), path, kind }
+    }
+
+    /// Whether the log has a line for it: what only looks leaves none.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.kind, Kind::Write { .. })
+    }
+
+    /// A message of the agent on this channel.
+    ///
+    /// # Errors
+    /// When it may not come now.
+    pub fn message(&mut self, message: FromAgent) -> Result<Step, Violation> {
+        if let FromAgent::Failed(failed) = &message {
+            return Ok(Step::Done(Err(explain(failed, &self.path))));
+        }
+        match (&mut self.kind, message) {
+            (Kind::List { limit, entries, truncated }, FromAgent::Entries(page)) => {
+                for entry in page {
+                    if entries.len() < *limit {
+                        entries.push(convert(&entry));
+                    } else if *truncated {
+                        return Err(Violation("more entries came than were asked for".to_owned()));
+                    } else {
+                        *truncated = true;
+                    }
+                }
+                Ok(Step::More)
+            }
+            (Kind::List { entries, truncated, .. }, FromAgent::Done) => {
+                let response = FileListResponse {
+                    workspace: self.workspace.clone(),
+                    path: self.path.shown().to_owned(),
+                    entries: std::mem::take(entries),
+                    truncated: *truncated,
+                };
+                Ok(Step::Done(crate::ops::to_value(&response)))
+            }
+            (Kind::Read { info, .. }, FromAgent::FileInfo(found)) => {
+                if info.replace(found.size_bytes).is_some() {
+                    return Err(Violation("a file was announced twice".to_owned()));
+                }
+                Ok(Step::More)
+            }
+            (Kind::Read { offset, info: Some(size_bytes), content, .. }, FromAgent::Done) => {
+                let response = read_response(&self.workspace, &self.path, *offset, *size_bytes, std::mem::take(content));
+                Ok(Step::Done(crate::ops::to_value(&response)))
+            }
+            (Kind::Write { content, sent }, FromAgent::Credit { bytes }) => {
+                let end = content.len().min(sent.saturating_add(bytes as usize));
+                let piece = content[*sent..end].to_vec();
+                *sent = end;
+                Ok(Step::Content(piece))
+            }
+            (Kind::Write { content, sent }, FromAgent::Written(written)) => {
+                if *sent < content.len() {
+                    return Err(Violation("a file was written before its content was sent".to_owned()));
+                }
+                let response = FileWriteResponse {
+                    workspace: self.workspace.clone(),
+                    path: self.path.shown().to_owned(),
+                    size_bytes: content.len() as u64,
+                    created: written.created,
+                    mode: octal(written.mode),
+                };
+                Ok(Step::Done(crate::ops::to_value(&response)))
+            }
+            (Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. }, _) => {
+                Err(Violation("a file request was answered with a message that is not an answer to it".to_owned()))
+            }
+        }
+    }
+
+    /// Content of the file that is being read.
+    ///
+    /// # Errors
+    /// When it may not come now.
+    pub fn data(&mut self, stream: Stream, bytes: &[u8]) -> Result<Step, Violation> {
+        let Kind::Read { bytes_max, info: Some(_), content, credit_left, .. } = &mut self.kind else {
+            return Err(Violation("content came for a request that reads nothing".to_owned()));
+        };
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let fits = content.len() as u64 + bytes.len() as u64 <= *bytes_max;
+        match credit_left.checked_sub(length) {
+            Some(left) if fits && stream == Stream::Content => *credit_left = left,
+            _ => return Err(Violation("more content came than was asked for".to_owned())),
+        }
+        content.extend_from_slice(bytes);
+        *credit_left += length;
+        Ok(Step::Credit(length))
+    }
+}
+
+fn octal(mode: u32) -> String {
+    format!("{:04o}", mode & 0o7777)
+}
+
+fn convert(entry: &Entry) -> FileEntry {
+    FileEntry {
+        path: shown(&entry.path),
+        kind: match entry.kind {
+            EntryKind::File => FileKind::File,
+            EntryKind::Directory => FileKind::Directory,
+            EntryKind::Symlink => FileKind::Symlink,
+            EntryKind::Other => FileKind::Other,
+        },
+        size_bytes: entry.size_bytes,
+        mode: octal(entry.mode),
+        target: entry.target.as_ref().map(shown),
+    }
+}
+
+fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u64, mut content: Vec<u8>) -> FileReadResponse {
+    let end = offset.saturating_add(content.len() as u64);
+    let mut truncated = end < size_bytes;
+    // A part that ends inside a character is shown up to that character.
+    if truncated && let Err(error) = std::str::from_utf8(&content) && error.error_len().is_none() {
+        content.truncate(error.valid_up_to());
+        truncated = true;
+    }
+    let (content, encoding) = match String::from_utf8(content) {
+        Ok(text) if !text.contains('\0') => (text, Encoding::Utf8),
+        Ok(text) => (STANDARD.encode(text), Encoding::Base64),
+        Err(error) => (STANDARD.encode(error.as_bytes()), Encoding::Base64),
+    };
+    FileReadResponse { workspace: workspace.to_owned(), path: path.shown().to_owned(), size_bytes, offset, content, encoding, truncated }
+}
+
+fn explain(failed: &Failed, path: &SandboxPath) -> Error {
+    let reason = std::io::Error::from_raw_os_error(failed.errno);
+    let shown = path.shown();
+    let kind = match reason.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        std::io::ErrorKind::StorageFull => ErrorKind::Limit,
+        _ => ErrorKind::Conflict,
+    };
+    let error = match failed.step {
+        FileStep::Open if kind == ErrorKind::NotFound => {
+            return Error::not_found(format!("there is no {shown}")).hint("file list shows what is there");
+        }
+        FileStep::Open => Error::new(kind, format!("{shown} cannot be opened")),
+        FileStep::NotAFile => return Error::conflict(format!("{shown} is not a regular file")).hint("file list shows directories"),
+        FileStep::NotADirectory => return Error::conflict(format!("{shown} is not a directory")).hint("file read shows files"),
+        FileStep::Read => Error::new(kind, format!("{shown} cannot be read")),
+        FileStep::MakeParents => Error::new(kind, format!("the directories above {shown} cannot be made")),
+        FileStep::Write => Error::new(kind, format!("{shown} cannot be written")),
+        FileStep::Replace => Error::new(kind, format!("{shown} cannot be put in place")),
+    };
+    error.because(reason)
+}

@@ -1,0 +1,228 @@
+//! From a plan to a sandbox that is believed: launched, its agent has answered, and the isolation was measured and is as
+//! strong as was asked. Whatever fails on the way, nothing is left running.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use pyro_api::ops::workspace::{Guarantee, GuaranteeName, IsolationReport};
+use pyro_api::values::{IsolationLevel, IsolationMinimum, serde_name};
+use pyro_api::{Error, Result};
+use pyro_wire::frame::Frame;
+use pyro_wire::limits::HELLO_DEADLINE_MS;
+use pyro_wire::message::{AgentHello, Hello, Probe, ProbeName};
+use pyro_wire::{FromAgent, ToAgent, Untrusted};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::link::{Broken, Link};
+use crate::backend::{Backend, Launch, Sandbox};
+use crate::name::new_nonce;
+
+/// A sandbox whose agent has answered and whose isolation is as asked.
+pub struct Live {
+    /// The sandbox.
+    pub sandbox: Box<dyn Sandbox>,
+    /// The link to its agent.
+    pub link: Link,
+    /// What holds.
+    pub isolation: IsolationReport,
+}
+
+/// Starts a sandbox. Must be called on a thread that lives as long as the sandbox shall: the kernel ends it with that thread.
+///
+/// # Errors
+/// `Unavailable` when this host cannot do it or less would be held than `minimum`; `Sandbox` when the agent does not answer as it must.
+pub fn bring_up(backend: &dyn Backend, launch: &Launch, minimum: &IsolationMinimum, build: &str) -> Result<Live> {
+    refuse_unknown_level(minimum)?;
+    let sandbox = backend.launch(launch)?;
+    match welcome(sandbox, launch, build) {
+        Ok((sandbox, link, hello)) => {
+            let isolation = report(backend.name(), &sandbox.probe(), &hello.probes);
+            match missing(minimum, &isolation) {
+                None => Ok(Live { sandbox, link, isolation }),
+                Some(error) => {
+                    sandbox.kill()?;
+                    Err(error)
+                }
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn refuse_unknown_level(minimum: &IsolationMinimum) -> Result<()> {
+    match minimum.level {
+        IsolationLevel::Namespaces => Ok(()),
+        IsolationLevel::Microvm => Err(Error::unavailable("this version of pyro has no microvm backend")
+            .hint("namespaces is what it can give; doctor says how strong that is on this machine")),
+    }
+}
+
+/// Says hello and waits for the answer.
+fn welcome(mut sandbox: Box<dyn Sandbox>, launch: &Launch, build: &str) -> Result<(Box<dyn Sandbox>, Link, AgentHello)> {
+    let nonce = new_nonce();
+    let hello = ToAgent::Hello(Hello { nonce, build: build.to_owned(), hostname: launch.hostname.clone() });
+    let mut link = Link::new(sandbox.link()).map_err(|error| Error::internal("the link cannot be used").because(error))?;
+    let answered = link
+        .send(0, &hello)
+        .map_err(|violation| Error::internal(format!("the hello breaks the protocol: {violation}")))
+        .and_then(|()| await_hello(sandbox.as_ref(), &mut link))
+        .and_then(|answer| {
+            if answer.nonce != nonce || answer.build != build {
+                return Err(Error::sandbox("the agent is not of the same build as its supervisor"));
+            }
+            Ok(answer)
+        });
+    match answered {
+        Ok(answer) => Ok((sandbox, link, answer)),
+        Err(error) => {
+            sandbox.kill()?;
+            Err(error)
+        }
+    }
+}
+
+fn await_hello(sandbox: &dyn Sandbox, link: &mut Link) -> Result<AgentHello> {
+    let deadline = Instant::now() + Duration::from_millis(HELLO_DEADLINE_MS);
+    let ended = || Error::sandbox("the sandbox ended before its agent answered").hint("doctor says what this machine can do");
+    loop {
+        match link.flush() {
+            Ok(()) => {}
+            Err(Broken::Closed) => return Err(ended()),
+            Err(Broken::Violation(violation)) => return Err(Error::sandbox(violation.0)),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::timeout(format!("the agent did not answer within {} s", HELLO_DEADLINE_MS / 1000)));
+        }
+        let watch = sandbox.watch();
+        let mut flags = PollFlags::IN;
+        flags.set(PollFlags::OUT, link.wants_to_write());
+        let link_fd = link.fd();
+        let mut fds = [PollFd::new(&link_fd, flags), PollFd::new(&watch, PollFlags::IN)];
+        let timeout = Timespec::try_from(left).expect("ten seconds are a time");
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::internal("poll").because(error)),
+        }
+        let readable = !fds[0].revents().is_empty();
+        let gone = !fds[1].revents().is_empty();
+        if readable {
+            let mut frames = Vec::new();
+            let read = link.read(|frame| frames.push(frame));
+            match frames.into_iter().next() {
+                Some(Frame::Control { channel: 0, message: FromAgent::Hello(hello) }) => return Ok(hello),
+                Some(_) => return Err(Error::sandbox("the agent's first message is not a hello")),
+                None => {}
+            }
+            match read {
+                Ok(_) => {}
+                Err(Broken::Closed) => return Err(ended()),
+                Err(Broken::Violation(violation)) => return Err(Error::sandbox(violation.0)),
+            }
+        } else if gone {
+            return Err(ended());
+        }
+    }
+}
+
+fn guarantee_of(probe: ProbeName) -> GuaranteeName {
+    match probe {
+        ProbeName::OwnProcesses => GuaranteeName::OwnProcesses,
+        ProbeName::OwnFileSystem => GuaranteeName::OwnFileSystem,
+        ProbeName::OwnUserIds => GuaranteeName::OwnUserIds,
+        ProbeName::NoNetwork => GuaranteeName::NoNetwork,
+        ProbeName::NoNewPrivileges => GuaranteeName::NoNewPrivileges,
+        ProbeName::FewCapabilities => GuaranteeName::FewCapabilities,
+        ProbeName::SyscallFilter => GuaranteeName::SyscallFilter,
+        ProbeName::Landlock => GuaranteeName::Landlock,
+    }
+}
+
+/// Puts together what was seen from both sides. A guarantee holds only when no side saw it broken; and where both
+/// sides can look, when both saw it hold.
+fn report(backend: &str, outside: &[Guarantee], inside: &[Probe]) -> IsolationReport {
+    let mut all: BTreeMap<GuaranteeName, Guarantee> = outside.iter().map(|seen| (seen.name, seen.clone())).collect();
+    for probe in inside {
+        let name = guarantee_of(probe.name);
+        let detail = Untrusted::new(probe.detail.as_bytes()).escaped();
+        all.entry(name)
+            .and_modify(|seen| {
+                if !probe.held {
+                    seen.held = false;
+                    seen.detail = format!("inside: {detail}");
+                }
+            })
+            .or_insert(Guarantee { name, held: probe.held, detail });
+    }
+    let guarantees: Vec<Guarantee> = all.into_values().collect();
+    let not_held: Vec<String> = guarantees.iter().filter(|seen| !seen.held).map(|seen| serde_name(&seen.name)).collect();
+    let summary = match not_held.as_slice() {
+        [] => format!("{backend}: all guarantees held"),
+        several => format!("{backend}: held all but {}", several.join(", ")),
+    };
+    IsolationReport { backend: backend.to_owned(), summary, guarantees }
+}
+
+/// What was asked for and is not held, as the error that refuses it.
+fn missing(minimum: &IsolationMinimum, isolation: &IsolationReport) -> Option<Error> {
+    let wanted = minimum.level.guarantees().iter().chain(&minimum.guarantees);
+    let missing: Vec<String> = wanted
+        .filter_map(|name| match isolation.guarantees.iter().find(|seen| seen.name == *name) {
+            Some(seen) if seen.held => None,
+            Some(seen) => Some(format!("{} ({})", serde_name(name), seen.detail)),
+            None => Some(format!("{} (nothing here can tell)", serde_name(name))),
+        })
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    Some(
+        Error::unavailable(format!("isolation {minimum} cannot be met: {}", missing.join("; ")))
+            .hint("doctor says which setting of this machine is at fault; or ask for less with isolation"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_api::ops::workspace::{Guarantee, GuaranteeName};
+    use pyro_wire::message::{Probe, ProbeName};
+
+    use super::{missing, report};
+
+    fn outside(name: GuaranteeName, held: bool) -> Guarantee {
+        Guarantee { name, held, detail: "seen outside".into() }
+    }
+
+    fn inside(name: ProbeName, held: bool) -> Probe {
+        Probe { name, held, detail: "tried inside\u{1b}[2J".into() }
+    }
+
+    #[test]
+    fn a_guarantee_holds_only_when_no_side_saw_it_broken() {
+        let table = [(true, true, true), (true, false, false), (false, true, false), (false, false, false)];
+        for (outer, inner, held) in table {
+            let report = report(
+                "namespaces",
+                &[outside(GuaranteeName::NoNetwork, outer)],
+                &[inside(ProbeName::NoNetwork, inner)],
+            );
+            assert_eq!(report.guarantees[0].held, held, "outside {outer}, inside {inner}");
+        }
+        let only_inside = report("namespaces", &[], &[inside(ProbeName::Landlock, true)]);
+        assert!(only_inside.guarantees[0].held);
+        assert!(!only_inside.guarantees[0].detail.contains('\u{1b}'), "text from inside is escaped");
+    }
+
+    #[test]
+    fn a_minimum_that_is_not_held_is_refused_by_name() {
+        let all = pyro_api::values::IsolationLevel::Namespaces.guarantees();
+        let mut seen: Vec<Guarantee> = all.iter().map(|name| outside(*name, true)).collect();
+        seen.push(outside(GuaranteeName::MemoryLimit, false));
+        let report = report("namespaces", &seen, &[]);
+        assert!(missing(&"namespaces".parse().unwrap(), &report).is_none());
+        let error = missing(&"namespaces,memory_limit".parse().unwrap(), &report).expect("refused");
+        assert!(error.message.contains("memory_limit (seen outside)"), "{error}");
+        let error = missing(&"namespaces,disk_limit".parse().unwrap(), &report).expect("refused");
+        assert!(error.message.contains("disk_limit"), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Every number of this crate, with its reason.
+
+/// Directories held open at once by one walk of one tree. Descriptors are limited to 1,024 by default, a diff walks up to 33
+/// layers at once, and a walk that comes back up reopens what it closed.
+pub const OPEN_DIRECTORIES_MAX: usize = 16;
+
+/// Deepest directory. Nothing honest comes near it, and the walk costs no stack; it bounds the memory of a walk.
+pub const DEPTH_MAX: usize = 20_000;
+
+/// Bytes of content copied between two looks at whether to go on: at 1 GB/s, cancelling takes a millisecond.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Files with several names whose other names have not been met yet, in one copy. Each costs about 100 bytes.
+pub const HARD_LINKS_PENDING_MAX: usize = 1 << 20;
+
+/// Names of skipped things that are kept; beyond it they are only counted.
+pub const SKIPPED_NAMES_MAX: usize = 1000;
+
+/// How often a file that changes while it is copied is copied again.
+pub const COPY_ATTEMPTS_MAX: u32 = 5;
+
+/// How often one directory is listed again because something in it vanished.
+pub const LISTINGS_MAX: u32 = 100;
+
+/// Linux `PATH_MAX` with its NUL: the most that one call takes.
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// Linux `NAME_MAX`.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Longest name in an archive, in bytes. GNU tar writes such names; four times `PATH_MAX` is more than any tree that was reached by a path.
+pub const ARCHIVE_NAME_BYTES_MAX: usize = 16 * 1024;
+
+/// Deepest entry of an archive: names of one letter fill half of [`ARCHIVE_NAME_BYTES_MAX`].
+pub const ARCHIVE_DEPTH_MAX: usize = 4096;
+
+/// Largest extended header of an archive. It holds attributes, and Linux lets one file have 64 KiB of each.
+pub const EXTENDED_HEADER_BYTES_MAX: u64 = 1 << 20;
+
+/// Pieces of one sparse file in an archive.
+pub const SPARSE_PIECES_MAX: usize = 1 << 20;
+
+/// Padding after an archive's end mark: the largest record that GNU tar writes by default is 10 KiB, tape users go to megabytes.
+pub const ARCHIVE_PADDING_BYTES_MAX: u64 = 64 << 20;
+
+/// Window of a zstd stream: `zstd --ultra -22` uses 128 MiB, and it is memory that a stream makes us take.
+pub const ZSTD_WINDOW_BYTES_MAX: u64 = 128 << 20;
+
+/// Names of an archive that are kept in memory until its end (of directories, and of everything in an environment). A tree of a
+/// million files has about 60 MB of names.
+pub const DIRECTORY_NAMES_BYTES_MAX: usize = 256 << 20;
+
+/// Changes of one diff. At about 200 bytes each it is memory that the inside makes us take.
+pub const CHANGES_MAX: usize = 1 << 20;
+
+/// Longest time that one file's hunks are searched for the shortest form; then a longer but right form is taken.
+pub const HUNK_SEARCH_MS: u64 = 200;
+
+/// The same for one patch: hostile files must not add up to minutes.
+pub const HUNK_SEARCH_TOTAL_MS: u64 = 5_000;

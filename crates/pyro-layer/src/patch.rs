@@ -1,0 +1,303 @@
+//! Writing changes as text that `git apply` accepts, and counting lines.
+//!
+//! Text is what has no NUL byte and is valid UTF-8, so that a patch survives every surface (JSON too) exactly as it is.
+//! Anything else is named in a `Binary files … differ` line, and so is told but cannot be applied. Directories, FIFOs and modes
+//! other than the executable bit have no form in such a patch; they are in the list of changes only.
+
+use std::fmt::Write as _;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{self, FileType, OFlags};
+use rustix::io::Errno;
+use similar::{Algorithm, DiffOp, capture_diff_slices_deadline, group_diff_ops};
+
+use crate::beneath;
+use crate::diff::{Change, Kind, Side, Stack, Status, is_at_or_below, open_layers, read_full};
+use crate::error::{Naming, Result};
+use crate::limits::{HUNK_SEARCH_MS, HUNK_SEARCH_TOTAL_MS};
+
+/// Unchanged lines around each change, as git shows them.
+const CONTEXT_LINES: usize = 3;
+
+/// How much text to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatchLimits {
+    /// Bytes of patch text; 0 counts lines and writes none.
+    pub text_bytes_max: usize,
+    /// A file larger than this is left out.
+    pub file_bytes_max: u64,
+    /// Bytes of file content that are read in all; changes after that are left out.
+    pub content_bytes_max: u64,
+}
+
+impl Default for PatchLimits {
+    /// One mebibyte of text is more than anybody reads, and fits one reply; a quarter gibibyte is read in a fraction of a second.
+    fn default() -> Self {
+        Self { text_bytes_max: 1 << 20, file_bytes_max: 1 << 20, content_bytes_max: 256 << 20 }
+    }
+}
+
+/// Changes as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    /// Unified text; `git apply` takes it unless it names a binary file.
+    pub text: String,
+    /// Changes whose text was left out: too large, or the patch was full.
+    pub omitted: u64,
+}
+
+/// Writes the changes that `diff` gave for the same stack, with paths relative to `relative_to` (a directory of the stack, empty for its
+/// root), and fills in their line counts. A change that is not below `relative_to` keeps its whole path.
+///
+/// # Errors
+/// When a layer cannot be read.
+pub fn unified_patch(stack: &Stack, changes: &mut [Change], relative_to: &[u8], limits: PatchLimits) -> Result<Patch> {
+    let relative_to = relative_to.strip_suffix(b"/").unwrap_or(relative_to);
+    let mut writing = Writing {
+        layers: open_layers(stack)?,
+        content_left: limits.content_bytes_max,
+        search_left: Duration::from_millis(HUNK_SEARCH_TOTAL_MS),
+        limits,
+    };
+    let mut patch = Patch::default();
+    for change in changes {
+        let Some(text) = writing.change(change, relative_to)? else {
+            patch.omitted += 1;
+            continue;
+        };
+        if patch.text.len() + text.len() > limits.text_bytes_max {
+            patch.omitted += u64::from(!text.is_empty());
+        } else {
+            patch.text.push_str(&text);
+        }
+    }
+    Ok(patch)
+}
+
+struct Writing {
+    layers: Vec<OwnedFd>,
+    content_left: u64,
+    search_left: Duration,
+    limits: PatchLimits,
+}
+
+/// The content of one side.
+enum Content {
+    Text(String),
+    Binary,
+    TooLarge,
+}
+
+impl Writing {
+    /// The text of one change, empty where it has none; `None` when it is left out.
+    fn change(&mut self, change: &mut Change, relative_to: &[u8]) -> Result<Option<String>> {
+        let shown = if is_at_or_below(&change.path, relative_to) && change.path.len() > relative_to.len() {
+            change.path[relative_to.len()..].strip_prefix(b"/").unwrap_or(&change.path[relative_to.len()..]).to_vec()
+        } else {
+            change.path.clone()
+        };
+        let old = change.old.filter(|side| matches!(side.kind, Kind::File | Kind::Symlink));
+        let new = change.new.filter(|side| matches!(side.kind, Kind::File | Kind::Symlink));
+        match change.status {
+            // git writes another type as a deletion and an addition.
+            Status::TypeChanged => {
+                let Some(gone) = self.sides(change, &shown, old, None)? else { return Ok(None) };
+                let Some(made) = self.sides(change, &shown, None, new)? else { return Ok(None) };
+                Ok(Some(gone + &made))
+            }
+            Status::Added | Status::Modified | Status::Deleted => self.sides(change, &shown, old, new),
+        }
+    }
+
+    fn sides(&mut self, change: &mut Change, shown: &[u8], old: Option<Side>, new: Option<Side>) -> Result<Option<String>> {
+        if old.is_none() && new.is_none() {
+            return Ok(Some(String::new()));
+        }
+        let header = header(shown, old, new);
+        if !change.content_changed {
+            return Ok(Some(header.unwrap_or_default()));
+        }
+        let before = self.load(&change.path, old)?;
+        let after = self.load(&change.path, new)?;
+        let (name_old, name_new) = (label(b"a/", shown, old), label(b"b/", shown, new));
+        let diff_line = || header.clone().unwrap_or_else(|| diff_git(shown));
+        match (before, after) {
+            (Content::TooLarge, _) | (_, Content::TooLarge) => Ok(None),
+            (Content::Text(before), Content::Text(after)) => {
+                let hunks = self.hunks(&before, &after, change);
+                if hunks.is_empty() {
+                    // An empty file comes or goes; or it changed back meanwhile.
+                    return Ok(Some(header.unwrap_or_default()));
+                }
+                let tab = if shown.contains(&b' ') { "\t" } else { "" };
+                let tab_old = if old.is_some() { tab } else { "" };
+                let tab_new = if new.is_some() { tab } else { "" };
+                Ok(Some(format!("{}--- {name_old}{tab_old}\n+++ {name_new}{tab_new}\n{hunks}", diff_line())))
+            }
+            (Content::Binary, _) | (_, Content::Binary) => {
+                change.binary = true;
+                Ok(Some(format!("{}Binary files {name_old} and {name_new} differ\n", diff_line())))
+            }
+        }
+    }
+
+    /// Reads one side, which may have changed since it was met: never a link, never what would block, never more than the limit.
+    fn load(&mut self, path: &[u8], side: Option<Side>) -> Result<Content> {
+        let Some(side) = side else { return Ok(Content::Text(String::new())) };
+        if side.size_bytes > self.limits.file_bytes_max || side.size_bytes > self.content_left {
+            return Ok(Content::TooLarge);
+        }
+        let layer = &self.layers[side.layer];
+        let bytes = match side.kind {
+            Kind::Symlink => {
+                let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+                    Some(slash) => (&path[..slash], &path[slash + 1..]),
+                    None => (&path[..0], path),
+                };
+                let target = beneath::open_beneath(layer, above, OFlags::PATH | OFlags::DIRECTORY)
+                    .and_then(|directory| fs::readlinkat(&directory, name, Vec::new()));
+                match target {
+                    Ok(target) => target.into_bytes(),
+                    Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => Vec::new(),
+                    Err(errno) => return Err(errno).naming(path, "read the link"),
+                }
+            }
+            Kind::File => {
+                let file = match beneath::open_beneath(layer, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+                    Ok(file) => file,
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(Content::Text(String::new())),
+                    Err(errno) => return Err(errno).naming(path, "open it"),
+                };
+                let stat = fs::fstat(&file).naming(path, "look at it")?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                    return Ok(Content::Text(String::new()));
+                }
+                let mut bytes = vec![0; usize::try_from(side.size_bytes).unwrap_or(usize::MAX)];
+                let count = read_full(&file, &mut bytes, 0).naming(path, "read it")?;
+                bytes.truncate(count);
+                bytes
+            }
+            Kind::Directory | Kind::Other => return Ok(Content::Text(String::new())),
+        };
+        self.content_left = self.content_left.saturating_sub(bytes.len() as u64);
+        if bytes.contains(&0) {
+            return Ok(Content::Binary);
+        }
+        Ok(String::from_utf8(bytes).map_or(Content::Binary, Content::Text))
+    }
+
+    fn hunks(&mut self, before: &str, after: &str, change: &mut Change) -> String {
+        // By line feed alone: `str::lines` and others also know carriage returns, git does not.
+        let old: Vec<&str> = before.split_inclusive('\n').collect();
+        let new: Vec<&str> = after.split_inclusive('\n').collect();
+        let started_at = Instant::now();
+        let deadline = started_at + self.search_left.min(Duration::from_millis(HUNK_SEARCH_MS));
+        let operations = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Some(deadline));
+        self.search_left = self.search_left.saturating_sub(started_at.elapsed());
+        let mut text = String::new();
+        for group in group_diff_ops(operations, CONTEXT_LINES) {
+            let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+            let old_range = first.old_range().start..last.old_range().end;
+            let new_range = first.new_range().start..last.new_range().end;
+            let _ = writeln!(text, "@@ -{} +{} @@", range(&old_range), range(&new_range));
+            for operation in group {
+                match operation {
+                    DiffOp::Equal { .. } => {
+                        for line in &old[operation.old_range()] {
+                            push_line(&mut text, ' ', line);
+                        }
+                    }
+                    DiffOp::Delete { .. } | DiffOp::Insert { .. } | DiffOp::Replace { .. } => {
+                        for line in &old[operation.old_range()] {
+                            push_line(&mut text, '-', line);
+                        }
+                        for line in &new[operation.new_range()] {
+                            push_line(&mut text, '+', line);
+                        }
+                        change.removed_lines += operation.old_range().len() as u64;
+                        change.added_lines += operation.new_range().len() as u64;
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+fn push_line(text: &mut String, mark: char, line: &str) {
+    text.push(mark);
+    text.push_str(line);
+    if !line.ends_with('\n') {
+        text.push_str("\n\\ No newline at end of file\n");
+    }
+}
+
+/// A range of lines as hunk headers have it: from 1, the count left out when it is 1; an empty range names the line before it.
+fn range(lines: &std::ops::Range<usize>) -> String {
+    match lines.len() {
+        0 => format!("{},0", lines.start),
+        1 => format!("{}", lines.start + 1),
+        count => format!("{},{count}", lines.start + 1),
+    }
+}
+
+/// The lines before the content: the file that comes or goes, or a mode that changes. `None` when git has nothing to say.
+fn header(shown: &[u8], old: Option<Side>, new: Option<Side>) -> Option<String> {
+    let line = diff_git(shown);
+    match (old.map(git_mode), new.map(git_mode)) {
+        (None, Some(mode)) => Some(format!("{line}new file mode {mode}\n")),
+        (Some(mode), None) => Some(format!("{line}deleted file mode {mode}\n")),
+        (Some(old), Some(new)) if old != new => Some(format!("{line}old mode {old}\nnew mode {new}\n")),
+        _ => None,
+    }
+}
+
+fn diff_git(shown: &[u8]) -> String {
+    format!("diff --git {} {}\n", quoted(b"a/", shown), quoted(b"b/", shown))
+}
+
+fn label(prefix: &[u8], shown: &[u8], side: Option<Side>) -> String {
+    match side {
+        Some(_) => quoted(prefix, shown),
+        None => "/dev/null".to_owned(),
+    }
+}
+
+/// git knows three sorts of files.
+fn git_mode(side: Side) -> &'static str {
+    match side.kind {
+        Kind::Symlink => "120000",
+        Kind::File if side.mode & 0o100 != 0 => "100755",
+        Kind::File | Kind::Directory | Kind::Other => "100644",
+    }
+}
+
+/// A name as git writes it with its default `core.quotePath`: as it is, or in quotes with C escapes.
+fn quoted(prefix: &[u8], name: &[u8]) -> String {
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    let bytes = prefix.iter().chain(name).copied();
+    if bytes.clone().all(plain) {
+        return bytes.map(char::from).collect();
+    }
+    let mut text = String::from("\"");
+    for byte in bytes {
+        match byte {
+            0x07 => text.push_str("\\a"),
+            0x08 => text.push_str("\\b"),
+            b'\t' => text.push_str("\\t"),
+            b'\n' => text.push_str("\\n"),
+            0x0b => text.push_str("\\v"),
+            0x0c => text.push_str("\\f"),
+            b'\r' => text.push_str("\\r"),
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            byte if plain(byte) => text.push(char::from(byte)),
+            byte => {
+                let _ = write!(text, "\\{byte:03o}");
+            }
+        }
+    }
+    text.push('"');
+    text
+}

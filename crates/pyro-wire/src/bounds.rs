@@ -1,0 +1,153 @@
+//! The bounds of messages that their types alone do not hold. The codec calls this in both directions, so a decoded message is within
+//! them, and a sender that would break one learns it before a byte is written.
+
+use crate::bytes::Bytes;
+use crate::frame::{Message, Violation};
+use crate::limits::{
+    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX,
+    NAME_BYTES_MAX, PATH_BYTES_MAX, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX,
+};
+use crate::message::{AgentHello, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
+
+#[cfg(test)]
+mod tests;
+
+impl Message for FromAgent {
+    fn validate(&self) -> Result<(), Violation> {
+        match self {
+            Self::Hello(hello) => agent_hello(hello),
+            Self::Started { pid } => {
+                ensure(*pid >= 1 && i32::try_from(*pid).is_ok(), || format!("{pid} is not a process id"))
+            }
+            Self::NotStarted(not_started) => {
+                errno(not_started.errno)?;
+                not_started.interpreter.as_ref().map_or(Ok(()), |path| path_bytes("an interpreter", path).map(|_| ()))
+            }
+            Self::Exited(exited) => match exited.status {
+                ExitStatus::Code(_) => Ok(()),
+                ExitStatus::Signal(number) => signal(i32::from(number)),
+            },
+            Self::Entries(entries) => {
+                at_most("entries of a frame", entries.len(), ENTRIES_PER_FRAME_MAX)?;
+                ensure(!entries.is_empty(), || "a frame of a listing has no entry".to_owned())?;
+                entries.iter().try_for_each(entry)
+            }
+            Self::FileInfo(info) => mode(info.mode),
+            Self::Written(written) => mode(written.mode),
+            Self::Credit { bytes } => {
+                ensure((1..=INPUT_CREDIT_BYTES).contains(bytes), || format!("{bytes} bytes of credit from the agent"))
+            }
+            Self::Done => Ok(()),
+            Self::Failed(failed) => errno(failed.errno),
+        }
+    }
+}
+
+impl Message for ToAgent {
+    fn validate(&self) -> Result<(), Violation> {
+        match self {
+            Self::Hello(hello) => {
+                build_id(&hello.build)?;
+                at_most("bytes of a host name", hello.hostname.len(), HOSTNAME_BYTES_MAX)
+            }
+            Self::Spawn(request) => spawn(request),
+            Self::StdinEnd | Self::Kill | Self::Read(_) => Ok(()),
+            Self::Credit { bytes } => ensure(*bytes >= 1, || "a credit of nothing".to_owned()),
+            Self::Signal { signal: number } => signal(*number),
+            Self::List(list) => {
+                ensure(list.depth >= 1, || "a listing of depth 0".to_owned())?;
+                ensure((1..=ENTRIES_MAX).contains(&list.entries_max), || {
+                    format!("a listing of {} entries; the limit is {ENTRIES_MAX}", list.entries_max)
+                })
+            }
+            Self::Write(write) => write.mode.map_or(Ok(()), mode),
+            Self::Shutdown { grace_ms } => ensure(*grace_ms <= SHUTDOWN_GRACE_MS_MAX, || {
+                format!("a grace of {grace_ms} ms; the limit is {SHUTDOWN_GRACE_MS_MAX}")
+            }),
+        }
+    }
+}
+
+fn agent_hello(hello: &AgentHello) -> Result<(), Violation> {
+    build_id(&hello.build)?;
+    at_most("probes", hello.probes.len(), PROBES_MAX)?;
+    for (index, probe) in hello.probes.iter().enumerate() {
+        at_most("bytes of a probe's detail", probe.detail.len(), PROBE_DETAIL_BYTES_MAX)?;
+        ensure(probe.detail.bytes().all(|byte| matches!(byte, b' '..=b'~')), || {
+            "a probe's detail is not one line of printable ASCII".to_owned()
+        })?;
+        ensure(hello.probes.iter().skip(index.saturating_add(1)).all(|other| other.name != probe.name), || {
+            format!("the probe {:?} is there twice", probe.name)
+        })?;
+    }
+    Ok(())
+}
+
+fn build_id(build: &str) -> Result<(), Violation> {
+    at_most("bytes of a build id", build.len(), BUILD_ID_BYTES_MAX)?;
+    ensure(!build.is_empty() && build.bytes().all(|byte| byte.is_ascii_graphic()), || {
+        "a build id is not printable ASCII".to_owned()
+    })
+}
+
+fn spawn(request: &Spawn) -> Result<(), Violation> {
+    let arguments: &[String] = match &request.program {
+        Program::Argv(arguments) => {
+            ensure(!arguments.is_empty(), || "a command has no program".to_owned())?;
+            arguments
+        }
+        Program::Shell(line) => std::slice::from_ref(line),
+    };
+    let texts = || arguments.iter().chain(&request.env);
+    // One byte each for the NUL, as the kernel counts it.
+    let bytes = texts().fold(0_usize, |sum, text| sum.saturating_add(text.len()).saturating_add(1));
+    at_most("bytes of arguments and environment", bytes, ARGUMENT_BYTES_MAX)?;
+    ensure(texts().all(|text| !text.contains('\0')), || "an argument or variable holds a NUL byte".to_owned())?;
+    ensure(request.env.iter().all(|variable| variable.find('=').is_some_and(|at| at > 0)), || {
+        "an environment variable is not NAME=value".to_owned()
+    })
+}
+
+fn entry(entry: &Entry) -> Result<(), Violation> {
+    let path = path_bytes("an entry's path", &entry.path)?;
+    for name in path.split(|byte| *byte == b'/') {
+        ensure(!matches!(name, b"" | b"." | b".."), || "an entry's path is not relative and plain".to_owned())?;
+        at_most("bytes of a name", name.len(), NAME_BYTES_MAX)?;
+    }
+    mode(entry.mode)?;
+    match (entry.kind, &entry.target) {
+        (EntryKind::Symlink, Some(target)) => path_bytes("a link's target", target).map(|_| ()),
+        (EntryKind::Symlink | EntryKind::File | EntryKind::Directory | EntryKind::Other, None) => Ok(()),
+        (EntryKind::File | EntryKind::Directory | EntryKind::Other, Some(_)) => {
+            Err(Violation("an entry that is no symbolic link has a target".to_owned()))
+        }
+    }?;
+    ensure(entry.kind == EntryKind::File || entry.size_bytes == 0, || "an entry that is no file has a size".to_owned())
+}
+
+fn path_bytes(what: &str, bytes: &Bytes) -> Result<Vec<u8>, Violation> {
+    let bytes = bytes.to_vec()?;
+    ensure((1..=PATH_BYTES_MAX).contains(&bytes.len()), || format!("{what} has {} bytes", bytes.len()))?;
+    ensure(!bytes.contains(&0), || format!("{what} holds a NUL byte"))?;
+    Ok(bytes)
+}
+
+fn mode(mode: u32) -> Result<(), Violation> {
+    ensure(mode <= MODE_MAX, || format!("{mode:#o} is no permission"))
+}
+
+fn signal(number: i32) -> Result<(), Violation> {
+    ensure((1..=i32::from(SIGNAL_MAX)).contains(&number), || format!("{number} is not a signal"))
+}
+
+fn errno(number: i32) -> Result<(), Violation> {
+    ensure((1..=ERRNO_MAX).contains(&number), || format!("{number} is not an error number"))
+}
+
+fn at_most(what: &str, count: usize, max: usize) -> Result<(), Violation> {
+    ensure(count <= max, || format!("{count} {what}; the limit is {max}"))
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation(otherwise())) }
+}
