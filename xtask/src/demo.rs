@@ -27,7 +27,6 @@ pub fn task() -> Result {
 /// Tells the story with this binary; stops at the first step that goes wrong.
 pub fn tell(binary: &Path) -> Result<Counts> {
     let mut story = Story { binary: binary.to_owned(), home: project::home(), steps: 0 };
-    fs::create_dir_all(&story.home).context(story.home.display())?;
     println!("\n# In a home of its own: PYRO_HOME={}", story.home.display());
 
     println!("\n# What can this machine isolate?");

@@ -217,7 +217,6 @@ fn conformance(run: &mut Run, cases: &TestProgram, built: &Built, filter: Option
     let who = if is_root() { "root" } else { "this user" };
     run.phase(&format!("cases as {who}"), || {
         let home = project::home();
-        fs::create_dir_all(&home).context(home.display())?;
         runner(cases.command().args(&arguments).env(BINARY, &built.pyro).env(HOME, &home))
     });
     if fast {
@@ -260,7 +259,6 @@ fn mcp_session(pyro: &Path) -> Result<Option<Counts>> {
         fs::write(&stamp, wanted).context(stamp.display())?;
     }
     let home = project::home();
-    fs::create_dir_all(&home).context(home.display())?;
     let mut session = Command::new(venv.join("bin/python"));
     session.arg(root().join("xtask/mcp/session.py")).arg(pyro).env("PYRO_HOME", &home).current_dir(target());
     let (text, well) = teed(&mut session)?;

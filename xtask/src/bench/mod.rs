@@ -130,10 +130,6 @@ impl Actor {
 
     /// The root file system of the environment that pyro built for this user.
     fn environment_root(&self) -> Result<PathBuf> {
-        fs::create_dir_all(&self.home).context(self.home.display())?;
-        if let Some(user) = &self.user {
-            chown(&self.home, Some(user.uid), Some(user.gid)).context(self.home.display())?;
-        }
         self.pyro(&["env", "build", "debian:12"])?;
         let manifest = self.home.join("environments/debian_12/manifest.json");
         let manifest: Value =
