@@ -1,1 +1,54 @@
-fn main() {}
+//! The project's own tasks, run as `cargo xtask TASK`. One small program instead of scripts in three languages.
+//!
+//! It may install packages (`setup` only) and, as root, make the two test users (`test` and `bench` only). Everything else
+//! that it writes is under `target/` and, for the test users, under one staging directory each.
+
+mod bench;
+mod counts;
+mod demo;
+mod project;
+mod readme;
+mod setup;
+mod test;
+mod users;
+
+use std::process::ExitCode;
+
+use project::Failure;
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  setup [--test] [--bench]   install the Debian packages that are missing; prints what it does
+  demo                       set up, build, make debian:12 and do the main job, narrated
+  test [--fast] [FILTER]     format, lints, every test, the MCP session, the demo; ends with 'N passed, N failed'
+                             --fast: format, lints, unit tests and the cases of this user only
+                             FILTER: only the cases whose name contains it
+  ci                         the same as test
+  readme [--check]           run the commands of the README's tour and write (or compare) what they print
+  bench [OPTIONS]            compare with bwrap, crun and podman; writes docs/benchmarks.md
+                             --repetitions N (50), --rootfs DIR (the built environment), --no-write
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["setup", options @ ..] => setup::task(options),
+        ["demo"] => demo::task(),
+        ["test", options @ ..] => test::task(options),
+        ["ci"] => test::task(&[]),
+        ["readme", options @ ..] => readme::task(options),
+        ["bench", options @ ..] => bench::task(options),
+        [bench::worker::ROLE] => bench::worker::serve(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        [task, ..] => Err(Failure::new(format!("there is no task {task:?}")).hint(HELP)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,1 +1,12 @@
-//! to be written
+//! For tests only, and only ever a dev-dependency: nothing here can be reached from a release build.
+//!
+//! - [`TestEnv`]: a home and the real `pyro` program, for conformance cases that read as stories. See [`case`].
+//! - [`hostile`]: peers that speak the protocol wrongly, for whoever holds the outside end of a link.
+//! - `tests/tidy.rs`: the rules that the repository checks itself against.
+
+mod case;
+mod env;
+pub mod hostile;
+
+pub use case::{case, surface_case};
+pub use env::{Ran, TestEnv};

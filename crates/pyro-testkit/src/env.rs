@@ -1,0 +1,301 @@
+//! The real program with a home of its own, and short ways to say what a case needs.
+//!
+//! Building an environment takes half a minute, so cases share one home for each test program and tell their workspaces apart by name
+//! ([`TestEnv::name`]). A case about the home itself takes a [`TestEnv::fresh`] one, which uses the shared home's built environments
+//! in place. Nothing waits by sleeping: what takes time is asked again until a deadline.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything that a case waits for may take on a slow, busy machine. Passing cases never come near it.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A home and the program.
+#[derive(Debug)]
+pub struct TestEnv {
+    binary: PathBuf,
+    home: PathBuf,
+    /// Removed when it is dropped.
+    own: Option<TempDir>,
+    names: Mutex<Vec<String>>,
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// What was run, for messages.
+    pub command: String,
+    /// Exit status; 128 + signal when a signal ended it.
+    pub code: i32,
+    /// Standard output; invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error; invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+/// The program to test: what the runner says, else what Cargo built for this test program.
+pub fn binary(built: Option<&str>) -> PathBuf {
+    let named = std::env::var_os("PYRO_TEST_BINARY").map(PathBuf::from);
+    named.or_else(|| built.map(PathBuf::from)).expect("PYRO_TEST_BINARY or CARGO_BIN_EXE_pyro says which program to test")
+}
+
+impl TestEnv {
+    /// The home that all cases of a user share.
+    #[must_use]
+    pub fn shared(binary: &Path) -> Self {
+        let home = std::env::var_os("PYRO_TEST_HOME").map_or_else(|| binary.with_file_name("pyro-test-home"), PathBuf::from);
+        Self { binary: binary.to_owned(), home, own: None, names: Mutex::default() }
+    }
+
+    /// A new home beside the shared one. Environments that are built in the shared home can be used in it: their manifests name
+    /// the shared layers, which a fresh home does not own and so never removes.
+    ///
+    /// # Panics
+    /// When the directory cannot be made.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        let beside = self.home.parent().expect("a home is in a directory");
+        let own = tempfile::Builder::new().prefix("fresh-").tempdir_in(beside).expect("make a directory for a fresh home");
+        let home = own.path().join("home");
+        let env = Self { binary: self.binary.clone(), home, own: Some(own), names: Mutex::default() };
+        env.pyro(&["env", "list"]).expect_ok();
+        for manifest in fs::read_dir(self.home.join("environments")).into_iter().flatten().flatten() {
+            let Ok(text) = fs::read_to_string(manifest.path().join("manifest.json")) else { continue };
+            let mut value: Value = serde_json::from_str(&text).expect("a manifest is JSON");
+            for mount in value["mounts"].as_array_mut().into_iter().flatten() {
+                // Joining an absolute source gives the source itself.
+                let source = self.home.join(mount["source"].as_str().expect("a mount has a source"));
+                mount["source"] = source.to_string_lossy().into();
+            }
+            let folder = env.home.join("environments").join(manifest.file_name());
+            fs::create_dir_all(&folder).expect("make the folder of a manifest");
+            fs::write(folder.join("manifest.json"), value.to_string()).expect("write a manifest");
+        }
+        env
+    }
+
+    /// `PYRO_HOME` of this env.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// A workspace name that no other case uses. Whatever has it is deleted when the case ends.
+    ///
+    /// # Panics
+    /// Never: a poisoned list of names is still a list.
+    pub fn name(&self, word: &str) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("{word}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        name
+    }
+
+    /// A workspace from `debian:12`, running, with a name of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn workspace(&self, word: &str) -> String {
+        let name = self.name(word);
+        self.pyro(&["workspace", "create", "debian:12", "--name", &name]).expect_ok();
+        name
+    }
+
+    /// The command, not started: for what the short ways do not do.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("PYRO_HOME", &self.home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn pyro<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Ran {
+        let mut command = self.command(arguments);
+        let words = shown(&command);
+        Ran::of(words, &command.output().expect("start pyro"))
+    }
+
+    /// Runs it with this as its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn pyro_with_stdin<S: AsRef<OsStr>>(&self, arguments: &[S], stdin: &[u8]) -> Ran {
+        let mut command = self.command(arguments);
+        let words = shown(&command);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("start pyro");
+        let mut pipe = child.stdin.take().expect("stdin was asked for");
+        let stdin = stdin.to_vec();
+        // On a thread: the program may write much before it has read everything. It may also end without reading, which is no failure.
+        let writer = std::thread::spawn(move || {
+            let _ = pipe.write_all(&stdin);
+        });
+        let output = child.wait_with_output().expect("wait for pyro");
+        writer.join().expect("the writer does not panic");
+        Ran::of(words, &output)
+    }
+
+    /// Starts it and leaves it running.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Child {
+        self.command(arguments).spawn().expect("start pyro")
+    }
+
+    /// Runs it with `--json`, expects that it ends well, and reads its answer.
+    ///
+    /// # Panics
+    /// When it fails or its answer is of another shape.
+    pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
+        let ran = self.pyro_json(arguments).expect_ok();
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error} in the answer of {}", ran.all()))
+    }
+
+    /// Runs it with `--json` and gives whatever document it printed; for failures.
+    ///
+    /// # Panics
+    /// When standard output is not one JSON document.
+    pub fn document(&self, arguments: &[&str]) -> Value {
+        let ran = self.pyro_json(arguments);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error} in the answer of {}", ran.all()))
+    }
+
+    /// `--json` goes before `--`: what follows it belongs to the command inside.
+    fn pyro_json(&self, arguments: &[&str]) -> Ran {
+        let end = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
+        let (before, after) = arguments.split_at(end);
+        self.pyro(&[before, &["--json"], after].concat())
+    }
+
+    /// Asks again and again until the answer is `Some`.
+    ///
+    /// # Panics
+    /// When it is not within [`DEADLINE`].
+    pub fn wait_for<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "waited {DEADLINE:?} for {what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits for a child to end.
+    ///
+    /// # Panics
+    /// When it does not within [`DEADLINE`].
+    pub fn wait(&self, what: &str, mut child: Child) -> Ran {
+        // Both pipes are emptied by threads of their own, or a talkative child would never end.
+        let drain = |pipe: Option<Box<dyn std::io::Read + Send>>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                if let Some(mut pipe) = pipe {
+                    let _ = pipe.read_to_end(&mut bytes);
+                }
+                bytes
+            })
+        };
+        let stdout = drain(child.stdout.take().map(|pipe| Box::new(pipe) as Box<_>));
+        let stderr = drain(child.stderr.take().map(|pipe| Box::new(pipe) as Box<_>));
+        let status = self.wait_for(what, || child.try_wait().expect("wait for pyro"));
+        let bytes = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().expect("a drain does not panic");
+        Ran::of(what.to_owned(), &std::process::Output { status, stdout: bytes(stdout), stderr: bytes(stderr) })
+    }
+
+    /// Deletes whatever has a name that this env gave out.
+    pub(crate) fn delete_workspaces(&self) {
+        for name in self.names.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // Most cases delete theirs, or never made it.
+            let _ = self.pyro(&["workspace", "delete", &name]);
+        }
+    }
+
+    /// Nothing that has ended has left anything: process, mount, cgroup, file.
+    ///
+    /// # Panics
+    /// When something is left.
+    pub fn assert_no_leaks(&self) {
+        let ran = self.pyro_json(&["doctor", "--leaks"]);
+        let answer: Value =
+            serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error} in the answer of {}", ran.all()));
+        let leaks: Vec<&str> = answer["leaks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert!(leaks.is_empty(), "left over in {}:\n  {}", self.home.display(), leaks.join("\n  "));
+    }
+}
+
+impl Drop for TestEnv {
+    fn drop(&mut self) {
+        if self.own.is_some() {
+            self.delete_workspaces();
+            if !std::thread::panicking() {
+                self.assert_no_leaks();
+            }
+        }
+    }
+}
+
+impl Ran {
+    fn of(command: String, output: &std::process::Output) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            command,
+            code: code.expect("a process exits or is killed"),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// Itself, when it ended well.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn expect_ok(self) -> Self {
+        assert!(self.code == 0, "{}", self.all());
+        self
+    }
+
+    /// Itself, when it ended with this status and said this on standard error.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn expect_error(self, code: i32, says: &str) -> Self {
+        assert!(self.code == code && self.stderr.contains(says), "wanted {code} and {says:?} from {}", self.all());
+        self
+    }
+
+    /// Everything, for messages.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}: exit {}\n-- stdout\n{}\n-- stderr\n{}", self.command, self.code, self.stdout, self.stderr)
+    }
+}
+
+fn shown(command: &Command) -> String {
+    let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
+    std::iter::once("pyro".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,171 @@
+//! The table, and what a reader needs to judge it: command, host, kernel, processor, date, versions.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::worker::Reply;
+use crate::project::{Context as _, Result};
+
+/// Measurements of one candidate.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    wall_ms: Vec<f64>,
+    cpu_ms: Vec<f64>,
+    kib: Option<u32>,
+}
+
+/// One line of a table.
+pub struct Row {
+    /// Who or what.
+    pub name: String,
+    /// What a reader should know of it.
+    pub note: String,
+    /// Numbers, or why there are none.
+    pub outcome: std::result::Result<Series, String>,
+}
+
+impl Row {
+    /// A line.
+    pub fn new(name: &str, note: &str, outcome: Result<Series>) -> Self {
+        Self { name: name.to_owned(), note: note.to_owned(), outcome: outcome.map_err(|failure| failure.to_string()) }
+    }
+}
+
+/// One table. When its first row has numbers, the others are compared with it.
+pub struct Section {
+    /// Heading.
+    pub title: String,
+    /// Lines.
+    pub rows: Vec<Row>,
+}
+
+impl Series {
+    /// Adds one measurement.
+    pub fn push(&mut self, reply: &Reply) {
+        self.wall_ms.push(reply.wall_ms);
+        self.cpu_ms.extend(reply.cpu_ms);
+    }
+
+    /// A size instead of times.
+    pub fn of_kib(kib: u32) -> Self {
+        Self { kib: Some(kib), ..Self::default() }
+    }
+}
+
+/// The value below which this many hundredths of the values are (nearest rank).
+fn percentile(values: &[f64], hundredths: usize) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * hundredths).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+fn ms(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
+}
+
+/// The whole page.
+pub fn render(sections: &[Section], repetitions: u32, versions: &[String], pyro: &Path) -> Result<String> {
+    let mut page = String::from("# Benchmarks\n\n");
+    page.push_str("Written by `cargo xtask bench`; do not edit. Candidates take turns on one machine in one run; every run uses the same root file system and the command\n");
+    page.push_str("`/bin/true`. Times are milliseconds. CPU is user and system time of everything that the candidate started, including what it left to finish in the\n");
+    page.push_str(
+        "background. `pyro ÷` is pyro's median as a fraction of the row's. Take the ratios: the machine is small and shared.\n\n",
+    );
+    let _ = writeln!(page, "- command: `cargo xtask bench --repetitions {repetitions}`");
+    let _ = writeln!(page, "- date: {}", first_line(Command::new("date").args(["--utc", "+%Y-%m-%d"])));
+    let _ = writeln!(
+        page,
+        "- machine: {}, {} processors, {}",
+        processor(),
+        std::thread::available_parallelism().context("processors")?,
+        memory()
+    );
+    let _ = writeln!(page, "- kernel: {}; {}", read("/proc/sys/kernel/osrelease"), distribution());
+    let mut all = vec![first_line(Command::new(pyro).arg("--version"))];
+    all.extend(versions.iter().cloned());
+    let _ = writeln!(page, "- versions: {}", all.join(", "));
+    for section in sections {
+        let _ = writeln!(page, "\n## {}\n", section.title);
+        page.push_str("| | median | p95 | CPU median | pyro ÷ | |\n|---|---|---|---|---|---|\n");
+        let reference = section
+            .rows
+            .first()
+            .filter(|row| row.name == "pyro run")
+            .and_then(|row| row.outcome.as_ref().ok())
+            .and_then(|series| percentile(&series.wall_ms, 50));
+        for row in &section.rows {
+            match &row.outcome {
+                Ok(Series { kib: Some(kib), .. }) => {
+                    let _ = writeln!(page, "| {} | {kib} KiB | | | | {} |", row.name, row.note);
+                }
+                Ok(series) => {
+                    let median = percentile(&series.wall_ms, 50);
+                    let ratio = match (reference, median) {
+                        (Some(reference), Some(median)) if row.name != "pyro run" => {
+                            format!("{:.2}", reference / median)
+                        }
+                        _ => String::new(),
+                    };
+                    let p95 = percentile(&series.wall_ms, 95);
+                    let cpu = percentile(&series.cpu_ms, 50);
+                    let _ =
+                        writeln!(page, "| {} | {} | {} | {} | {ratio} | {} |", row.name, ms(median), ms(p95), ms(cpu), row.note);
+                }
+                Err(why) => {
+                    let _ = writeln!(
+                        page,
+                        "| {} | not run: {} | | | | {} |",
+                        row.name,
+                        why.replace('|', "/").replace('\n', " "),
+                        row.note
+                    );
+                }
+            }
+        }
+    }
+    Ok(page)
+}
+
+fn first_line(command: &mut Command) -> String {
+    let output = command.output().ok().filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_owned()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(file).unwrap_or_default().trim().to_owned()
+}
+
+fn field<'a>(table: &'a str, name: &str, separator: char) -> Option<&'a str> {
+    table.lines().find_map(|line| line.split_once(separator).filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()))
+}
+
+fn processor() -> String {
+    field(&read("/proc/cpuinfo"), "model name", ':').unwrap_or("unknown processor").to_owned()
+}
+
+fn memory() -> String {
+    let kib =
+        field(&read("/proc/meminfo"), "MemTotal", ':').and_then(|value| value.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
+    format!("{} GiB", kib.div_ceil(1024 * 1024))
+}
+
+fn distribution() -> String {
+    field(&read("/etc/os-release"), "PRETTY_NAME", '=').unwrap_or("unknown distribution").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!(percentile(&values, 50), Some(3.0));
+        assert_eq!(percentile(&values, 95), Some(5.0));
+        assert_eq!(percentile(&[], 50), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Counting tests from what the runners say about themselves.
+
+use std::ops::AddAssign;
+
+/// Cases that passed, failed and did not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ran and passed.
+    pub passed: u64,
+    /// Ran and failed, or could not be run though they had to.
+    pub failed: u64,
+    /// Did not run: each has said why.
+    pub skipped: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl Counts {
+    /// One step without cases of its own, as it ended.
+    pub fn step(passed: bool) -> Self {
+        Self { passed: u64::from(passed), failed: u64::from(!passed), skipped: 0 }
+    }
+
+    /// Adds up the `test result:` lines of libtest. A case that cannot run prints a line that begins with `SKIPPED` and returns,
+    /// which libtest counts as passed; it is taken out again here.
+    ///
+    /// `None` when there is no such line: then the runner never came to its end.
+    pub fn of_libtest(text: &str) -> Option<Self> {
+        let mut counts = Self::default();
+        let mut seen = false;
+        let mut skipped = 0;
+        for line in text.lines() {
+            if let Some(result) = line.strip_prefix("test result: ") {
+                seen = true;
+                for part in result.split(['.', ';']) {
+                    let mut words = part.split_whitespace();
+                    if let (Some(number), Some(word)) = (words.next(), words.next())
+                        && let Ok(number) = number.parse::<u64>()
+                    {
+                        match word {
+                            "passed" => counts.passed += number,
+                            "failed" => counts.failed += number,
+                            "ignored" => counts.skipped += number,
+                            _ => {}
+                        }
+                    }
+                }
+            } else if line.starts_with("SKIPPED ") {
+                skipped += 1;
+            }
+        }
+        counts.passed = counts.passed.saturating_sub(skipped);
+        counts.skipped += skipped;
+        seen.then_some(counts)
+    }
+
+    /// Reads a last line `N passed, N failed`, optionally with `, N skipped`.
+    pub fn of_summary(text: &str) -> Option<Self> {
+        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        let mut counts = Self::default();
+        for part in line.split(", ") {
+            let (number, word) = part.trim().split_once(' ')?;
+            let number = number.parse().ok()?;
+            match word {
+                "passed" => counts.passed = number,
+                "failed" => counts.failed = number,
+                "skipped" => counts.skipped = number,
+                _ => return None,
+            }
+        }
+        Some(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn libtest_lines_are_added_up_and_skips_are_not_passes() {
+        let text = "running 3 tests\nSKIPPED namespaces: no\ntest result: ok. 3 passed; 1 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.00s\n\
+                    test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
+        assert_eq!(Counts::of_libtest(text), Some(Counts { passed: 4, failed: 1, skipped: 2 }));
+    }
+
+    #[test]
+    fn a_runner_that_never_ended_has_no_counts() {
+        assert_eq!(Counts::of_libtest("running 3 tests\ntest a ... ok\n"), None);
+    }
+
+    #[test]
+    fn a_summary_is_the_last_line_and_nothing_else() {
+        assert_eq!(Counts::of_summary("x\n7 passed, 1 failed\n"), Some(Counts { passed: 7, failed: 1, skipped: 0 }));
+        assert_eq!(Counts::of_summary("7 passed, 1 failed\nTraceback\n"), None);
+    }
+}
