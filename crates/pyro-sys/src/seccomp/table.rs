@@ -624,17 +624,27 @@ pub const FAKE_ROOT: &[Group] = &[
     },
 ];
 
+/// What happens to a call that is on none of a filter's lists.
+#[must_use]
+pub const fn default_of(filter: Filter) -> Verdict {
+    match filter {
+        Filter::Standard | Filter::FakeRoot => DEFAULT,
+        Filter::PretendOnly => Verdict::Allow,
+    }
+}
+
 /// The rules of a filter by number, ascending, each number once.
 #[must_use]
 pub fn rules(filter: Filter) -> Vec<(u32, Rule)> {
-    let special = match filter {
-        Filter::Standard => &[][..],
-        Filter::FakeRoot => FAKE_ROOT,
+    let (special, general) = match filter {
+        Filter::Standard => (&[][..], GROUPS),
+        Filter::FakeRoot => (FAKE_ROOT, GROUPS),
+        Filter::PretendOnly => (FAKE_ROOT, &[][..]),
     };
     let listed = |groups: &'static [Group]| {
         groups.iter().flat_map(|group| group.calls.iter().map(|(number, _)| (*number, group.rule)))
     };
-    let mut rules: Vec<(u32, Rule)> = listed(special).chain(listed(GROUPS)).collect();
+    let mut rules: Vec<(u32, Rule)> = listed(special).chain(listed(general)).collect();
     // Stable: of two with one number the special one stays first, and is kept.
     rules.sort_by_key(|(number, _)| *number);
     rules.dedup_by_key(|(number, _)| *number);
