@@ -150,6 +150,13 @@ impl OpSurface {
         (self.augment)(command)
     }
 
+    /// What [`OpSurface::augment`] does, as clap takes it to do it later.
+    #[cfg(feature = "clap")]
+    #[must_use]
+    pub fn augmenter(&self) -> fn(clap::Command) -> clap::Command {
+        self.augment
+    }
+
     /// Its subcommand.
     #[cfg(feature = "clap")]
     #[must_use]
@@ -230,6 +237,7 @@ fn explain<O: Op>(request: Value) -> Result<O::Request> {
             None if sentence.starts_with("invalid whole number ") => {
                 not_a_number(&field, sentence.trim_start_matches("invalid whole number "))
             }
+            None if sentence.starts_with("unknown variant ") => not_one_of(&field, &sentence),
             None if sentence.starts_with("invalid ") || sentence.starts_with("unknown ") => format!("{field}: {sentence}"),
             None => sentence,
         };
@@ -245,6 +253,19 @@ fn explain<O: Op>(request: Value) -> Result<O::Request> {
 #[must_use]
 pub fn not_a_number(field: &str, value: &str) -> String {
     format!("{field} {value} is not a whole number that fits here")
+}
+
+/// ``unknown variant `x`, expected one of `a`, `b` `` becomes the sentence that every surface uses.
+fn not_one_of(field: &str, sentence: &str) -> String {
+    let mut names = sentence.split('`').skip(1).step_by(2);
+    let given = names.next().unwrap_or_default();
+    not_a_choice(field, given, &names.collect::<Vec<_>>())
+}
+
+/// The sentence for a word that is not among the choices: the same from every surface.
+#[must_use]
+pub fn not_a_choice(field: &str, given: &str, choices: &[&str]) -> String {
+    format!("{field} {given:?} is not one of {}", choices.join(", "))
 }
 
 /// The error for a field that is not there: the same from every surface.

@@ -199,7 +199,7 @@ fn a_wrong_request_is_refused_in_one_clear_sentence() {
         (
             "workspace list",
             json!({"state": "asleep"}),
-            "state: unknown variant `asleep`, expected one of `starting`, `running`, `stopping`, `stopped`, `failed`",
+            "state \"asleep\" is not one of starting, running, stopping, stopped, failed",
             "",
         ),
     ];

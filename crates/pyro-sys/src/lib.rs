@@ -12,6 +12,7 @@ pub mod command;
 pub mod confine;
 pub mod files;
 pub mod inside;
+pub mod interrupt;
 pub mod kvm;
 pub mod mount;
 pub mod network;

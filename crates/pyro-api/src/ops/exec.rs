@@ -241,7 +241,7 @@ pub struct LogsRequest {
     pub exec: Option<u64>,
     /// First byte of the output to show
     #[serde(default, deserialize_with = "crate::values::whole_number")]
-    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE", requires = "exec"))]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE"))]
     pub offset: u64,
     /// Newest entries to show
     #[serde(default = "LogsRequest::limit_default", deserialize_with = "crate::values::whole_number")]

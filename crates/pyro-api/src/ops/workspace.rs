@@ -45,7 +45,7 @@ pub struct CreateRequest {
     pub isolation: IsolationMinimum,
     /// If the name is taken, answer with that workspace
     #[serde(default)]
-    #[cfg_attr(feature = "clap", arg(long, requires = "name"))]
+    #[cfg_attr(feature = "clap", arg(long))]
     pub reuse: bool,
 }
 
