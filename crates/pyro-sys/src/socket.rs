@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
@@ -28,6 +28,24 @@ pub fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn stream_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (one, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     Ok((one.into(), other.into()))
+}
+
+/// The socket that this process was started with on descriptor `number`, close-on-exec from now on. To be called once, before
+/// anything else is opened: afterwards the number may belong to somebody else.
+///
+/// # Errors
+/// When it is not open, or not a socket.
+pub fn inherited(number: i32) -> io::Result<UnixStream> {
+    if number <= 2 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the descriptor is only looked at during this call, and fcntl(2) and getsockopt(2) answer EBADF when it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::net::sockopt::socket_type(borrowed)?;
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    // SAFETY: it is open and a socket, as was just seen. Nobody else owns it: the contract is that it was inherited and that this
+    // is the first and only call, so no value of this process wraps it yet.
+    Ok(UnixStream::from(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
 /// Sends bytes with descriptors. `bytes` must not be empty: descriptors travel with data.

@@ -66,12 +66,12 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode> {
-    let host = || calls::open_host(matches.get_one("home").cloned());
+    let host = |run_here| calls::open_host(matches.get_one("home").cloned(), run_here);
     match path {
-        "mcp serve" => mcp::serve(mcp::options(matches)?, host()?),
+        "mcp serve" => mcp::serve(mcp::options(matches)?, host(false)?),
         "mcp connect" => mcp::connect(matches).map(|text| terminal::print(text.as_bytes())),
         "mcp profiles" => Ok(terminal::print(mcp::profiles(global.json).as_bytes())),
-        "rpc" => rpc::serve(&host()?),
+        "rpc" => rpc::serve(&host(false)?),
         "completions" => {
             let shell = *matches.get_one::<clap_complete::Shell>("shell").expect("clap requires it");
             let mut script = Vec::new();
@@ -86,7 +86,7 @@ fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode
         name => {
             let op = pyro_api::table::find(name)?;
             let request = request(op, matches)?;
-            call(&host()?, op, request, global)
+            call(&host(true)?, op, request, global)
         }
     }
 }

@@ -1,13 +1,59 @@
-//! Roles that pyro starts itself in, never typed by a person: the process beside each running workspace, the one inside each sandbox, and
-//! the one that empties the trash. This file holds only the names and where each begins.
+//! Roles that pyro starts itself in, never typed by a person: the process beside each running workspace, the one inside each sandbox, the
+//! one that builds environments, the one that empties the trash, the one that tries what `doctor` asks. This file holds only the names and where each begins.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use pyro_host::Role;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// The descriptor on which an agent finds its link.
+const LINK: i32 = 3;
+
 /// Plays a role. Does not return before the role has ended.
-pub(crate) fn play(role: &str, _arguments: &[OsString]) -> ExitCode {
-    // A role's function comes from the crate that owns it: `@agent` from pyro-agent; `@supervisor` and `@janitor` from pyro-host. A
-    // name that is not listed must not fall through to the command line.
-    eprintln!("pyro: {role} is not a role of this build");
+pub(crate) fn play(role: &str, arguments: &[OsString]) -> ExitCode {
+    match role {
+        "@agent" => agent(),
+        "@probe" => probe(arguments),
+        _ => match [Role::Supervisor, Role::Builder, Role::Janitor].into_iter().find(|known| known.word() == role) {
+            Some(role) => outside(role, arguments),
+            // A name that is not listed must not fall through to the command line.
+            None => refused(&format!("{role} is not a role of this build")),
+        },
+    }
+}
+
+fn refused(why: &str) -> ExitCode {
+    eprintln!("pyro: {why}");
     ExitCode::from(125)
+}
+
+fn agent() -> ExitCode {
+    match pyro_sys::socket::inherited(LINK) {
+        Ok(link) => ExitCode::from(pyro_agent::serve(link, std::process::id() == 1, pyro_host::BUILD).exit_code()),
+        Err(error) => refused(&format!("the agent has no link: {error}")),
+    }
+}
+
+fn probe(arguments: &[OsString]) -> ExitCode {
+    let name = arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    match pyro_host::doctor::probe(&name) {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => refused(&why),
+    }
+}
+
+fn outside(role: Role, arguments: &[OsString]) -> ExitCode {
+    // A request to end (SIGTERM) becomes a byte that the role waits on among other things: a supervisor stops its workspace in good order.
+    let prepared = pipe_with(PipeFlags::CLOEXEC)
+        .map_err(std::io::Error::from)
+        .and_then(|(signals, handler): (OwnedFd, OwnedFd)| pyro_sys::interrupt::to_pipe(handler, 0).map(|()| signals));
+    match (prepared, std::env::current_exe()) {
+        (Ok(signals), Ok(binary)) => ExitCode::from(pyro_host::role_main(role, arguments, &binary, signals)),
+        (Err(error), _) | (_, Err(error)) => refused(&error.to_string()),
+    }
 }
