@@ -30,7 +30,7 @@ use pyro_sys::mount::{self, Refuses};
 use pyro_sys::seccomp::{self, Program};
 use pyro_sys::socket;
 use pyro_sys::spawn::{self, Namespaces as Kinds};
-use pyro_sys::userns::{IdMaps, UserNamespace};
+use pyro_sys::userns::UserNamespace;
 use pyro_sys::{mount as mounts, network};
 
 use super::cgroup::{Groups, Hierarchies};
@@ -255,8 +255,7 @@ fn give(
     control: &OwnedFd,
 ) -> Result<()> {
     let id = &plan.launch.id;
-    let map = vec![plan.ids];
-    let user_namespace = UserNamespace::create(&IdMaps { users: map.clone(), groups: map }).map_err(|error| {
+    let user_namespace = UserNamespace::create(&backend.privilege.sandbox_maps(id)).map_err(|error| {
         Error::unavailable(format!("make the user namespace of sandbox {id}"))
             .because(error)
             .hint("sysctl user.max_user_namespaces must not be 0, and the ids of the sandbox must exist here")
