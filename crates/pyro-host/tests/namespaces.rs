@@ -68,7 +68,7 @@ impl Mode {
 }
 
 /// Puts something where a directory belongs.
-type Shape = Box<dyn Fn(&Path)>;
+type Shape<'a> = Box<dyn Fn(&Path) + 'a>;
 
 type Case = (&'static str, &'static [Mode], fn(&Bench));
 
@@ -630,11 +630,11 @@ fn a_hostile_root_is_refused(bench: &Bench) {
     let targets = [outside.to_str().expect("a plain path"), "../../../../outside", "/", "/nowhere", "tmp", "self/fd"];
     let mut number = 0;
     for place in ["dev", "proc", "sys", "run"] {
-        let shapes: Vec<Shape> = targets
+        let shapes: Vec<Shape<'_>> = targets
             .iter()
             .map(|target| Box::new(move |path: &Path| symlink(target, path).expect("make a link")) as Shape)
             .chain([
-                Box::new(|path: &Path| fs::write(path, "").expect("make a file")) as Shape,
+                Box::new(|path: &Path| fs::write(path, "").expect("make a file")) as Shape<'_>,
                 Box::new(|path: &Path| {
                     drop(std::os::unix::net::UnixListener::bind(path).expect("make a socket"));
                 }),
