@@ -83,6 +83,23 @@ impl Privilege {
         }
     }
 
+    /// The same as lines of a map. Id 0 has a line of its own: in U1 it is another user than the rest, and the kernel wants each line to
+    /// lie in one line of the map above.
+    #[must_use]
+    pub fn sandbox_maps(&self, workspace_id: &str) -> IdMaps {
+        let ids = self.sandbox_ids(workspace_id);
+        let lines = if self.translates_ids() || ids.count == 1 {
+            vec![ids]
+        } else {
+            let (root, rest) = (ids.outside, ids.outside + 1);
+            vec![
+                IdRange { inside: 0, outside: root, count: 1 },
+                IdRange { inside: 1, outside: rest, count: ids.count - 1 },
+            ]
+        };
+        IdMaps { users: lines.clone(), groups: lines }
+    }
+
     /// Whether ids on disk differ from ids of U1, so that layers are translated when they are mounted.
     #[must_use]
     pub fn translates_ids(&self) -> bool {

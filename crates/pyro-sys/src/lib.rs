@@ -7,6 +7,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("pyro-sys is for Linux only");
 
+pub mod attempt;
 pub mod beneath;
 pub mod command;
 pub mod confine;

@@ -2,8 +2,9 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -28,24 +29,6 @@ pub fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn stream_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (one, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     Ok((one.into(), other.into()))
-}
-
-/// The socket that this process was started with on descriptor `number`, close-on-exec from now on. To be called once, before
-/// anything else is opened: afterwards the number may belong to somebody else.
-///
-/// # Errors
-/// When it is not open, or not a socket.
-pub fn inherited(number: i32) -> io::Result<UnixStream> {
-    if number <= 2 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: the descriptor is only looked at during this call, and fcntl(2) and getsockopt(2) answer EBADF when it is not open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    rustix::net::sockopt::socket_type(borrowed)?;
-    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
-    // SAFETY: it is open and a socket, as was just seen. Nobody else owns it: the contract is that it was inherited and that this
-    // is the first and only call, so no value of this process wraps it yet.
-    Ok(UnixStream::from(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
 /// Sends bytes with descriptors. `bytes` must not be empty: descriptors travel with data.
@@ -89,6 +72,31 @@ pub fn receive_descriptors(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(u
         }
     }
     Ok((received.bytes, descriptors))
+}
+
+/// Takes a connected Unix stream socket that was handed over as a descriptor of this number when the program was started: once.
+///
+/// # Errors
+/// `EBADF` when there is none, `ENOTSOCK` when it is something else, `EBUSY` the second time.
+pub fn take_inherited(number: RawFd) -> io::Result<UnixStream> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if number < 3 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: only for asking the kernel what the number is; a number that is not open gives EBADF.
+    let looked_at = unsafe { BorrowedFd::borrow_raw(number) };
+    if rustix::net::sockopt::socket_domain(looked_at)? != AddressFamily::UNIX
+        || rustix::net::sockopt::socket_type(looked_at)? != SocketType::STREAM
+    {
+        return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
+    }
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    rustix::io::fcntl_setfd(looked_at, rustix::io::FdFlags::CLOEXEC)?;
+    // SAFETY: it is open and a socket (asked above), nothing in this program has opened it (it was there at the start, by the contract
+    // of this function), and this is the only time that it is taken.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) }.into())
 }
 
 /// Who is at the other end of a socket.

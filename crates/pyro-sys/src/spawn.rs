@@ -1,4 +1,4 @@
-//! Processes in new namespaces: `clone3` with a process descriptor, the hand-over to another program, and the end.
+//! Processes in new namespaces, held by a process descriptor, the hand-over to another program, and the end.
 //!
 //! [`fork_into`] is a real fork, not a vfork: the child runs our own code for a millisecond. That is sound only while the
 //! calling process has one thread, because a lock held by another thread at the moment of the fork would stay locked for ever
@@ -109,9 +109,7 @@ impl Child {
     /// # Errors
     /// When the descriptor cannot be polled.
     pub fn is_gone(&self) -> io::Result<bool> {
-        let mut fds = [rustix::event::PollFd::new(&self.descriptor, rustix::event::PollFlags::IN)];
-        let ready = rustix::event::poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(ready > 0)
+        wait_readable(&self.descriptor, std::time::Duration::ZERO)
     }
 }
 
@@ -134,6 +132,8 @@ pub fn thread_count() -> io::Result<u64> {
 /// Starts a process in new namespaces, and in the v2 cgroup whose directory is given. It runs `body`, and exits with
 /// what `body` returns; it never comes back from this function. A panic in `body` ends it with status 101.
 ///
+/// Works inside a sandbox too, where clone3(2) does not exist, if no cgroup is given.
+///
 /// The new process has copies of all our memory and descriptors. Its parent-death signal is not set.
 ///
 /// # Errors
@@ -147,45 +147,62 @@ pub fn fork_into(
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     let mut descriptor: RawFd = -1;
-    let mut flags = namespaces.0 | libc::CLONE_PIDFD as u64;
-    if cgroup.is_some() {
-        flags |= CLONE_INTO_CGROUP;
-    }
-    let arguments = libc::clone_args {
-        flags,
-        pidfd: std::ptr::from_mut(&mut descriptor) as u64,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+    let flags = namespaces.0 | libc::CLONE_PIDFD as u64;
+    let pid = match cgroup {
+        // SAFETY: clone(2) writes the pidfd through a pointer to a live c_int (its `parent_tid`; the arguments after it are zero, so
+        // that their order, which differs between processors, does not matter). There is no CLONE_VM and no stack: like fork, the child
+        // continues here on its own copy of the stack. This process has one thread (checked above), so no lock of the allocator or of
+        // std is held by a thread that does not exist in the child.
+        None => check(unsafe {
+            libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD as u64, 0, &raw mut descriptor, 0, 0)
+        })?,
+        Some(cgroup) => {
+            let arguments = libc::clone_args {
+                flags: flags | CLONE_INTO_CGROUP,
+                pidfd: &raw mut descriptor as u64,
+                child_tid: 0,
+                parent_tid: 0,
+                exit_signal: libc::SIGCHLD as u64,
+                stack: 0,
+                stack_size: 0,
+                tls: 0,
+                set_tid: 0,
+                set_tid_size: 0,
+                cgroup: cgroup.as_raw_fd() as u64,
+            };
+            // SAFETY: as above; clone3(2) reads a live clone_args of the given size. Only this call knows cgroups (5.7).
+            check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) })?
+        }
     };
-    // SAFETY: clone3(2) reads `size` bytes at the pointer, which is a live clone_args of that size, and writes the pidfd
-    // through a pointer to a live c_int. There is no CLONE_VM and no stack: like fork, the child continues here on its own
-    // copy of the stack. This process has one thread (checked above), so no lock of the allocator or of std is held by a
-    // thread that does not exist in the child.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
         let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
         // SAFETY: _exit(2) has no requirements. It is used rather than exit() so that nothing of the parent's (buffers,
         // atexit functions) is run a second time in the child.
         unsafe { libc::_exit(i32::from(code)) }
     }
-    // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that nobody else owns.
+    // SAFETY: the call succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that nobody else owns.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
     Ok(Child { pid: i32::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?, descriptor })
 }
 
-/// Makes a process in new namespaces that has ended already when this returns: what is left is a zombie whose `/proc` entry
-/// still shows its namespaces. That is the cheapest way (no copied page tables, no wake-up) to have a namespace made by somebody else
-/// than oneself. [`reap`] must follow.
-pub(crate) fn zombie_in(namespaces: Namespaces) -> io::Result<i32> {
+/// What becomes of a process that is made only for its namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    /// It has ended when its maker goes on: what is left is a zombie whose `/proc` entry still shows its namespaces. The cheapest way, as
+    /// nothing has to be woken up; but the `/proc` files of a zombie belong to the host's root.
+    Ended,
+    /// It waits to be killed.
+    Waiting,
+}
+
+/// Makes a process in new namespaces that does nothing, without copying page tables. [`remove_placeholder`] must follow.
+pub(crate) fn placeholder_in(namespaces: Namespaces, kind: Placeholder) -> io::Result<i32> {
+    let (vfork, call) = match kind {
+        Placeholder::Ended => (libc::CLONE_VFORK as u64, libc::SYS_exit),
+        Placeholder::Waiting => (0, WAITING_CALL),
+    };
     let arguments = libc::clone_args {
-        flags: namespaces.0 | libc::CLONE_VM as u64 | libc::CLONE_VFORK as u64,
+        flags: namespaces.0 | libc::CLONE_VM as u64 | vfork,
         pidfd: 0,
         child_tid: 0,
         parent_tid: 0,
@@ -198,24 +215,40 @@ pub(crate) fn zombie_in(namespaces: Namespaces) -> io::Result<i32> {
         set_tid_size: 0,
         cgroup: 0,
     };
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // The new process must never run a signal handler: it has no stack of its own. It keeps the mask that it is born with.
+    // SAFETY: sigfillset and sigprocmask write to live sets; `before` is initialised by the latter, which fails for no valid set.
+    unsafe {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
     let result: i64;
     // SAFETY: clone3(2) reads a live clone_args of the given size. With CLONE_VM and no stack of its own the child runs on
-    // our memory and our stack pointer, but it executes only the two instructions after the branch, which touch no memory:
-    // exit(0). CLONE_VFORK keeps us stopped until then. The clobbers are those of the syscall instruction.
+    // our memory and with our stack pointer, but it executes only the few instructions after the branch, which touch no memory: a
+    // system call (exit, or one that waits for a signal), again and again. All signals are blocked in it, so no handler runs on our
+    // stack. The clobbers are those of the syscall instruction; the child changes registers of its own only.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!(
             "syscall",
             "test rax, rax",
-            "jnz 2f",
-            "xor edi, edi",
-            "mov eax, {exit}",
-            "syscall",
+            "jnz 3f",
             "2:",
-            exit = const libc::SYS_exit,
+            "xor edi, edi",
+            "xor esi, esi",
+            "xor edx, edx",
+            "xor r10d, r10d",
+            "mov rax, r12",
+            "syscall",
+            "jmp 2b",
+            "3:",
             inlateout("rax") libc::SYS_clone3 => result,
             inlateout("rdi") &raw const arguments => _,
-            in("rsi") size_of::<libc::clone_args>(),
+            inlateout("rsi") size_of::<libc::clone_args>() => _,
+            in("r12") call,
+            out("rdx") _,
+            out("r10") _,
             out("rcx") _,
             out("r11") _,
             options(nostack),
@@ -226,28 +259,45 @@ pub(crate) fn zombie_in(namespaces: Namespaces) -> io::Result<i32> {
     unsafe {
         std::arch::asm!(
             "svc 0",
-            "cbnz x0, 2f",
-            "mov x8, {exit}",
-            "svc 0",
+            "cbnz x0, 3f",
             "2:",
-            exit = const libc::SYS_exit,
+            "mov x0, xzr",
+            "mov x1, xzr",
+            "mov x2, xzr",
+            "mov x3, xzr",
+            "mov x8, x9",
+            "svc 0",
+            "b 2b",
+            "3:",
             in("x8") libc::SYS_clone3,
+            in("x9") call,
             inlateout("x0") &raw const arguments => result,
-            in("x1") size_of::<libc::clone_args>(),
+            inlateout("x1") size_of::<libc::clone_args>() => _,
+            out("x2") _,
+            out("x3") _,
             options(nostack),
         );
     }
+    // SAFETY: `before` was written by sigprocmask above.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     if result < 0 {
         return Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EINVAL)));
     }
     i32::try_from(result).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
 }
 
-/// Collects a process made by [`zombie_in`].
-pub(crate) fn reap(pid: i32) {
+/// ppoll(2) of nothing, without a limit of time: with all arguments zero it waits for ever.
+const WAITING_CALL: libc::c_long = libc::SYS_ppoll;
+
+/// Ends and collects a process made by [`placeholder_in`].
+pub(crate) fn remove_placeholder(pid: i32) {
     let mut status = 0;
-    // SAFETY: waitpid(2) writes to a live c_int. __WALL is needed for a child without an exit signal.
-    unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+    // SAFETY: `pid` is a child of ours that nobody has collected, so it names no other process. kill(2) takes numbers; waitpid(2) writes
+    // to a live c_int. __WALL is needed for a child without an exit signal.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, &raw mut status, libc::__WALL);
+    }
 }
 
 /// Asks for SIGKILL when the *thread* that started this process ends (prctl(2), `PR_SET_PDEATHSIG`). The kernel forgets it when
@@ -389,7 +439,7 @@ pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
 /// When it may not be signalled.
 pub fn kill_now(pid: i32) -> io::Result<()> {
     /// The kernel ends a killed process in well under this, unless it is stuck in a driver.
-    const WAIT_MS: i64 = 1_000;
+    const WAIT: std::time::Duration = std::time::Duration::from_secs(1);
     let Some(pid) = Pid::from_raw(pid) else {
         return Ok(());
     };
@@ -402,8 +452,38 @@ pub fn kill_now(pid: i32) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    let mut fds = [rustix::event::PollFd::new(&descriptor, rustix::event::PollFlags::IN)];
-    let timeout = rustix::time::Timespec { tv_sec: WAIT_MS / 1_000, tv_nsec: 0 };
-    rustix::event::poll(&mut fds, Some(&timeout))?;
-    Ok(())
+    wait_readable(&descriptor, WAIT).map(drop)
+}
+
+/// A descriptor of a process that becomes readable when the process has ended. `None` when there is no such process.
+///
+/// # Errors
+/// When there are too many descriptors.
+pub fn watch(pid: i32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
+
+/// Waits until a descriptor is readable or has been hung up; `false` when that takes longer.
+///
+/// # Errors
+/// When it cannot be polled.
+pub fn wait_readable(descriptor: impl AsFd, limit: std::time::Duration) -> io::Result<bool> {
+    let until = std::time::Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        let timeout = rustix::time::Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = [rustix::event::PollFd::new(&descriptor, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

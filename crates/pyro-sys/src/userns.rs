@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::spawn::{Namespaces, reap, unshare, zombie_in};
+use crate::spawn::{Namespaces, Placeholder, placeholder_in, remove_placeholder, unshare};
 
 /// `count` ids from `inside` on are the ids from `outside` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,9 @@ impl UserNamespace {
     /// # Errors
     /// When the kernel allows no more of them, or not these maps.
     pub fn create(maps: &IdMaps) -> io::Result<Self> {
-        Self::with_zombie(|pid| {
+        // The files of a zombie can be written by the host's root only.
+        let kind = if is_host_root() { Placeholder::Ended } else { Placeholder::Waiting };
+        Self::of_placeholder(kind, |pid| {
             write_map(pid, "uid_map", &maps.users)?;
             write_map(pid, "gid_map", &maps.groups)
         })
@@ -67,7 +69,7 @@ impl UserNamespace {
     /// When the programs are not there (`NotFound`) or refuse: the text is theirs.
     pub fn create_with_tools(maps: &IdMaps) -> io::Result<Self> {
         let (users, groups) = (tool("newuidmap")?, tool("newgidmap")?);
-        Self::with_zombie(|pid| {
+        Self::of_placeholder(Placeholder::Waiting, |pid| {
             // At the same time: each of them is a dynamic program that takes a millisecond to start.
             let users = start_tool(&users, pid, &maps.users)?;
             let groups = start_tool(&groups, pid, &maps.groups)?;
@@ -75,10 +77,10 @@ impl UserNamespace {
         })
     }
 
-    fn with_zombie(write: impl FnOnce(i32) -> io::Result<()>) -> io::Result<Self> {
-        let pid = zombie_in(Namespaces::USER)?;
+    fn of_placeholder(kind: Placeholder, write: impl FnOnce(i32) -> io::Result<()>) -> io::Result<Self> {
+        let pid = placeholder_in(Namespaces::USER, kind)?;
         let namespace = write(pid).and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
-        reap(pid);
+        remove_placeholder(pid);
         Ok(Self(namespace?.into()))
     }
 
@@ -89,6 +91,13 @@ impl UserNamespace {
     pub fn enter(&self) -> io::Result<()> {
         Ok(move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::User))?)
     }
+}
+
+/// Whether our id 0 is the host's. In doubt not.
+fn is_host_root() -> bool {
+    rustix::process::geteuid().is_root()
+        && std::fs::read_to_string("/proc/self/uid_map")
+            .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Moves this process into a new user namespace in which it is root and no other id exists, with mounts of its own.

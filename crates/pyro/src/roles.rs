@@ -30,7 +30,7 @@ fn refused(why: &str) -> ExitCode {
 }
 
 fn agent() -> ExitCode {
-    match pyro_sys::socket::inherited(LINK) {
+    match pyro_sys::socket::take_inherited(LINK) {
         Ok(link) => ExitCode::from(pyro_agent::serve(link, std::process::id() == 1, pyro_host::BUILD).exit_code()),
         Err(error) => refused(&format!("the agent has no link: {error}")),
     }

@@ -14,8 +14,8 @@ fn sandboxes_of_root_get_whole_slots_of_the_container_range() {
 
 #[test]
 fn maps_are_read_as_the_kernel_writes_them() {
-    assert_eq!(mapped_ids("         0          0 4294967295\n"), [0..u32::MAX]);
-    assert_eq!(mapped_ids("0 1000 1\n1 100000 65536\n"), [0..1, 1..65_537]);
+    assert_eq!(mapped_ids("         0          0 4294967295\n"), vec![Range { start: 0, end: u32::MAX }]);
+    assert_eq!(mapped_ids("0 1000 1\n1 100000 65536\n"), vec![0..1, 1..65_537]);
 }
 
 #[test]

@@ -47,3 +47,6 @@ pub fn install(program: &Program) -> io::Result<()> {
     // (`repr(C)`, the same fields), the slice lives until the call returns, and the kernel only reads it.
     check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &raw const header) }).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

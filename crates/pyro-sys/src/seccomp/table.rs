@@ -288,7 +288,7 @@ pub const GROUPS: &[Group] = &[
         rule: Rule::When {
             cases: &[Case {
                 conditions: &[
-                    Condition::Equals { argument: 1, value: libc::RLIMIT_CORE as u32 },
+                    Condition::Equals { argument: 1, value: libc::RLIMIT_CORE },
                     Condition::PointerGiven { argument: 2 },
                 ],
                 verdict: Verdict::Refuse(0),
@@ -301,7 +301,7 @@ pub const GROUPS: &[Group] = &[
         reason: "as prlimit64: the old call",
         rule: Rule::When {
             cases: &[Case {
-                conditions: &[Condition::Equals { argument: 0, value: libc::RLIMIT_CORE as u32 }],
+                conditions: &[Condition::Equals { argument: 0, value: libc::RLIMIT_CORE }],
                 verdict: Verdict::Refuse(0),
             }],
             otherwise: Verdict::Allow,

@@ -30,11 +30,12 @@ use pyro_sys::mount::{self, Refuses};
 use pyro_sys::seccomp::{self, Program};
 use pyro_sys::socket;
 use pyro_sys::spawn::{self, Namespaces as Kinds};
-use pyro_sys::userns::{IdMaps, UserNamespace};
+use pyro_sys::userns::UserNamespace;
 use pyro_sys::{mount as mounts, network};
 
 use super::cgroup::{Groups, Hierarchies};
 use super::filesystem::{self, Parts, Plan, Views};
+use super::timing::{self, Marks};
 use super::{MOUNTS_MAX, NamespaceSandbox, Namespaces};
 use crate::backend::Launch;
 use crate::privilege::Privilege;
@@ -144,7 +145,7 @@ impl Step {
 }
 
 /// Runs a launch.
-pub(super) fn run(backend: &Namespaces, launch: &Launch) -> Result<NamespaceSandbox> {
+pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> Result<NamespaceSandbox> {
     check(launch)?;
     let threads = spawn::thread_count().map_err(|error| Error::internal("count own threads").because(error))?;
     if threads != 1 {
@@ -180,14 +181,17 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch) -> Result<NamespaceSand
         fixed_groups: !matches!(privilege, Privilege::Single { .. }),
     };
     let group = early.as_ref().and_then(Groups::start_in);
+    marks.mark(1);
+    let mut child_marks = marks.clone();
     let child = spawn::fork_into(kinds, group, || {
-        let (step, error) = inside.run(&agent_control, agent_link.as_fd());
+        let (step, error) = inside.run(&agent_control, agent_link.as_fd(), &mut child_marks);
         spawn::report_error(agent_control.as_fd(), step as u8, &error);
         1
     })
     .map_err(|error| {
         failed("make namespaces", error).hint("sysctl user.max_mnt_namespaces, user.max_pid_namespaces must not be 0")
     })?;
+    marks.mark(2);
     drop((agent_link, agent_control));
     let mut sandbox = NamespaceSandbox {
         child,
@@ -199,14 +203,14 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch) -> Result<NamespaceSand
     };
     // From here on dropping `sandbox` ends the process and takes the groups away.
 
-    let result = give(backend, &plan, &hierarchies, &mut sandbox, &control);
+    let result = give(backend, &plan, &hierarchies, &mut sandbox, &control, marks);
     let report = match result {
         // The process may have ended with a report of its own, which says more than that it could not be written to.
         Err(error) if error.kind == pyro_api::ErrorKind::Internal => {
-            await_exec(&control, &sandbox).err().unwrap_or(error)
+            await_exec(&control, &sandbox, marks).err().unwrap_or(error)
         }
         Err(error) => error,
-        Ok(()) => match await_exec(&control, &sandbox) {
+        Ok(()) => match await_exec(&control, &sandbox, marks) {
             Ok(()) => return Ok(sandbox),
             Err(error) => error,
         },
@@ -253,14 +257,15 @@ fn give(
     hierarchies: &Hierarchies,
     sandbox: &mut NamespaceSandbox,
     control: &OwnedFd,
+    marks: &mut Marks,
 ) -> Result<()> {
     let id = &plan.launch.id;
-    let map = vec![plan.ids];
-    let user_namespace = UserNamespace::create(&IdMaps { users: map.clone(), groups: map }).map_err(|error| {
+    let user_namespace = UserNamespace::create(&backend.privilege.sandbox_maps(id)).map_err(|error| {
         Error::unavailable(format!("make the user namespace of sandbox {id}"))
             .because(error)
             .hint("sysctl user.max_user_namespaces must not be 0, and the ids of the sandbox must exist here")
     })?;
+    marks.mark(3);
     let mask = files::set_mask(0);
     let parts = Parts::make(plan, &user_namespace);
     files::set_mask(mask);
@@ -276,15 +281,18 @@ fn give(
             None => error,
         }
     })?;
+    marks.mark(4);
     let binary = mounts::copy_of_host_path(&backend.binary)
         .and_then(|copy| {
             mount::restrict(&copy, Refuses { writes: true, set_ids: true, devices: true, programs: false })?;
             Ok(copy)
         })
         .map_err(|error| Error::unavailable(format!("open {}", backend.binary.display())).because(error))?;
+    marks.mark(5);
     if matches!(hierarchies, Hierarchies::Separate(_) | Hierarchies::None(_)) {
         sandbox.groups = Groups::create(hierarchies, id, &plan.launch.limits)?;
     }
+    marks.mark(6);
     let joins: Vec<BorrowedFd<'_>> = sandbox.groups.join_by().collect();
     let mut message = vec![u8::try_from(joins.len()).expect("there are three resources")];
     message.extend(parts.shape());
@@ -292,14 +300,23 @@ fn give(
     descriptors.extend(joins);
     descriptors.extend(parts.descriptors());
     socket::send_descriptors(control, &message, &descriptors)
-        .map_err(|error| Error::internal(format!("send its mounts to sandbox {id}")).because(error))
+        .map_err(|error| Error::internal(format!("send its mounts to sandbox {id}")).because(error))?;
+    marks.mark(7);
+    Ok(())
 }
 
 /// Waits until the agent runs: the report's other end closes at its exec.
-fn await_exec(control: &OwnedFd, sandbox: &NamespaceSandbox) -> Result<()> {
-    let mut bytes = [0; 5];
-    let (length, _) = socket::receive_descriptors(control, &mut bytes)
-        .map_err(|error| Error::internal("read the report of a sandbox").because(error))?;
+fn await_exec(control: &OwnedFd, sandbox: &NamespaceSandbox, marks: &mut Marks) -> Result<()> {
+    let mut bytes = [0; 256];
+    let length = loop {
+        let (length, _) = socket::receive_descriptors(control, &mut bytes)
+            .map_err(|error| Error::internal("read the report of a sandbox").because(error))?;
+        if bytes[..length].first() != Some(&timing::TAG) {
+            break length;
+        }
+        marks.take(&bytes[..length]);
+    };
+    marks.mark(8);
     if let Some((step, error)) = spawn::parse_report(&bytes[..length]) {
         let step = Step::from_number(step);
         let what = step.map_or("start", Step::what);
@@ -339,8 +356,8 @@ impl<T> At<T> for io::Result<T> {
 
 impl Inside<'_> {
     /// Only comes back with what went wrong.
-    fn run(&self, control: &OwnedFd, link: BorrowedFd<'_>) -> Failure {
-        match self.prepare(control) {
+    fn run(&self, control: &OwnedFd, link: BorrowedFd<'_>, marks: &mut Marks) -> Failure {
+        match self.prepare(control, marks) {
             Ok((binary, null)) => {
                 let null = null.as_fd();
                 let arguments = [c"pyro", c"@agent"];
@@ -356,20 +373,27 @@ impl Inside<'_> {
         }
     }
 
-    fn prepare(&self, control: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Failure> {
+    fn prepare(&self, control: &OwnedFd, marks: &mut Marks) -> Result<(OwnedFd, OwnedFd), Failure> {
         // Before: a copy of the supervisor, with all its powers and descriptors, in four new namespaces.
         spawn::die_with_parent().at(Step::Begin)?;
         spawn::new_session().at(Step::Begin)?;
         spawn::default_signals().at(Step::Begin)?;
         files::set_mask(MASK);
+        marks.mark(20);
         spawn::unshare(Kinds::NETWORK).at(Step::Network)?;
+        marks.mark(21);
         network::loopback_up().at(Step::Loopback)?;
+        marks.mark(22);
         open_low_ports().at(Step::Ports)?;
+        marks.mark(23);
         let views = Views::make(self.plan).at(Step::Views)?;
+        marks.mark(24);
         mount::make_all_private().at(Step::Private)?;
+        marks.mark(25);
 
         let mut message = [0; 1 + MOUNTS_MAX];
         let (length, descriptors) = socket::receive_descriptors(control, &mut message).at(Step::Parts)?;
+        marks.mark(26);
         let mut descriptors = descriptors.into_iter();
         let short = || (Step::Parts, io::Error::from(io::ErrorKind::UnexpectedEof));
         let (joins, shape) = message[..length].split_first().ok_or_else(short)?;
@@ -378,6 +402,7 @@ impl Inside<'_> {
             fs::File::from(join).write_all(b"0").at(Step::Groups)?;
         }
         spawn::unshare(Kinds::CGROUP).at(Step::Groups)?;
+        marks.mark(27);
 
         let parts = Parts::from_descriptors(shape, descriptors).ok_or_else(short)?;
         filesystem::assemble(self.plan, parts, &views).map_err(|(what, error)| {
@@ -393,18 +418,21 @@ impl Inside<'_> {
             (step, error)
         })?;
         drop(views);
+        marks.mark(29);
         confine::set_host_name(&self.plan.launch.hostname).at(Step::HostName)?;
         let null = files::open_both_ways(Path::new("/dev/null")).at(Step::Null)?;
 
         // Here the powers end. Until now: those of the outer namespace. After the next call: every capability, but only over the
         // sandbox's own user namespace, which owns no mounts, no network and no processes outside.
         UserNamespace::from(user_namespace).enter().at(Step::Users)?;
+        marks.mark(30);
         confine::become_user(0, 0, self.fixed_groups).at(Step::Ids)?;
         // Changing ids has made the kernel forget it.
         spawn::die_with_parent().at(Step::Begin)?;
         let limits = ProcessLimits { descriptors: DESCRIPTORS, processes: Some(self.plan.launch.limits.pids_max) };
         confine::limit_process(&limits).at(Step::Limits)?;
         confine::keep_capabilities(&CAPABILITIES).at(Step::Capabilities)?;
+        marks.mark(31);
         confine::no_new_privileges().at(Step::NoNewPrivileges)?;
         if self.landlock >= confine::LANDLOCK_SCOPE_VERSION {
             confine::landlock_scope().at(Step::Landlock)?;
@@ -412,6 +440,11 @@ impl Inside<'_> {
         spawn::die_with_parent().at(Step::Begin)?;
         // Last: what follows is exec, and the filter is made so that the agent can work under it.
         seccomp::install(self.program).at(Step::Filter)?;
+        marks.mark(32);
+        if let Some(message) = marks.message() {
+            // Times are for people: that they do not arrive is no reason to fail.
+            let _ = socket::send_descriptors(control, &message, &[]);
+        }
         Ok((binary, null))
     }
 }

@@ -10,6 +10,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyro_api::ops::workspace::Guarantee;
 use pyro_api::{Error, Result};
@@ -23,9 +24,13 @@ pub mod cgroup;
 mod filesystem;
 mod launch;
 mod probe;
+mod timing;
 
 /// Limits on what a launch may ask for: there is no use for more, and each mount costs every later one.
 const MOUNTS_MAX: usize = 32;
+
+/// Steps of a launch by name, and when each was done.
+pub type StepTimes = Vec<(&'static str, Duration)>;
 
 /// The backend.
 #[derive(Clone, Debug)]
@@ -61,6 +66,16 @@ impl Namespaces {
         Self { layers, ..self }
     }
 
+    /// As [`Backend::launch`], and when each step was done, since the beginning.
+    ///
+    /// # Errors
+    /// As [`Backend::launch`].
+    pub fn launch_timed(&self, launch: &Launch) -> Result<(Box<dyn Sandbox>, StepTimes)> {
+        let mut marks = timing::Marks::on();
+        let sandbox = launch::run(self, launch, &mut marks)?;
+        Ok((Box::new(sandbox), marks.named()))
+    }
+
     /// The system call filter of its sandboxes. With a single id it answers what only ids could do with success
     /// ([`Filter::FakeRoot`]); it allows nothing that the standard one refuses.
     #[must_use]
@@ -78,7 +93,7 @@ impl Backend for Namespaces {
     }
 
     fn launch(&self, launch: &Launch) -> Result<Box<dyn Sandbox>> {
-        Ok(Box::new(launch::run(self, launch)?))
+        Ok(Box::new(launch::run(self, launch, &mut timing::Marks::off())?))
     }
 }
 

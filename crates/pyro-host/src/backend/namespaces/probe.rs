@@ -57,8 +57,11 @@ fn differs(pid: i32, kind: &str) -> Result<bool, String> {
 fn own_user_ids(pid: i32, status: &str, privilege: &Privilege) -> Seen {
     let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).map_err(|error| error.to_string())?;
     let numbers: Vec<u64> = map.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
-    let [0, outside, count] = numbers[..] else {
-        return Ok((false, format!("the id map is {}", map.trim())));
+    // One line, or two that follow each other.
+    let (outside, count) = match numbers[..] {
+        [0, outside, count] => (outside, count),
+        [0, outside, 1, 1, next, rest] if next == outside + 1 => (outside, rest + 1),
+        _ => return Ok((false, format!("the id map is {}", map.trim()))),
     };
     let outside_uid = field(status, "Uid")?.split_ascii_whitespace().next().unwrap_or_default().to_owned();
     let is_unprivileged = match privilege {
