@@ -18,6 +18,8 @@ pub enum Filter {
     Standard,
     /// For a sandbox with one user id: changing owners and ids answers success and does nothing, so that package managers work.
     FakeRoot,
+    /// The same answers and no other restriction: for building an environment with one user id, which is not confinement.
+    FakeRootOnly,
 }
 
 /// `SECCOMP_SET_MODE_FILTER` (linux/seccomp.h).

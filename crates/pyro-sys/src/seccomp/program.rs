@@ -4,7 +4,7 @@
 //! remembers which numbers are always allowed, so the shape of the tree matters for the load only.
 
 use super::Filter;
-use super::table::{Case, Condition, DEFAULT, Rule, Verdict, rules};
+use super::table::{Case, Condition, DEFAULT, Rule, Verdict, rules, unlisted};
 
 /// `AUDIT_ARCH_*` (linux/audit.h) of this build.
 #[cfg(target_arch = "x86_64")]
@@ -85,13 +85,14 @@ impl Program {
     /// Builds a filter.
     #[must_use]
     pub fn build(filter: Filter) -> Self {
+        let default = unlisted(filter);
         let mut blocks: Vec<Vec<Instruction>> = Vec::new();
         // Where each range begins; it ends where the next one does.
-        let mut ranges: Vec<(u32, Target)> = vec![(0, Target::Verdict(DEFAULT))];
+        let mut ranges: Vec<(u32, Target)> = vec![(0, Target::Verdict(default))];
         let mut next = 0;
         for (number, rule) in rules(filter) {
             if number > next {
-                push_range(&mut ranges, next, Target::Verdict(DEFAULT));
+                push_range(&mut ranges, next, Target::Verdict(default));
             }
             let target = match rule {
                 Rule::Always(verdict) => Target::Verdict(verdict),
@@ -103,7 +104,7 @@ impl Program {
             push_range(&mut ranges, number, target);
             next = number + 1;
         }
-        push_range(&mut ranges, next, Target::Verdict(DEFAULT));
+        push_range(&mut ranges, next, Target::Verdict(default));
 
         let mut pieces = vec![
             Piece::Ready(instruction(code::LOAD, OFFSET_ARCHITECTURE)),

@@ -624,17 +624,30 @@ pub const FAKE_ROOT: &[Group] = &[
     },
 ];
 
+/// What a call gets that the filter's rules do not name.
+#[must_use]
+pub fn unlisted(filter: Filter) -> Verdict {
+    match filter {
+        Filter::Standard | Filter::FakeRoot => DEFAULT,
+        Filter::FakeRootOnly => Verdict::Allow,
+    }
+}
+
 /// The rules of a filter by number, ascending, each number once.
 #[must_use]
 pub fn rules(filter: Filter) -> Vec<(u32, Rule)> {
     let special = match filter {
         Filter::Standard => &[][..],
-        Filter::FakeRoot => FAKE_ROOT,
+        Filter::FakeRoot | Filter::FakeRootOnly => FAKE_ROOT,
+    };
+    let general = match filter {
+        Filter::Standard | Filter::FakeRoot => GROUPS,
+        Filter::FakeRootOnly => &[],
     };
     let listed = |groups: &'static [Group]| {
         groups.iter().flat_map(|group| group.calls.iter().map(|(number, _)| (*number, group.rule)))
     };
-    let mut rules: Vec<(u32, Rule)> = listed(special).chain(listed(GROUPS)).collect();
+    let mut rules: Vec<(u32, Rule)> = listed(special).chain(listed(general)).collect();
     // Stable: of two with one number the special one stays first, and is kept.
     rules.sort_by_key(|(number, _)| *number);
     rules.dedup_by_key(|(number, _)| *number);
