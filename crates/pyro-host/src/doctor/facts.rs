@@ -74,6 +74,13 @@ impl HostFacts {
         self.path.iter().map(|directory| directory.join(name)).find(|place| place.is_file())
     }
 
+    /// A set-uid program's place: where such programs are looked for when they are run, which is not the path.
+    #[must_use]
+    pub fn set_uid_program(&self, name: &str) -> Option<PathBuf> {
+        let directories = ["/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin"];
+        directories.iter().map(|directory| self.place(directory).join(name)).find(|place| place.is_file())
+    }
+
     /// The program runs with root's rights, or with the capability for it.
     #[must_use]
     pub fn is_privileged(&self, program: &Path) -> bool {

@@ -29,6 +29,7 @@ pub fn judge(facts: &HostFacts, trials: &Trials) -> Findings {
         user_namespaces(facts, trials),
         mounts(trials, is_root),
         overlay(facts, trials),
+        mapped_mounts(trials, is_root),
         id_ranges(facts, trials, is_root),
         seccomp(facts),
         landlock(facts),
@@ -40,7 +41,7 @@ pub fn judge(facts: &HostFacts, trials: &Trials) -> Findings {
         qemu(facts),
     ];
     // Root needs no user namespace to mount in, but makes one for the inside all the same.
-    let needed = ["kernel", "user namespaces", "mount namespaces", "overlay", "seccomp"];
+    let needed = ["kernel", "user namespaces", "mount namespaces", "overlay", "mapped mounts", "seccomp"];
     let obstacle = checks.iter().find(|check| check.status == Missing && needed.contains(&check.name.as_str()));
     let best = match obstacle {
         Some(check) => match &check.fix {
@@ -76,7 +77,7 @@ fn user_namespaces(facts: &HostFacts, trials: &Trials) -> Check {
         Attempt::Failed(why) => poor(NAME, Missing, format!("cannot be made: {why}"), Some(namespace_setting(facts))),
         Attempt::NotTried(why) => match setting_at_fault(facts) {
             Some(setting) => poor(NAME, Missing, format!("not tried: {why}"), Some(setting)),
-            None => poor(NAME, Limited, format!("not tried: {why}"), Some("sudo apt-get install util-linux, or put /usr/bin on the PATH".to_owned())),
+            None => poor(NAME, Limited, format!("not tried: {why}"), None),
         },
     }
 }
@@ -141,9 +142,23 @@ fn overlay(facts: &HostFacts, trials: &Trials) -> Check {
     }
 }
 
+/// Lets every sandbox have ids of its own over shared layers.
+fn mapped_mounts(trials: &Trials, is_root: bool) -> Check {
+    const NAME: &str = "mapped mounts";
+    let kind = trials.file_system.as_deref().unwrap_or("this file system");
+    match &trials.mapped_mounts {
+        _ if !is_root => good(NAME, "not needed: only root's sandboxes share layers between id ranges"),
+        Attempt::Worked(_) => good(NAME, format!("work on {kind}")),
+        Attempt::Failed(why) => {
+            poor(NAME, Missing, format!("do not work on {kind}: {why}"), Some("set PYRO_HOME to a directory on ext4, xfs or btrfs, or use a newer kernel".to_owned()))
+        }
+        Attempt::NotTried(why) => poor(NAME, Limited, format!("not tried: {why}"), None),
+    }
+}
+
 fn has_range(facts: &HostFacts, trials: &Trials) -> bool {
     let given = ["/etc/subuid", "/etc/subgid"].iter().all(|file| facts.id_range(file).is_some_and(|count| count >= IDS));
-    let tools = ["newuidmap", "newgidmap"].iter().all(|tool| facts.program(tool).is_some_and(|place| facts.is_privileged(&place)));
+    let tools = ["newuidmap", "newgidmap"].iter().all(|tool| facts.set_uid_program(tool).is_some_and(|place| facts.is_privileged(&place)));
     given && tools && !matches!(trials.id_range, Attempt::Failed(_))
 }
 
@@ -161,7 +176,7 @@ fn id_ranges(facts: &HostFacts, trials: &Trials, is_root: bool) -> Check {
     }
     let user = &facts.user;
     for tool in ["newuidmap", "newgidmap"] {
-        match facts.program(tool) {
+        match facts.set_uid_program(tool) {
             None => {
                 return poor(NAME, Limited, format!("{tool} is missing: everything inside has your own id"), Some("sudo apt-get install uidmap".to_owned()));
             }

@@ -9,7 +9,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pyro_sys::mount;
+use pyro_sys::spawn::{self, Namespaces};
+use pyro_sys::userns::{self, IdMaps, IdRange, UserNamespace};
+
 use super::HostFacts;
+use crate::privilege::{self, Privilege};
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Trials {
     pub mount_namespace: Attempt,
     /// An overlay with its writable layer beneath the home directory, mounted there.
     pub overlay: Attempt,
+    /// A mount with its ids mapped to a range, where the home directory is or would be; root only.
+    pub mapped_mounts: Attempt,
     /// A range of ids through `newuidmap`.
     pub id_range: Attempt,
     /// A pseudo-terminal.
@@ -72,42 +79,85 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 const WORDS_BYTES_MAX: u64 = 4096;
 
 /// What [`probe`] can try in the role `@probe`.
-pub const PROBES: &[&str] = &["kvm"];
+pub const PROBES: &[&str] = &["user-namespaces", "mounts", "overlay", "mapped-mounts", "id-range", "kvm"];
 
 /// Guest rounds that are timed: a tenth of a millisecond at native speed, a tenth of a second when emulated.
 const KVM_ROUNDS: u32 = 100_000;
+/// Where the ids of an attempt are mapped to: any range of 65536 will do.
+const MAPPED_TO: u32 = 524_288;
 
-/// The role `@probe`: tries one thing and says what came of it, in a line. The caller may kill it at any time.
+/// The role `@probe`: tries one thing and says what came of it, in a line. The process is of no other use afterwards, and the caller may
+/// kill it at any time. It must have one thread.
 ///
 /// # Errors
 /// What went wrong, in words.
-pub fn probe(name: &str) -> Result<String, String> {
+pub fn probe(name: &str, place: Option<&Path>) -> Result<String, String> {
+    let said = |step: &'static str| move |error: std::io::Error| format!("{step}: {error}");
+    let place = || place.ok_or_else(|| format!("the probe {name} needs a directory"));
     match name {
+        "user-namespaces" => enter_user_namespace().map_err(said("a user namespace"))?,
+        "mounts" => enter_mounts().map_err(said("a mount namespace"))?,
+        "overlay" => {
+            let place = place()?;
+            enter_mounts().map_err(said("a mount namespace"))?;
+            overlay(place).map_err(said("an overlay"))?;
+        }
+        "mapped-mounts" => {
+            let place = place()?;
+            let range = IdRange { inside: 0, outside: MAPPED_TO, count: 65_536 };
+            let maps = IdMaps { users: vec![range], groups: vec![range] };
+            let namespace = UserNamespace::create(&maps).map_err(said("a user namespace with a range of ids"))?;
+            let mount = mount::copy_of_host_path(place).map_err(said("a copy of a mount"))?;
+            mount::translate_ids(&mount, &namespace).map_err(said("mapping its ids"))?;
+        }
+        "id-range" => match privilege::detect().map_err(|error| error.message)? {
+            Privilege::Root { .. } => {}
+            Privilege::Single { why_no_range, .. } => return Err(why_no_range),
+            range @ Privilege::Range { .. } => privilege::enter_self(&range).map_err(|error| error.message)?,
+        },
         "kvm" => {
             let device = fs::File::options().read(true).write(true).open("/dev/kvm").map_err(|error| error.to_string())?;
-            let taken = pyro_sys::kvm::speed(&device, KVM_ROUNDS).map_err(|error| error.to_string())?;
-            Ok((taken.as_nanos() / u128::from(KVM_ROUNDS)).to_string())
+            let taken = pyro_sys::kvm::speed(&device, KVM_ROUNDS).map_err(said("a guest"))?;
+            return Ok((taken.as_nanos() / u128::from(KVM_ROUNDS)).to_string());
         }
-        _ => Err(format!("there is no probe {name}; there are: {}", PROBES.join(", "))),
+        _ => return Err(format!("there is no probe {name}; there are: {}", PROBES.join(", "))),
     }
+    Ok(String::new())
 }
 
-/// Mounts an overlay over `m` and writes through it. Runs in the mount namespace of a child.
-const OVERLAY_SCRIPT: &str = "cd \"$1\" && mkdir l u w m && echo below >l/f && \
-    mount -t overlay overlay -o \"lowerdir=l,upperdir=u,workdir=w$2\" m && echo above >m/f && \
-    { read -r below <l/f; read -r above <u/f; [ \"$below $above\" = 'below above' ]; }";
+fn enter_user_namespace() -> std::io::Result<()> {
+    userns::enter_single(rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
+}
+
+/// As a sandbox's supervisor does: root needs no user namespace for it.
+fn enter_mounts() -> std::io::Result<()> {
+    if rustix::process::getuid().is_root() { spawn::unshare(Namespaces::MOUNT)? } else { enter_user_namespace()? }
+    mount::make_all_private()
+}
+
+/// Mounts an overlay and writes through it.
+fn overlay(place: &Path) -> std::io::Result<()> {
+    let in_user_namespace = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
+    rustix::process::chdir(place)?;
+    for directory in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(directory)?;
+    }
+    fs::write("lower/file", "below")?;
+    let options = if in_user_namespace { "lowerdir=lower,upperdir=upper,workdir=work,userxattr" } else { "lowerdir=lower,upperdir=upper,workdir=work" };
+    mount::overlay_by_name(Path::new("merged"), options)?;
+    fs::write("merged/file", "above")?;
+    if fs::read("lower/file")? == b"below" && fs::read("upper/file")? == b"above" {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("what was written did not end up in the writable layer"))
+    }
+}
 
 impl Trials {
     /// Tries everything on this machine.
     #[must_use]
     pub fn run(facts: &HostFacts, home: &Path, binary: &Path) -> Self {
-        let unshare = facts.program("unshare");
-        let with_unshare = |arguments: &[&str]| match &unshare {
-            Some(program) => attempt(Command::new(program).args(arguments)),
-            None => Attempt::NotTried("unshare (package util-linux) is not on the PATH".to_owned()),
-        };
-        let is_root = facts.uid == 0;
-        let own: &[&str] = if is_root { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
+        let with_role = |name: &str, place: Option<&Path>| attempt(Command::new(binary).args(["@probe", name]).args(place));
         let place = home.to_owned();
         let disk = within_patience(move || {
             let existing = nearest_existing(&place);
@@ -119,20 +169,21 @@ impl Trials {
             (home.to_owned(), None, Err(format!("{} does not answer within {} s", home.display(), PATIENCE.as_secs())))
         });
         Self {
-            user_namespace: with_unshare(&["--user", "--map-root-user", "true"]),
-            mount_namespace: with_unshare(&[own, &["true"]].concat()),
-            overlay: match scratch {
-                Ok(scratch) => {
-                    let place = scratch.path.to_string_lossy().into_owned();
-                    let option = if is_root { "" } else { ",userxattr" };
-                    with_unshare(&[own, &["sh", "-c", OVERLAY_SCRIPT, "sh", &place, option]].concat())
-                }
-                Err(why) => Attempt::NotTried(why),
+            user_namespace: with_role("user-namespaces", None),
+            mount_namespace: with_role("mounts", None),
+            overlay: match &scratch {
+                Ok(scratch) => with_role("overlay", Some(&scratch.path)),
+                Err(why) => Attempt::NotTried(why.clone()),
             },
-            id_range: with_unshare(&["--user", "--map-root-user", "--map-auto", "true"]),
+            mapped_mounts: match &scratch {
+                Ok(scratch) if facts.uid == 0 => with_role("mapped-mounts", Some(&scratch.path)),
+                Ok(_) => Attempt::NotTried("only root can".to_owned()),
+                Err(why) => Attempt::NotTried(why.clone()),
+            },
+            id_range: with_role("id-range", None),
             terminal: terminal(),
             kvm: if facts.exists("/dev/kvm") {
-                attempt(Command::new(binary).args(["@probe", "kvm"]))
+                with_role("kvm", None)
             } else {
                 Attempt::NotTried("there is no /dev/kvm".to_owned())
             },
@@ -267,7 +318,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // An overlay's work directory holds one that nobody may look into, and which is empty.
-        let _ = fs::remove_dir(self.path.join("w/work"));
+        let _ = fs::remove_dir(self.path.join("work/work"));
         let _ = fs::remove_dir_all(&self.path);
     }
 }

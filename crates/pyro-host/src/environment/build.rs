@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use pyro_api::envelope::Progress;
 use pyro_api::{Error, ErrorKind, Result};
+use pyro_sys::confine;
+use pyro_sys::seccomp::{self, Filter, Program};
 
 use super::command::{self, BuildFiles};
 use super::manifest::{self, Manifest, ManifestMount, failed, sync_directory};
@@ -29,8 +31,6 @@ pub struct BuildOptions {
     pub includes: Vec<String>,
     /// Whose ids the files get: what this process is root of.
     pub id_mode: IdMode,
-    /// In [`IdMode::Single`]: puts the fake-root filter on the calling thread, for the programs that the thread starts.
-    pub fake_root: Option<fn() -> io::Result<()>>,
 }
 
 /// How often a waiting builder looks whether it was cancelled. Nobody notices a tenth of a second in a build of twenty.
@@ -170,22 +170,24 @@ impl DebianBuild<'_> {
         let log = File::create(self.log).map_err(|error| failed(format!("cannot write the log of {}", self.name), error))?;
         // Ctrl-C at a terminal must reach us only: we end the build in order.
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let fake_root = self.options.fake_root.filter(|_| self.options.id_mode == IdMode::Single);
+        // Changing owners cannot work with one id, and must look as if it did: dpkg and tar insist on it.
+        let needs_fake_root = self.options.id_mode == IdMode::Single;
         thread::scope(|scope| {
             let (finished, until_finished) = mpsc::channel::<()>();
-            let mut running = Running(match fake_root {
-                None => command.spawn().map_err(|error| Error::unavailable("cannot start mmdebstrap").because(error))?,
-                Some(filter) => {
-                    let (started, child) = mpsc::channel();
-                    scope.spawn(move || {
-                        let _ = started.send(filter().and_then(|()| command.spawn()));
-                        // The kernel ends the build when the *thread* that started it is gone, so this one must stay.
-                        let _ = until_finished.recv();
-                    });
-                    let started = child.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")));
-                    started.map_err(|error| Error::unavailable("cannot start mmdebstrap under the filter of system calls").because(error))?
-                }
-            });
+            let child = if needs_fake_root {
+                let (started, child) = mpsc::channel();
+                scope.spawn(move || {
+                    // The filter is this thread's and of what it starts.
+                    let filtered = confine::no_new_privileges().and_then(|()| seccomp::install(&Program::build(Filter::FakeRootOnly)));
+                    let _ = started.send(filtered.and_then(|()| command.spawn()));
+                    // The kernel ends the build when the *thread* that started it is gone, so this one must stay.
+                    let _ = until_finished.recv();
+                });
+                child.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))
+            } else {
+                command.spawn()
+            };
+            let mut running = Running(child.map_err(|error| Error::unavailable("cannot start mmdebstrap").because(error))?);
             let (tell, happened) = mpsc::channel();
             let stderr = running.0.stderr.take();
             let stdout = running.0.stdout.take();

@@ -18,18 +18,8 @@ pub enum Filter {
     Standard,
     /// For a sandbox with one user id: changing owners and ids answers success and does nothing, so that package managers work.
     FakeRoot,
-    /// Only what [`Filter::FakeRoot`] adds, and everything else allowed: for a trusted tool outside that believes it is root, in a
-    /// user namespace with a single id. It isolates nothing.
-    PretendOnly,
-}
-
-/// Puts [`Filter::PretendOnly`] on the calling thread and what it starts, for ever.
-///
-/// # Errors
-/// When the kernel has no seccomp.
-pub fn pretend_to_be_root() -> io::Result<()> {
-    crate::confine::no_new_privileges()?;
-    install(&Program::build(Filter::PretendOnly))
+    /// The same answers and no other restriction: for building an environment with one user id, which is not confinement.
+    FakeRootOnly,
 }
 
 /// `SECCOMP_SET_MODE_FILTER` (linux/seccomp.h).
@@ -47,6 +37,3 @@ pub fn install(program: &Program) -> io::Result<()> {
     // (`repr(C)`, the same fields), the slice lives until the call returns, and the kernel only reads it.
     check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &raw const header) }).map(drop)
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@
 //! remembers which numbers are always allowed, so the shape of the tree matters for the load only.
 
 use super::Filter;
-use super::table::{Case, Condition, Rule, Verdict, default_of, rules};
+use super::table::{Case, Condition, DEFAULT, Rule, Verdict, rules, unlisted};
 
 /// `AUDIT_ARCH_*` (linux/audit.h) of this build.
 #[cfg(target_arch = "x86_64")]
@@ -85,7 +85,7 @@ impl Program {
     /// Builds a filter.
     #[must_use]
     pub fn build(filter: Filter) -> Self {
-        let default = default_of(filter);
+        let default = unlisted(filter);
         let mut blocks: Vec<Vec<Instruction>> = Vec::new();
         // Where each range begins; it ends where the next one does.
         let mut ranges: Vec<(u32, Target)> = vec![(0, Target::Verdict(default))];
@@ -111,7 +111,7 @@ impl Program {
             Piece::Ready(Instruction { code: code::JUMP_EQUAL, if_true: 1, if_false: 0, operand: ARCHITECTURE }),
             // A call by another entrance (int 0x80 on x86-64) has other numbers: none of them exists. The x32 ones are
             // above every number of the table.
-            Piece::Ready(returning(default)),
+            Piece::Ready(returning(DEFAULT)),
             Piece::Ready(instruction(code::LOAD, OFFSET_NUMBER)),
         ];
         pieces.extend(tree(&ranges));

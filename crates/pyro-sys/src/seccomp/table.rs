@@ -288,7 +288,7 @@ pub const GROUPS: &[Group] = &[
         rule: Rule::When {
             cases: &[Case {
                 conditions: &[
-                    Condition::Equals { argument: 1, value: libc::RLIMIT_CORE },
+                    Condition::Equals { argument: 1, value: libc::RLIMIT_CORE as u32 },
                     Condition::PointerGiven { argument: 2 },
                 ],
                 verdict: Verdict::Refuse(0),
@@ -301,7 +301,7 @@ pub const GROUPS: &[Group] = &[
         reason: "as prlimit64: the old call",
         rule: Rule::When {
             cases: &[Case {
-                conditions: &[Condition::Equals { argument: 0, value: libc::RLIMIT_CORE }],
+                conditions: &[Condition::Equals { argument: 0, value: libc::RLIMIT_CORE as u32 }],
                 verdict: Verdict::Refuse(0),
             }],
             otherwise: Verdict::Allow,
@@ -624,22 +624,25 @@ pub const FAKE_ROOT: &[Group] = &[
     },
 ];
 
-/// What happens to a call that is on none of a filter's lists.
+/// What a call gets that the filter's rules do not name.
 #[must_use]
-pub const fn default_of(filter: Filter) -> Verdict {
+pub fn unlisted(filter: Filter) -> Verdict {
     match filter {
         Filter::Standard | Filter::FakeRoot => DEFAULT,
-        Filter::PretendOnly => Verdict::Allow,
+        Filter::FakeRootOnly => Verdict::Allow,
     }
 }
 
 /// The rules of a filter by number, ascending, each number once.
 #[must_use]
 pub fn rules(filter: Filter) -> Vec<(u32, Rule)> {
-    let (special, general) = match filter {
-        Filter::Standard => (&[][..], GROUPS),
-        Filter::FakeRoot => (FAKE_ROOT, GROUPS),
-        Filter::PretendOnly => (FAKE_ROOT, &[][..]),
+    let special = match filter {
+        Filter::Standard => &[][..],
+        Filter::FakeRoot | Filter::FakeRootOnly => FAKE_ROOT,
+    };
+    let general = match filter {
+        Filter::Standard | Filter::FakeRoot => GROUPS,
+        Filter::FakeRootOnly => &[],
     };
     let listed = |groups: &'static [Group]| {
         groups.iter().flat_map(|group| group.calls.iter().map(|(number, _)| (*number, group.rule)))
