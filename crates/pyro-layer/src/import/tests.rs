@@ -40,7 +40,7 @@ fn nasty_tree(root: &Path) {
     fs::write(at(b"setuid"), b"#!").expect("write");
     fs::set_permissions(at(b"setuid"), fs::Permissions::from_mode(0o4755)).expect("chmod");
     fs::write(at(b"unreadable"), b"mode 0").expect("write");
-    fs::set_permissions(at(b"unreadable"), fs::Permissions::from_mode(0)).expect("chmod");
+    fs::set_permissions(at(b"unreadable"), fs::Permissions::from_mode(0o000)).expect("chmod");
     symlink("/etc/passwd", at(b"absolute")).expect("symlink");
     symlink("../../../escaping", at(b"escaping")).expect("symlink");
     symlink("loop", at(b"loop")).expect("symlink");
@@ -61,7 +61,7 @@ fn nasty_tree(root: &Path) {
     setxattr(at(b"third"), c"security.capability", &capability, XattrFlags::empty()).expect("set a capability");
     set_time(&at(b"large"), -2_000_000_000, 123_456_789);
     set_time(&at(b"third"), 4_102_444_800, 999_999_999);
-    for (directory, mode) in [(b"sealed".as_slice(), 0o555), (b"forbidden", 0), (b"sticky", 0o1777)] {
+    for (directory, mode) in [(b"sealed".as_slice(), 0o555), (b"forbidden", 0o000), (b"sticky", 0o1777)] {
         fs::create_dir(at(directory)).expect("mkdir");
         fs::write(at(directory).join("inside"), b"in").expect("write");
         set_time(&at(directory), 1_234_567_890, 42);
