@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use crate::attributes;
 use crate::beneath::{self, Descent, Mounts, WalkPath};
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
-use crate::limits::CHANGES_MAX;
+use crate::limits::{CHANGED_PATHS_BYTES_MAX, CHANGES_MAX};
 
 /// The layers of one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub fn diff(stack: &Stack, below: &[u8]) -> Result<Vec<Change>> {
     let layers = open_layers(stack)?;
     let lowers = (1..layers.len()).collect();
     let descents = layers.into_iter().map(Descent::new).collect::<rustix::io::Result<_>>().naming(b"", "open a layer")?;
-    let mut comparison = Comparison { layers: descents, path: WalkPath::default(), frames: Vec::new(), changes: Vec::new(), names: Vec::new() };
+    let mut comparison = Comparison { layers: descents, path: WalkPath::default(), frames: Vec::new(), changes: Vec::new(), paths_bytes: 0, buffer: Vec::new() };
     comparison.frames.push(Frame { upper: true, lowers, opaque: false, left: Vec::new() });
     comparison.list(below.first().copied())?;
     // The names on the way to `below` are compared too, one at each level, and dropped: `below` may have vanished with its parent.
@@ -153,7 +153,9 @@ struct Comparison {
     path: WalkPath,
     frames: Vec<Frame>,
     changes: Vec<Change>,
-    names: Vec<u8>,
+    paths_bytes: usize,
+    /// For comparing content.
+    buffer: Vec<u8>,
 }
 
 /// One directory, as far as it is in the layers.
@@ -348,8 +350,13 @@ impl Comparison {
         if self.changes.len() >= CHANGES_MAX {
             return Err(Error::limit(format!("more than {CHANGES_MAX} paths have changed; look at a part of them")));
         }
+        let path = self.path.join(name);
+        self.paths_bytes += path.len();
+        if self.paths_bytes > CHANGED_PATHS_BYTES_MAX {
+            return Err(Error::limit(format!("the names of what has changed come to more than {CHANGED_PATHS_BYTES_MAX} bytes; look at a part")));
+        }
         self.changes.push(Change {
-            path: self.path.join(name),
+            path,
             status,
             old: old.map(|met| met.side),
             new: new.map(|met| met.side),
@@ -382,8 +389,8 @@ impl Comparison {
                 return Ok(false);
             }
         }
-        self.names.resize(256 * 1024, 0);
-        let (left, right) = self.names.split_at_mut(128 * 1024);
+        self.buffer.resize(256 * 1024, 0);
+        let (left, right) = self.buffer.split_at_mut(128 * 1024);
         let mut at = 0;
         // Bounded by the size that was met, however the file grows.
         while at < old.side.size_bytes {

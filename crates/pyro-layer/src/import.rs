@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use crate::attributes;
 use crate::beneath::{self, Descent, Entry, Mounts, RawKind, WalkPath};
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
-use crate::limits::{CHUNK_BYTES, COPY_ATTEMPTS_MAX, HARD_LINKS_PENDING_MAX, LISTINGS_MAX, SKIPPED_NAMES_MAX};
+use crate::limits::{CHUNK_BYTES, COPY_ATTEMPTS_MAX, HARD_LINKS_PENDING_MAX, LISTINGS_MAX, SKIPPED_NAME_BYTES_MAX, SKIPPED_NAMES_MAX};
 use crate::writer::{self, Metadata};
 use crate::{Owners, Progress, Watch};
 
@@ -48,7 +48,7 @@ pub struct SeedReport {
 impl SeedReport {
     pub(crate) fn skip(&mut self, path: Vec<u8>) {
         self.skipped_count += 1;
-        if self.skipped.len() < SKIPPED_NAMES_MAX {
+        if self.skipped.len() < SKIPPED_NAMES_MAX && path.len() <= SKIPPED_NAME_BYTES_MAX {
             self.skipped.push(path);
         }
     }
@@ -424,6 +424,11 @@ impl Copy<'_> {
             let copied = if by_kernel {
                 let (mut from_offset, mut to_offset) = (at, at);
                 match fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), wanted) {
+                    // The end, or a file system that does not do this and does not say so.
+                    Ok(0) => {
+                        by_kernel = false;
+                        continue;
+                    }
                     Ok(copied) => copied,
                     Err(Errno::INTR) => continue,
                     // Across file systems on older kernels, into files of FUSE, of proc: by hand.
@@ -482,4 +487,4 @@ fn stamp(stat: &Stat) -> (i64, i64, u64, i64, u64) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

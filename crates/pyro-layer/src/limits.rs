@@ -16,6 +16,9 @@ pub const HARD_LINKS_PENDING_MAX: usize = 1 << 20;
 /// Names of skipped things that are kept; beyond it they are only counted.
 pub const SKIPPED_NAMES_MAX: usize = 1000;
 
+/// A skipped thing whose path is longer is only counted: a hostile tree may have paths of megabytes.
+pub const SKIPPED_NAME_BYTES_MAX: usize = 16 * 1024;
+
 /// How often a file that changes while it is copied is copied again.
 pub const COPY_ATTEMPTS_MAX: u32 = 5;
 
@@ -52,6 +55,10 @@ pub const DIRECTORY_NAMES_BYTES_MAX: usize = 256 << 20;
 
 /// Changes of one diff. At about 200 bytes each it is memory that the inside makes us take.
 pub const CHANGES_MAX: usize = 1 << 20;
+
+/// Bytes of the paths in one diff. A chain of directories 1,400 deep with the longest names comes to this; without a limit its paths alone
+/// could take gigabytes.
+pub const CHANGED_PATHS_BYTES_MAX: usize = 256 << 20;
 
 /// Longest time that one file's hunks are searched for the shortest form; then a longer but right form is taken.
 pub const HUNK_SEARCH_MS: u64 = 200;

@@ -2,7 +2,8 @@
 //!
 //! Text is what has no NUL byte and is valid UTF-8, so that a patch survives every surface (JSON too) exactly as it is.
 //! Anything else is named in a `Binary files … differ` line, and so is told but cannot be applied. Directories, FIFOs and modes
-//! other than the executable bit have no form in such a patch; they are in the list of changes only.
+//! other than the executable bit have no form in such a patch; they are in the list of changes only (so git refuses a file that takes the
+//! place of a directory with an empty directory or a FIFO in it).
 
 use std::fmt::Write as _;
 use std::os::fd::OwnedFd;

@@ -137,8 +137,9 @@ impl Scratch {
         target
     }
 
+    /// Detached: a test beside this one may be starting a program, which holds our descriptors until it has.
     pub(crate) fn unmount(&mut self, at: &Path) {
-        rustix::mount::unmount(at, UnmountFlags::empty()).expect("unmount the overlay");
+        rustix::mount::unmount(at, UnmountFlags::DETACH).expect("unmount the overlay");
         self.overlays.retain(|overlay| overlay != at);
     }
 }

@@ -259,10 +259,12 @@ pub(crate) fn git_apply(tree: &Path, patch: &str) {
     }
 }
 
-/// Copies a tree for git to work on, with an independent program. git knows no FIFOs, so they stay behind.
+/// Copies a tree for git to work on, with an independent program. git knows neither FIFOs nor empty directories, and stumbles over
+/// either where a file is to be: they stay behind.
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("run cp").success());
     assert!(Command::new("find").arg(to).args(["-type", "p", "-delete"]).status().expect("run find").success());
+    assert!(Command::new("find").arg(to).args(["-mindepth", "1", "-type", "d", "-empty", "-delete"]).status().expect("run find").success());
 }
 
 proptest! {
@@ -312,4 +314,40 @@ proptest! {
         }
         prop_assert_eq!(tracked(&snapshot(&scratch.path("copy"))), tracked(&after));
     }
+}
+
+/// A chain as deep as a hostile workload makes it, in the upper layer, in the lower, and across both.
+#[test]
+fn deep_chains_are_compared_without_recursion() {
+    use crate::import::tests::deep_tree;
+    let scratch = Scratch::new();
+    let (deep, empty) = (scratch.directory("deep"), scratch.directory("empty"));
+    deep_tree(&deep, 4000);
+    let added = diff(&Stack { upper: deep.clone(), lowers: vec![empty.clone()] }, b"").expect("diff");
+    assert_eq!(added.len(), 4002);
+    assert!(added.iter().all(|change| change.status == Status::Added));
+    // The top directory deleted.
+    let whiteout = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, empty.join("d"), whiteout, rustix::fs::Mode::empty(), rustix::fs::Dev::default()).expect("make a whiteout");
+    let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }, b"d").expect("diff");
+    assert_eq!(deleted.len(), 4001);
+    assert!(deleted.iter().all(|change| change.status == Status::Deleted));
+    // The same in both: one file at the bottom to compare.
+    let other = scratch.directory("other");
+    deep_tree(&other, 4000);
+    assert_eq!(diff(&Stack { upper: other, lowers: vec![deep] }, b"").expect("diff"), []);
+}
+
+#[test]
+fn a_layer_whose_names_would_fill_memory_is_a_limit() {
+    let scratch = Scratch::new();
+    let (upper, lower) = (scratch.directory("upper"), scratch.directory("lower"));
+    let long = std::ffi::CString::new(vec![b'n'; 255]).expect("no NUL");
+    let mut at = crate::beneath::open_root(&upper).expect("open");
+    for _ in 0..1500 {
+        rustix::fs::mkdirat(&at, &long, rustix::fs::Mode::RWXU).expect("mkdir");
+        at = rustix::fs::openat(&at, &long, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).expect("open");
+    }
+    let error = diff(&Stack { upper, lowers: vec![lower] }, b"").expect_err("too much");
+    assert_eq!(error.kind(), crate::ErrorKind::Limit);
 }

@@ -156,7 +156,7 @@ fn a_directory_that_contains_the_destination_is_refused() {
     rustix::mount::mount_bind(scratch.path("source/a"), &other).expect("bind mount");
     let error = import(&scratch.path("other"), &inside).expect_err("through a mount");
     assert_eq!(error.kind(), ErrorKind::Refused);
-    rustix::mount::unmount(&other, rustix::mount::UnmountFlags::empty()).expect("unmount");
+    rustix::mount::unmount(&other, rustix::mount::UnmountFlags::DETACH).expect("unmount");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_full_file_system_is_named() {
     let small = scratch.directory("small");
     rustix::mount::mount("tmpfs", &small, "tmpfs", rustix::mount::MountFlags::empty(), c"size=1m").expect("mount");
     let error = import(&source, &small).expect_err("full");
-    rustix::mount::unmount(&small, rustix::mount::UnmountFlags::empty()).expect("unmount");
+    rustix::mount::unmount(&small, rustix::mount::UnmountFlags::DETACH).expect("unmount");
     assert_eq!(error.kind(), ErrorKind::Full);
     assert!(error.to_string().starts_with("large: "), "{error}");
 }

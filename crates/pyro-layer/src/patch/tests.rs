@@ -179,3 +179,16 @@ fn attribute_whiteouts_and_opaque_directories_of_both_spellings_are_read() {
         );
     }
 }
+
+/// Files without order, for which the shortest form takes long to find: what is given up for time is brevity, not exactness.
+#[test]
+fn a_search_cut_short_is_still_exact() {
+    let scratch = Scratch::new();
+    let lines = |step: usize| (0..40_000).map(|index| format!("{}\n", index * step % 40_009)).collect::<String>();
+    let (old, new) = (lines(7919), lines(104_729));
+    versions(&scratch, "file", Some(old.as_bytes()), Some(new.as_bytes()));
+    let (_, patch) = patch_of(&scratch, PatchLimits::default());
+    assert_eq!(patch.omitted, 0);
+    git_apply(&scratch.path("lower"), &patch.text);
+    assert!(fs::read(scratch.path("lower/file")).expect("read") == new.as_bytes());
+}
