@@ -35,7 +35,7 @@ impl Bytes {
             Self::Hex(digits) => {
                 let bytes = from_hex(digits).ok_or_else(|| Violation("bytes are not lower-case hexadecimal".to_owned()))?;
                 if std::str::from_utf8(&bytes).is_ok() {
-                    return Err(Violation("bytes are in hexadecimal and are UTF-8".to_owned()));
+                    return Err(Violation("bytes in hexadecimal are UTF-8".to_owned()));
                 }
                 Ok(bytes)
             }

@@ -9,7 +9,7 @@ pub use crate::bytes::Bytes;
 use crate::path::SandboxPath;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// From the supervisor to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

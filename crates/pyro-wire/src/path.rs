@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 
+#[cfg(test)]
+mod tests;
+
 /// Where everything of a user lives inside a sandbox, and what relative paths are relative to.
 pub const WORKSPACE_DIRECTORY: &str = "/workspace";
 

@@ -1,5 +1,8 @@
 //! Bytes that came from inside, and the named ways out of them.
 
+#[cfg(test)]
+mod tests;
+
 /// Something from inside. It has no `Display` and no `Deref`: whoever wants to show it says how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untrusted<T>(T);

@@ -1,1 +1,104 @@
-//! Tests, to come.
+//! Each bound: the last value within it and the first beyond.
+
+use super::*;
+use crate::message::{Exited, Failed, FileInfo, FileStep, Hello, List, NotStarted, Probe, ProbeName, SpawnStep, Write, Written};
+use crate::path::SandboxPath;
+
+fn check(message: &impl Message, sentence: &str) {
+    let found = message.validate().map_err(|violation| violation.0);
+    match sentence {
+        "" => assert_eq!(found, Ok(())),
+        sentence => assert!(found.as_ref().is_err_and(|found| found.contains(sentence)), "{found:?} instead of {sentence}"),
+    }
+}
+
+#[test]
+fn claims_of_the_agent_are_bounded() {
+    let probe = |detail: &str| Probe { name: ProbeName::Landlock, held: true, detail: detail.to_owned() };
+    let hello = |build: &str, probes| FromAgent::Hello(AgentHello { nonce: 1, build: build.to_owned(), probes });
+    check(&hello(&"b".repeat(128), vec![probe(&"~".repeat(200))]), "");
+    check(&hello(&"b".repeat(129), vec![]), "129 bytes of a build id");
+    check(&hello("", vec![]), "build id");
+    check(&hello("a b", vec![]), "build id");
+    check(&hello("b", vec![probe(&"x".repeat(201))]), "201 bytes of a probe's detail");
+    check(&hello("b", vec![probe("a\nb")]), "printable ASCII");
+    check(&hello("b", vec![probe("é")]), "printable ASCII");
+    check(&hello("b", vec![probe(""), probe("")]), "twice");
+    check(&hello("b", vec![probe(""); 33]), "33 probes");
+
+    check(&FromAgent::Started { pid: 1 }, "");
+    check(&FromAgent::Started { pid: 0 }, "not a process id");
+    check(&FromAgent::Started { pid: 1 << 31 }, "not a process id");
+    check(&FromAgent::Credit { bytes: INPUT_CREDIT_BYTES }, "");
+    check(&FromAgent::Credit { bytes: INPUT_CREDIT_BYTES + 1 }, "credit");
+    check(&FromAgent::FileInfo(FileInfo { size_bytes: u64::MAX, mode: 0o7777 }), "");
+    check(&FromAgent::FileInfo(FileInfo { size_bytes: 0, mode: 0o10000 }), "no permission");
+    check(&FromAgent::Written(Written { created: true, mode: 0o10000 }), "no permission");
+    for (errno, sentence) in [(1, ""), (4095, ""), (0, "error number"), (-1, "error number"), (4096, "error number")] {
+        check(&FromAgent::Failed(Failed { errno, step: FileStep::Open }), sentence);
+        check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno, interpreter: None }), sentence);
+    }
+    let long = Some(Bytes::Text("x".repeat(4096)));
+    check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno: 2, interpreter: long }), "an interpreter has 4096 bytes");
+    for (signal, sentence) in [(1, ""), (64, ""), (0, "not a signal"), (65, "not a signal")] {
+        let status = ExitStatus::Signal(signal);
+        let exited = Exited { status, stdout_bytes: 0, stderr_bytes: 0, output_held_open: true, cpu_ms: 0, rss_max_kib: 0 };
+        check(&FromAgent::Exited(exited), sentence);
+    }
+}
+
+#[test]
+fn entries_are_plain_relative_paths() {
+    let entry = |path: Bytes| Entry { path, kind: EntryKind::File, size_bytes: 1, mode: 0, modified_s: 0, target: None };
+    let text = |path: &str| entry(Bytes::Text(path.to_owned()));
+    let one = |entry| FromAgent::Entries(vec![entry]);
+    for path in ["a", "a/b", "...", "a..b", ".hidden", "new\nline"] {
+        check(&one(text(path)), "");
+    }
+    for path in ["/a", "a/", "a//b", ".", "..", "a/../b", "./a"] {
+        check(&one(text(path)), "not relative and plain");
+    }
+    check(&one(text("")), "0 bytes");
+    check(&one(text("a\0b")), "NUL");
+    check(&one(text(&"x".repeat(255))), "");
+    check(&one(text(&"x".repeat(256))), "256 bytes of a name");
+    check(&one(text(&"x/".repeat(2048))), "4096 bytes");
+    check(&one(entry(Bytes::Hex("2e2eff".to_owned()))), "");
+    check(&one(entry(Bytes::Hex("2e2e".to_owned()))), "are UTF-8");
+    check(&one(Entry { target: Some(Bytes::Text("t".to_owned())), ..text("a") }), "no symbolic link has a target");
+    check(&one(Entry { kind: EntryKind::Directory, ..text("a") }), "no file has a size");
+    check(&one(Entry { mode: 0o10000, ..text("a") }), "no permission");
+    check(&FromAgent::Entries(vec![]), "no entry");
+    check(&FromAgent::Entries(vec![text("a"); 64]), "");
+    check(&FromAgent::Entries(vec![text("a"); 65]), "65 entries");
+}
+
+#[test]
+fn requests_are_bounded_too() {
+    let spawn = |program, env: &[&str]| {
+        let env = env.iter().map(|variable| (*variable).to_owned()).collect();
+        ToAgent::Spawn(Spawn { program, env, cwd: SandboxPath::workspace(), stdin: false, credit_bytes: 0 })
+    };
+    let line = |line: &str| Program::Shell(line.to_owned());
+    check(&spawn(line(""), &["A=", "B==", "PATH=/bin"]), "");
+    check(&spawn(Program::Argv(vec![]), &[]), "no program");
+    check(&spawn(line("a\0"), &[]), "NUL");
+    check(&spawn(line(""), &["A=\0"]), "NUL");
+    check(&spawn(line(""), &["A"]), "NAME=value");
+    check(&spawn(line(""), &["=A"]), "NAME=value");
+    check(&spawn(line(&"x".repeat(ARGUMENT_BYTES_MAX - 1)), &[]), "");
+    check(&spawn(line(&"x".repeat(ARGUMENT_BYTES_MAX)), &[]), "bytes of arguments");
+    check(&spawn(Program::Argv(vec![String::new(); ARGUMENT_BYTES_MAX]), &["A="]), "bytes of arguments");
+    let list = |depth, entries_max| ToAgent::List(List { path: SandboxPath::workspace(), depth, entries_max });
+    check(&list(1, ENTRIES_MAX), "");
+    check(&list(0, 1), "depth 0");
+    check(&list(1, 0), "0 entries");
+    check(&list(1, ENTRIES_MAX + 1), "entries");
+    let write = |mode| ToAgent::Write(Write { path: SandboxPath::workspace(), size_bytes: u64::MAX, mode });
+    check(&write(Some(0o7777)), "");
+    check(&write(Some(0o10000)), "no permission");
+    check(&ToAgent::Credit { bytes: 0 }, "credit");
+    check(&ToAgent::Signal { signal: -9 }, "not a signal");
+    check(&ToAgent::Shutdown { grace_ms: SHUTDOWN_GRACE_MS_MAX + 1 }, "grace");
+    check(&ToAgent::Hello(Hello { nonce: 0, build: "b".to_owned(), hostname: "h".repeat(65) }), "host name");
+}

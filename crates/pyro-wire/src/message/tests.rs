@@ -1,1 +1,203 @@
-//! Tests, to come.
+//! Every message as JSON, frozen; and strategies that make valid messages for other tests.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::Message;
+use crate::limits::{ENTRIES_MAX, ERRNO_MAX, INPUT_CREDIT_BYTES, MODE_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX};
+
+fn path(text: &str) -> SandboxPath {
+    SandboxPath::parse(text).unwrap()
+}
+
+fn text(text: &str) -> Bytes {
+    Bytes::Text(text.to_owned())
+}
+
+fn every_request() -> Vec<ToAgent> {
+    let spawn = |program, stdin| Spawn { program, env: vec!["PATH=/bin".to_owned(), "A=".to_owned()], cwd: path("/workspace"), stdin, credit_bytes: 262_144 };
+    vec![
+        ToAgent::Hello(Hello { nonce: u64::MAX, build: "b1".to_owned(), hostname: "brave-otter".to_owned() }),
+        ToAgent::Spawn(spawn(Program::Argv(vec!["echo".to_owned(), "a \"b\"\n".to_owned()]), false)),
+        ToAgent::Spawn(spawn(Program::Shell("ls | wc -l".to_owned()), true)),
+        ToAgent::StdinEnd,
+        ToAgent::Credit { bytes: 65_536 },
+        ToAgent::Signal { signal: 15 },
+        ToAgent::Kill,
+        ToAgent::List(List { path: path("/"), depth: 2, entries_max: 1000 }),
+        ToAgent::Read(Read { path: path("a/é"), offset: 10, bytes_max: 20, credit_bytes: 30 }),
+        ToAgent::Write(Write { path: path("/etc/hosts"), size_bytes: 5, mode: None }),
+        ToAgent::Write(Write { path: path("x"), size_bytes: 0, mode: Some(0o755) }),
+        ToAgent::Shutdown { grace_ms: 2000 },
+    ]
+}
+
+fn every_answer() -> Vec<FromAgent> {
+    let probe = |name| Probe { name, held: true, detail: "tried".to_owned() };
+    let entry = |name: &[u8], kind, target: Option<&str>| Entry {
+        path: Bytes::from(name),
+        kind,
+        size_bytes: 0,
+        mode: 0o644,
+        modified_s: -1,
+        target: target.map(text),
+    };
+    let not_started = |step, interpreter| FromAgent::NotStarted(NotStarted { step, errno: 2, interpreter });
+    let exited = |status| {
+        FromAgent::Exited(Exited { status, stdout_bytes: 1, stderr_bytes: 2, output_held_open: false, cpu_ms: 3, rss_max_kib: 4 })
+    };
+    let mut all = vec![
+        FromAgent::Hello(AgentHello { nonce: 1, build: "b1".to_owned(), probes: PROBES.map(probe).to_vec() }),
+        FromAgent::Started { pid: 7 },
+        not_started(SpawnStep::Find, None),
+        not_started(SpawnStep::ChangeDirectory, None),
+        not_started(SpawnStep::Pipes, None),
+        not_started(SpawnStep::Fork, None),
+        not_started(SpawnStep::Execute, Some(text("/usr/bin/python4"))),
+        exited(ExitStatus::Code(3)),
+        exited(ExitStatus::Signal(9)),
+        FromAgent::Entries(vec![
+            entry(b"a/b", EntryKind::File, None),
+            entry(b"\xff\n", EntryKind::Directory, None),
+            entry(b"link", EntryKind::Symlink, Some("../x")),
+            entry(b"fifo", EntryKind::Other, None),
+        ]),
+        FromAgent::FileInfo(FileInfo { size_bytes: 12, mode: 0o4755 }),
+        FromAgent::Written(Written { created: true, mode: 0o644 }),
+        FromAgent::Credit { bytes: 65_536 },
+        FromAgent::Done,
+    ];
+    all.extend(FILE_STEPS.map(|step| FromAgent::Failed(Failed { errno: 13, step })));
+    all
+}
+
+const PROBES: [ProbeName; 8] = [
+    ProbeName::OwnProcesses,
+    ProbeName::OwnFileSystem,
+    ProbeName::OwnUserIds,
+    ProbeName::NoNetwork,
+    ProbeName::NoNewPrivileges,
+    ProbeName::FewCapabilities,
+    ProbeName::SyscallFilter,
+    ProbeName::Landlock,
+];
+
+const FILE_STEPS: [FileStep; 7] =
+    [FileStep::Open, FileStep::NotAFile, FileStep::NotADirectory, FileStep::Read, FileStep::MakeParents, FileStep::Write, FileStep::Replace];
+
+#[test]
+fn every_message_looks_as_it_is_written_down() {
+    let mut lines = String::new();
+    for request in every_request() {
+        request.validate().unwrap();
+        lines += &format!("to_agent {}\n", serde_json::to_string(&request).unwrap());
+    }
+    for answer in every_answer() {
+        answer.validate().unwrap();
+        lines += &format!("from_agent {}\n", serde_json::to_string(&answer).unwrap());
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/messages.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, &lines).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(written == lines, "tests/snapshots/messages.txt is not current: UPDATE=1 rewrites it. Now:\n{lines}");
+}
+
+#[test]
+fn every_variant_is_in_the_snapshot() {
+    // Exhaustive on purpose: a new variant does not compile here until it is counted.
+    let kind = |request: &ToAgent| match request {
+        ToAgent::Hello(_) => 0,
+        ToAgent::Spawn(_) => 1,
+        ToAgent::StdinEnd => 2,
+        ToAgent::Credit { .. } => 3,
+        ToAgent::Signal { .. } => 4,
+        ToAgent::Kill => 5,
+        ToAgent::List(_) => 6,
+        ToAgent::Read(_) => 7,
+        ToAgent::Write(_) => 8,
+        ToAgent::Shutdown { .. } => 9,
+    };
+    let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
+    assert_eq!(found.len(), 10);
+    let kind = |answer: &FromAgent| match answer {
+        FromAgent::Hello(_) => 0,
+        FromAgent::Started { .. } => 1,
+        FromAgent::NotStarted(_) => 2,
+        FromAgent::Exited(_) => 3,
+        FromAgent::Entries(_) => 4,
+        FromAgent::FileInfo(_) => 5,
+        FromAgent::Written(_) => 6,
+        FromAgent::Credit { .. } => 7,
+        FromAgent::Done => 8,
+        FromAgent::Failed(_) => 9,
+    };
+    let found: std::collections::BTreeSet<_> = every_answer().iter().map(kind).collect();
+    assert_eq!(found.len(), 10);
+}
+
+fn any_path() -> impl Strategy<Value = SandboxPath> {
+    "/?([a-zé\n\u{1}\"]{1,9}/){0,3}[^/\u{0}]{1,20}".prop_filter_map("not a path", |text| SandboxPath::parse(&text).ok())
+}
+
+fn any_name() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>().prop_filter("not in a name", |byte| !matches!(byte, 0 | b'/' | b'.')), 1..40).prop_map(Bytes::from)
+}
+
+/// Any valid request.
+pub fn to_agent() -> impl Strategy<Value = ToAgent> {
+    let word = || "[^\u{0}]{0,20}";
+    let program = prop_oneof![prop::collection::vec(word(), 1..5).prop_map(Program::Argv), word().prop_map(Program::Shell)];
+    let env = prop::collection::vec("[A-Z]{1,5}=[^\u{0}]{0,9}", 0..5);
+    prop_oneof![
+        (any::<u64>(), "[!-~]{1,128}", "[a-z-]{0,64}").prop_map(|(nonce, build, hostname)| ToAgent::Hello(Hello { nonce, build, hostname })),
+        (program, env, any_path(), any::<bool>(), any::<u32>())
+            .prop_map(|(program, env, cwd, stdin, credit_bytes)| ToAgent::Spawn(Spawn { program, env, cwd, stdin, credit_bytes })),
+        Just(ToAgent::StdinEnd),
+        Just(ToAgent::Kill),
+        (1..=u32::MAX).prop_map(|bytes| ToAgent::Credit { bytes }),
+        (1..=64).prop_map(|signal| ToAgent::Signal { signal }),
+        (any_path(), 1..=u32::MAX, 1..=ENTRIES_MAX).prop_map(|(path, depth, entries_max)| ToAgent::List(List { path, depth, entries_max })),
+        (any_path(), any::<u64>(), any::<u64>(), any::<u32>())
+            .prop_map(|(path, offset, bytes_max, credit_bytes)| ToAgent::Read(Read { path, offset, bytes_max, credit_bytes })),
+        (any_path(), any::<u64>(), prop::option::of(0..=MODE_MAX))
+            .prop_map(|(path, size_bytes, mode)| ToAgent::Write(Write { path, size_bytes, mode })),
+        (0..=SHUTDOWN_GRACE_MS_MAX).prop_map(|grace_ms| ToAgent::Shutdown { grace_ms }),
+    ]
+}
+
+/// Any valid answer.
+pub fn from_agent() -> impl Strategy<Value = FromAgent> {
+    let probes = prop::sample::subsequence(PROBES.to_vec(), 0..=PROBES.len().min(PROBES_MAX))
+        .prop_flat_map(|names| names.into_iter().map(|name| (Just(name), any::<bool>(), "[ -~]{0,200}")).collect::<Vec<_>>())
+        .prop_map(|probes| probes.into_iter().map(|(name, held, detail)| Probe { name, held, detail }).collect());
+    let spawn_step = prop::sample::select(vec![SpawnStep::Find, SpawnStep::ChangeDirectory, SpawnStep::Pipes, SpawnStep::Fork, SpawnStep::Execute]);
+    let status = prop_oneof![any::<u8>().prop_map(ExitStatus::Code), (1..=64_u8).prop_map(ExitStatus::Signal)];
+    let kind = prop_oneof![
+        any::<u64>().prop_map(|size| (EntryKind::File, size, None)),
+        Just((EntryKind::Directory, 0, None)),
+        Just((EntryKind::Other, 0, None)),
+        prop::option::of(any_name()).prop_map(|target| (EntryKind::Symlink, 0, target)),
+    ];
+    let entry = (any_name(), kind, 0..=MODE_MAX, any::<i64>())
+        .prop_map(|(path, (kind, size_bytes, target), mode, modified_s)| Entry { path, kind, size_bytes, mode, modified_s, target });
+    prop_oneof![
+        (any::<u64>(), "[!-~]{1,128}", probes).prop_map(|(nonce, build, probes)| FromAgent::Hello(AgentHello { nonce, build, probes })),
+        (1..=u32::MAX / 2).prop_map(|pid| FromAgent::Started { pid }),
+        (spawn_step, 1..=ERRNO_MAX, prop::option::of(any_name()))
+            .prop_map(|(step, errno, interpreter)| FromAgent::NotStarted(NotStarted { step, errno, interpreter })),
+        (status, any::<(u64, u64, bool, u64, u64)>()).prop_map(|(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib))| {
+            FromAgent::Exited(Exited { status, stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib })
+        }),
+        prop::collection::vec(entry, 1..=64).prop_map(FromAgent::Entries),
+        (any::<u64>(), 0..=MODE_MAX).prop_map(|(size_bytes, mode)| FromAgent::FileInfo(FileInfo { size_bytes, mode })),
+        (any::<bool>(), 0..=MODE_MAX).prop_map(|(created, mode)| FromAgent::Written(Written { created, mode })),
+        (1..=INPUT_CREDIT_BYTES).prop_map(|bytes| FromAgent::Credit { bytes }),
+        Just(FromAgent::Done),
+        (1..=ERRNO_MAX, prop::sample::select(FILE_STEPS.to_vec())).prop_map(|(errno, step)| FromAgent::Failed(Failed { errno, step })),
+    ]
+}
