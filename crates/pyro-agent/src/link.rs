@@ -20,6 +20,8 @@ pub struct Link {
     queue: Vec<u8>,
     sent: usize,
     readable: bool,
+    /// The other side will send no more: what is in the socket is the rest.
+    hung_up: bool,
     closed: bool,
 }
 
@@ -27,13 +29,14 @@ impl Link {
     /// Takes the socket over.
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, decoder: Decoder::new(), queue: Vec::new(), sent: 0, readable: true, closed: false })
+        Ok(Self { socket, decoder: Decoder::new(), queue: Vec::new(), sent: 0, readable: true, hung_up: false, closed: false })
     }
 
     /// Takes note of an event.
     pub fn note(&mut self, flags: EventFlags) -> Result<(), End> {
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) {
             self.readable = true;
+            self.hung_up |= flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR);
         }
         self.flush()
     }
@@ -57,8 +60,8 @@ impl Link {
     pub fn fill(&mut self) -> Result<(), End> {
         match self.decoder.fill(&mut self.socket) {
             Ok(fill) if fill.bytes == 0 => self.closed = true,
-            // Edge-triggered: the next byte causes a new event.
-            Ok(fill) => self.readable = !fill.short,
+            // Edge-triggered: the next byte causes a new event. The end had its event together with the last bytes, so read on to it.
+            Ok(fill) => self.readable = !fill.short || self.hung_up,
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => self.readable = false,
                 ErrorKind::Interrupted => {}

@@ -4,7 +4,7 @@
 //! nothing is buffered here; the pipe fills and the command waits.
 //!
 //! The channel ends when the process has ended *and* its output is complete: both pipes closed, or `OUTPUT_DRAIN_MS` after the end and
-//! everything that was in the pipes at the end has been sent. A process left behind that keeps the pipe can not hold the call open, and a slow
+//! everything that was in the pipes at the end has been sent. A process left behind that keeps the pipe cannot hold the call open, and a slow
 //! supervisor loses nothing.
 
 use std::collections::VecDeque;
@@ -291,6 +291,7 @@ impl Exec {
                     self.credit -= bytes.len() as u64;
                 }
             }
+            output.close_if_over();
         }
         self.pump_stdin(link)
     }
@@ -336,7 +337,9 @@ impl Exec {
     pub fn finished(&mut self, now: Instant) -> Option<Exited> {
         let Phase::Ended { ended, drain_until } = self.phase else { return None };
         let closed = self.outputs.iter().all(|output| output.pipe.is_none());
-        let drained = now >= drain_until && (self.killing.is_some() || self.outputs.iter().all(|output| output.owed_bytes == 0));
+        let waits = |output: &Output| output.pipe.is_some() && (output.owed_bytes > 0 || output.hung_up);
+        // After a kill nobody waits for credit: the supervisor wants to know that it is over.
+        let drained = now >= drain_until && (self.killing.is_some() || !self.outputs.iter().any(waits));
         let killed = self.killing.as_ref().is_none_or(|killing| killing.gone);
         if !killed || !(closed || drained) {
             return None;
@@ -388,6 +391,14 @@ impl Input {
 }
 
 impl Output {
+    /// Closes a pipe that has no writer and no bytes left, for which no credit is needed.
+    fn close_if_over(&mut self) {
+        if self.hung_up && self.pipe.as_ref().is_some_and(|pipe| rustix::io::ioctl_fionread(pipe) == Ok(0)) {
+            self.pipe = None;
+            self.readable = false;
+        }
+    }
+
     /// Reads once. `None` when there is nothing now or never again.
     fn read<'a>(&mut self, room: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
         let Some(pipe) = &self.pipe else { return Ok(None) };

@@ -15,8 +15,14 @@
 
 pub mod envelope;
 pub mod error;
+pub mod nearest;
 pub mod ops;
+mod schema;
+pub mod table;
 pub mod values;
+
+#[cfg(test)]
+mod tests;
 
 pub use envelope::{Call, Event, Reply};
 pub use error::{Error, ErrorKind, Result};
@@ -45,6 +51,8 @@ pub trait Op {
     const EFFECT: Effect;
     /// The smallest tool profile that shows it.
     const PROFILE: Profile;
+    /// Fields that its MCP tool does not show, each for a reason written beside it; a call may give them all the same.
+    const TOOL_OMITS: &'static [&'static str] = &[];
     /// What it is asked with.
     type Request: Request;
     /// What it answers; always a struct.

@@ -106,25 +106,68 @@ macro_rules! number_value {
     };
 }
 
-/// Models and hosts send numbers as text at times: both are taken.
+/// Models and hosts send numbers as text at times, and whole numbers as `30.0`: all are taken.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
-        Number(u64),
+        Number(serde_json::Number),
         Text(String),
     }
     match Either::deserialize(deserializer) {
-        Ok(Either::Number(number)) => Ok(number.to_string()),
+        Ok(Either::Number(number)) => {
+            let text = number.to_string();
+            Ok(text.strip_suffix(".0").map(str::to_owned).unwrap_or(text))
+        }
         Ok(Either::Text(text)) => Ok(text),
         Err(_) => Err(de::Error::custom("a whole number is wanted here")),
     }
 }
 
-/// Sentence and hint in one line, for serde's errors.
+/// A plain whole number, as leniently as the types here take theirs. For `deserialize_with`.
+pub(crate) fn whole_number<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<T, D::Error> {
+    let text = number_or_text(deserializer)?;
+    text.trim().parse().map_err(|_| de::Error::custom(format!("invalid whole number {}", shown(&text))))
+}
+
+/// As [`whole_number`], for a field that may be absent.
+pub(crate) fn whole_number_or_none<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    struct Wrapped<T: FromStr>(#[serde(deserialize_with = "whole_number")] T);
+    Ok(Option::<Wrapped<T>>::deserialize(deserializer)?.map(|Wrapped(number)| number))
+}
+
+/// A list as models send it: an array, one text for a list of one, or an object for pairs (`{"A": "b"}` for `["A=b"]`). The schema says
+/// array of text. For `deserialize_with`.
+pub(crate) fn list<'de, D: Deserializer<'de>, T: FromStr<Err = E>, E: fmt::Display + Into<Error>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        Many(Vec<String>),
+        One(String),
+        Pairs(serde_json::Map<String, serde_json::Value>),
+    }
+    let texts = match Shape::deserialize(deserializer) {
+        Ok(Shape::Many(texts)) => texts,
+        Ok(Shape::One(text)) => vec![text],
+        Ok(Shape::Pairs(pairs)) => pairs
+            .into_iter()
+            .map(|(key, value)| match value {
+                serde_json::Value::String(text) => format!("{key}={text}"),
+                value => format!("{key}={value}"),
+            })
+            .collect(),
+        Err(_) => return Err(de::Error::custom("a list of texts is wanted here")),
+    };
+    texts.into_iter().map(|text| text.parse().map_err(|error: E| de::Error::custom(describe(&error.into())))).collect()
+}
+
+/// Sentence and hint in one text, for serde's errors; the table takes them apart again.
 fn describe(error: &Error) -> String {
     match &error.hint {
-        Some(hint) => format!("{} ({hint})", error.message),
+        Some(hint) => format!("{}{}{hint}", error.message, crate::table::HINT_MARK),
         None => error.message.clone(),
     }
 }
@@ -184,7 +227,8 @@ impl FromStr for EnvironmentName {
         if ok {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::invalid(format!("{} is not the name of an environment", shown(text))).hint("such as debian:12; env list shows them"))
+            Err(Error::invalid(format!("{} is not the name of an environment", shown(text)))
+                .hint("such as debian:12; env list shows them"))
         }
     }
 }
@@ -256,9 +300,9 @@ pub struct Label {
 impl FromStr for Label {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| Error::invalid(format!("label {} has no '='", shown(text))).hint("write KEY=VALUE, such as branch=main"))?;
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            Error::invalid(format!("label {} has no '='", shown(text))).hint("write KEY=VALUE, such as branch=main")
+        })?;
         if value.is_empty() || value.chars().count() > LABEL_VALUE_CHARS_MAX || value.chars().any(char::is_control) {
             return Err(Error::invalid(format!("value of label {} is not 1 to 120 characters on one line", shown(key))));
         }

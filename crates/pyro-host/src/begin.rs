@@ -14,6 +14,8 @@ use pyro_api::ops::exec::{Outcome, RunRequest};
 use pyro_api::ops::workspace::{CreateRequest, CreateResponse, SeedView};
 use pyro_api::values::IsolationMinimum;
 use pyro_api::{Error, ErrorKind, Event, Result};
+use pyro_layer::Owners;
+use pyro_wire::Untrusted;
 
 use crate::backend::namespaces::Namespaces;
 use crate::backend::{Launch, Limits, StackMount};
@@ -187,7 +189,7 @@ fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection
         // A socket that is full only makes the bar jump; a caller that is gone ends the copy.
         if connection.flush().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let owners = setting.privilege.owners();
+    let owners = owners(setting.privilege);
     let report = if found.is_dir() {
         pyro_layer::import_directory(source, &workspace, owners, &mut watch)
     } else {
@@ -200,9 +202,17 @@ fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection
         path: seed_path.to_owned(),
         entry_count: report.entry_count,
         bytes: report.bytes,
-        skipped: report.skipped,
+        skipped: report.skipped.into_iter().map(|name| Untrusted::new(name).lossy()).collect(),
         markers: report.markers,
     })
+}
+
+/// Whose ids the files of a layer may get.
+fn owners(privilege: &Privilege) -> Owners {
+    match privilege {
+        Privilege::Root { .. } | Privilege::Range { .. } => Owners::Canonical,
+        Privilege::Single { .. } => Owners::CallerOnly,
+    }
 }
 
 fn kind_of(error: &std::io::Error) -> ErrorKind {
@@ -383,7 +393,7 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
     // Callers that come from now on wait in its queue.
     let listener = listen(place)?;
     let manifest = Manifest::read(place)?;
-    crate::backend::namespaces::remove_leftovers(id)?;
+    crate::recovery::remove_groups(id)?;
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
     let seeded = manifest.seed.is_some();
     let layers = stack(place, &manifest.mounts, seeded);

@@ -64,13 +64,22 @@ pub fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
 /// # Errors
 /// The reply's own error; `Sandbox` when the other end goes away without one.
 pub fn converse(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Result<Value> {
+    let mut line = serde_json::to_vec(call).expect("calls have only text keys");
+    line.push(b'\n');
+    follow(stream, line, call.stdin, session)
+}
+
+/// Goes on with a call that the other end has got already: passes input on and waits for the reply. `unsaid` is sent first.
+///
+/// # Errors
+/// As [`converse`].
+pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut Session<'_>) -> Result<Value> {
     let broken = |error: io::Error| Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again");
     stream.set_nonblocking(true).map_err(broken)?;
-    let mut conversation = Conversation { stream, out: Vec::new(), written: 0, input: Vec::new() };
-    conversation.say(call);
-    let mut stdin = call.stdin.then_some(session.stdin).flatten();
+    let mut conversation = Conversation { stream, out: unsaid, written: 0, input: Vec::new() };
+    let mut stdin = passes_stdin.then_some(session.stdin).flatten();
     let mut signals = session.signals;
-    if call.stdin && stdin.is_none() {
+    if passes_stdin && stdin.is_none() {
         conversation.say(&Input::StdinEnd);
     }
     loop {

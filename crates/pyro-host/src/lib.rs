@@ -42,7 +42,6 @@ pub use role::Role;
 
 use home::Home;
 use lease::Lease;
-use state::WorkspaceState;
 use store::{Store, WorkspaceRecord};
 use supervisor::control::Connection;
 
@@ -258,14 +257,14 @@ impl Host {
         privilege::enter_self(&privilege)?;
         let internal = |error: std::io::Error| Error::internal("a socket pair cannot be made").because(error);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(internal)?;
-        let mut connection = Connection::new(theirs).map_err(internal)?;
+        let mut connection = Connection::new(theirs).map_err(internal)?.with_call(call);
         // Signals reach this process, and the session passes them on: the supervisor itself is asked nothing.
-        let (silent, _held) = rustix::pipe::pipe().map_err(|error| internal(error.into()))?;
+        let (silent, _held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| internal(error.into()))?;
         let setting = begin::Setting { home: &self.home, privilege: &privilege, binary: &self.options.binary, signals: silent };
         let begun = begin::begin_run(setting, &request, &mut connection, call.stdin)?;
         std::thread::scope(|scope| {
             let serving = scope.spawn(move || begun.serve(connection, Vec::new()));
-            let answer = client::converse(&ours, call, session);
+            let answer = client::follow(&ours, Vec::new(), call.stdin, session);
             drop(ours);
             let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
             answer.and_then(|answer| served.map(|()| answer))

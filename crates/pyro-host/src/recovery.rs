@@ -6,7 +6,7 @@
 use pyro_api::ops::exec::Outcome;
 use pyro_api::{Error, ErrorKind, Result};
 
-use crate::backend::namespaces;
+use crate::backend::namespaces::cgroup;
 use crate::home::Home;
 use crate::lease::Lease;
 use crate::state::{StateEvent, WorkspaceState};
@@ -30,6 +30,14 @@ impl WorkspaceRecord {
     }
 }
 
+/// Removes the control groups of a sandbox whose supervisor is dead, and what still runs in them.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove_groups(id: &str) -> Result<()> {
+    cgroup::sweep(&|other| other != id).map(drop)
+}
+
 /// A workspace whose supervisor does not answer: if it is dead, the record says so from now on.
 pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<WorkspaceRecord> {
     let id = record.manifest.id.clone();
@@ -43,7 +51,7 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
     if !record.state.needs_supervisor() {
         return Ok(record);
     }
-    namespaces::remove_leftovers(&id)?;
+    remove_groups(&id)?;
     let state = record.settled();
     let mut store = host.store()?;
     store.close_open(&id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
@@ -67,7 +75,7 @@ pub fn settle_missing(host: &Host, record: WorkspaceRecord) -> Result<WorkspaceR
 }
 
 fn clear_run(home: &Home, id: &str, lease: Lease) -> Result<()> {
-    namespaces::remove_leftovers(id)?;
+    remove_groups(id)?;
     janitor::discard(home, home.unfinished(id).root())?;
     lease.remove();
     Ok(())
@@ -118,9 +126,10 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
 
     let mut leaks = Vec::new();
     let live = |id: &str| is_live(home, id);
-    for leftover in namespaces::leftovers() {
+    for leftover in cgroup::list() {
         if !live(&leftover.id) {
-            leaks.push(format!("cgroup {} with {} processes", leftover.path.display(), leftover.processes));
+            let places: Vec<String> = leftover.directories.iter().map(|path| path.display().to_string()).collect();
+            leaks.push(format!("cgroup {} with {} processes", places.join(", "), leftover.processes.len()));
         }
     }
     let known: Vec<String> = host.store()?.workspaces()?.into_iter().map(|record| record.manifest.id).collect();

@@ -76,6 +76,9 @@ fn passes(name: &std::ffi::OsStr) -> bool {
 pub fn take_call() -> Result<(Connection, Call, Vec<Input>)> {
     let stdin = std::io::stdin();
     let stream = stdin.as_fd().try_clone_to_owned().map(UnixStream::from).map_err(|error| Error::internal("standard input").because(error))?;
+    // The connection alone holds it now: what we drop is closed.
+    let null = std::fs::File::open("/dev/null").map_err(|error| Error::unavailable("/dev/null").because(error))?;
+    rustix::stdio::dup2_stdin(&null).map_err(|error| Error::internal("standard input").because(error))?;
     let mut connection = Connection::new(stream).map_err(|error| Error::internal("the caller is not ours").because(error))?;
     loop {
         let mut fds = [rustix::event::PollFd::from_borrowed_fd(connection.fd(), rustix::event::PollFlags::IN)];

@@ -438,3 +438,6 @@ fn clean(name: &[u8]) -> Result<Vec<u8>> {
     }
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests;

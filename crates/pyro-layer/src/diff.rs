@@ -465,3 +465,6 @@ fn is_opaque(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
     Ok(false)
 }
 
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -480,3 +480,6 @@ fn size(stat: &Stat) -> u64 {
 fn stamp(stat: &Stat) -> (i64, i64, u64, i64, u64) {
     (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
 }
+
+#[cfg(test)]
+mod tests;

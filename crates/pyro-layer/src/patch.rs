@@ -301,3 +301,6 @@ fn quoted(prefix: &[u8], name: &[u8]) -> String {
     text.push('"');
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,6 @@ fn make_ours(directory: BorrowedFd<'_>) -> rustix::io::Result<()> {
 fn open_up(handle: &OwnedFd) -> rustix::io::Result<()> {
     fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)
 }
+
+#[cfg(test)]
+mod tests;

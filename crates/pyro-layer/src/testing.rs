@@ -1,1 +1,153 @@
-//! What the tests of this crate share.
+//! What the tests of this crate share: trees as values, and real overlays.
+//!
+//! Tests whose truth comes from the kernel mount real file systems, so they need root; without it they fail and say so.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::Progress;
+
+/// A callback that never cancels.
+pub(crate) fn go_on(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+pub(crate) fn name(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
+
+/// One entry of a tree, with everything that has to survive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) kind: char,
+    pub(crate) mode: u32,
+    pub(crate) content: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) modified_at: (i64, i64),
+    pub(crate) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The first name, in order, of the same file.
+    pub(crate) same_as: Vec<u8>,
+}
+
+/// Content above this is compared by its size and first bytes only.
+const CONTENT_BYTES_MAX: u64 = 8 << 20;
+
+/// Reads a whole tree by ordinary calls, knowing nothing of the code under test. The root is the empty path.
+pub(crate) fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Node> {
+    let mut nodes = BTreeMap::new();
+    let mut paths = vec![PathBuf::new()];
+    while let Some(path) = paths.pop() {
+        let full = if path.as_os_str().is_empty() { root.to_owned() } else { root.join(&path) };
+        let metadata = std::fs::symlink_metadata(&full).expect("stat");
+        let kind = metadata.file_type();
+        let (letter, content) = if kind.is_dir() {
+            for entry in std::fs::read_dir(&full).expect("list") {
+                paths.push(path.join(entry.expect("entry").file_name()));
+            }
+            ('d', Vec::new())
+        } else if kind.is_symlink() {
+            ('l', std::fs::read_link(&full).expect("readlink").into_os_string().into_vec())
+        } else if kind.is_file() {
+            ('f', if metadata.len() <= CONTENT_BYTES_MAX { std::fs::read(&full).expect("read") } else { Vec::new() })
+        } else if kind.is_fifo() {
+            ('p', Vec::new())
+        } else if kind.is_socket() {
+            ('s', Vec::new())
+        } else {
+            ('c', Vec::new())
+        };
+        let mut attributes = BTreeMap::new();
+        if letter == 'f' || letter == 'd' {
+            let mut list = vec![0; 65536];
+            let length = rustix::fs::llistxattr(&full, &mut list[..]).expect("listxattr");
+            for attribute in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+                let mut value = vec![0; 65536];
+                let length = rustix::fs::lgetxattr(&full, attribute, &mut value[..]).expect("getxattr");
+                attributes.insert(attribute.to_vec(), value[..length].to_vec());
+            }
+        }
+        let node = Node {
+            kind: letter,
+            mode: metadata.mode() & 0o7777,
+            content,
+            size: if letter == 'd' { 0 } else { metadata.len() },
+            modified_at: (metadata.mtime(), metadata.mtime_nsec()),
+            attributes,
+            same_as: (metadata.dev(), metadata.ino()).0.to_le_bytes().into_iter().chain(metadata.ino().to_le_bytes()).collect(),
+        };
+        nodes.insert(path.into_os_string().into_vec(), node);
+    }
+    let mut first = BTreeMap::new();
+    for (path, node) in &mut nodes {
+        let same: &Vec<u8> = first.entry(node.same_as.clone()).or_insert_with(|| path.clone());
+        node.same_as.clone_from(same);
+    }
+    nodes
+}
+
+/// A memory file system of our own, gone when dropped. Overlays on it are quick and have all attributes.
+pub(crate) struct Scratch {
+    directory: tempfile::TempDir,
+    overlays: Vec<PathBuf>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test mounts file systems and has to run as root: what an overlay leaves behind is only known to the kernel"
+        );
+        let directory = tempfile::tempdir().expect("temporary directory");
+        rustix::mount::mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), c"mode=0755")
+            .expect("mount a tmpfs: this test needs CAP_SYS_ADMIN");
+        Self { directory, overlays: Vec::new() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(&path).expect("mkdir");
+        path
+    }
+
+    /// Mounts an overlay as the product does: lowers uppermost first, `redirect_dir`, `metacopy` and `index` off.
+    pub(crate) fn overlay(&mut self, at: &str, upper: &str, lowers: &[&str]) -> PathBuf {
+        let target = self.directory(at);
+        let (upper, work) = (self.directory(upper), self.directory(&format!("{upper}.work")));
+        let lowers: Vec<String> = lowers.iter().map(|lower| self.directory(lower).to_str().expect("text").to_owned()).collect();
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
+            lowers.join(":"),
+            upper.to_str().expect("text"),
+            work.to_str().expect("text")
+        );
+        let options = std::ffi::CString::new(options).expect("no NUL");
+        rustix::mount::mount("overlay", &target, "overlay", MountFlags::empty(), options.as_c_str())
+            .expect("mount an overlay: this test needs overlayfs and CAP_SYS_ADMIN");
+        self.overlays.push(target.clone());
+        target
+    }
+
+    pub(crate) fn unmount(&mut self, at: &Path) {
+        rustix::mount::unmount(at, UnmountFlags::empty()).expect("unmount the overlay");
+        self.overlays.retain(|overlay| overlay != at);
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for overlay in self.overlays.drain(..).rev() {
+            let _ = rustix::mount::unmount(&overlay, UnmountFlags::DETACH);
+        }
+        let _ = rustix::mount::unmount(self.directory.path(), UnmountFlags::DETACH);
+    }
+}

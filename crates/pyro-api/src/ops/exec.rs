@@ -3,23 +3,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{CommandLine, EnvironmentName, EnvVar, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WorkspaceRef};
+use crate::values::{CommandLine, EnvVar, EnvironmentName, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WorkspaceRef};
 use crate::{Effect, Error, Op, Profile, Result};
 
 use super::workspace::IsolationReport;
 
 /// Run one command in a fresh sandbox and delete it
 ///
-/// The sandbox has no network. Nothing is left behind afterwards.
+/// No network. Nothing is left behind.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct RunRequest {
-    /// Environment, such as debian:12
+    /// Environment
     #[serde(default)]
-    #[cfg_attr(feature = "clap", arg(value_name = "ENV"))]
+    #[cfg_attr(feature = "clap", arg(value_name = "ENV", default_value_t))]
     pub environment: EnvironmentName,
-    /// Host directory or tar file copied to /workspace first
+    /// Host directory or tar file to copy to /workspace first
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath))]
     pub seed_path: Option<String>,
@@ -28,14 +28,14 @@ pub struct RunRequest {
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub cwd: Option<String>,
     /// Environment variables, NAME=VALUE
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE"))]
     pub env: Vec<EnvVar>,
     /// Text for standard input
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub stdin: Option<String>,
-    /// Kill the command after this long
+    /// Kill it after this long
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
     pub timeout_seconds: TimeoutSeconds,
@@ -47,7 +47,7 @@ pub struct RunRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub mem_mib: MemMib,
-    /// Isolation that must be held, else nothing runs
+    /// Isolation that must hold, else nothing runs: namespaces or microvm, and guarantees such as memory_limit after a comma
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
     pub isolation: IsolationMinimum,
@@ -80,6 +80,9 @@ impl Op for Run {
     const TOOL: Option<&'static str> = Some("vm_run");
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::VmRun;
+    // The least isolation and the size of the machine are for the person who starts the server to decide; a tool list is paid for
+    // in every turn.
+    const TOOL_OMITS: &'static [&'static str] = &["isolation", "mem_mib", "vcpu_count"];
     type Request = RunRequest;
     type Response = RunResponse;
     fn check(request: &RunRequest) -> Result<()> {
@@ -101,14 +104,14 @@ pub struct ExecRequest {
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub cwd: Option<String>,
     /// Environment variables, NAME=VALUE
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE"))]
     pub env: Vec<EnvVar>,
     /// Text for standard input
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub stdin: Option<String>,
-    /// Kill the command after this long
+    /// Kill it after this long
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
     pub timeout_seconds: TimeoutSeconds,
@@ -225,23 +228,23 @@ pub struct Clip {
     pub binary: bool,
 }
 
-/// Show what was run in a workspace, or the whole output of one command
+/// Show what was done in a workspace, or one command's whole output
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct LogsRequest {
     /// Workspace name or id
     pub workspace: WorkspaceRef,
-    /// Show the output of this command instead
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Number of the command whose output to show
+    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "N"))]
     pub exec: Option<u64>,
     /// First byte of the output to show
-    #[serde(default)]
-    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE", requires = "exec"))]
+    #[serde(default, deserialize_with = "crate::values::whole_number")]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE"))]
     pub offset: u64,
     /// Newest entries to show
-    #[serde(default = "LogsRequest::limit_default")]
+    #[serde(default = "LogsRequest::limit_default", deserialize_with = "crate::values::whole_number")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t = LogsRequest::limit_default(), value_name = "N"))]
     pub limit: u32,
 }
@@ -285,7 +288,7 @@ pub struct LogEntry {
     pub duration_ms: Option<u64>,
 }
 
-/// Stored output of one command.
+/// Stored output of one command. Each part begins at `offset` and has no gap; what is omitted follows it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExecOutput {
     /// Its number.
@@ -306,7 +309,8 @@ impl Op for WorkspaceLogs {
     const NAME: &'static str = "workspace logs";
     const TOOL: Option<&'static str> = Some("workspace_logs");
     const EFFECT: Effect = Effect::Read;
-    const PROFILE: Profile = Profile::WorkspaceFull;
+    // A model that is shown part of an output must be able to read the rest.
+    const PROFILE: Profile = Profile::WorkspaceCore;
     type Request = LogsRequest;
     type Response = LogsResponse;
     fn check(request: &LogsRequest) -> Result<()> {

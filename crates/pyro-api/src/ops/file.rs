@@ -18,16 +18,18 @@ pub struct FileListRequest {
     #[cfg_attr(feature = "clap", arg(default_value_t = FileListRequest::path_default()))]
     pub path: String,
     /// Levels of subdirectories to go into
-    #[serde(default = "FileListRequest::depth_default")]
+    #[serde(default = "FileListRequest::depth_default", deserialize_with = "crate::values::whole_number")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t = FileListRequest::depth_default(), value_name = "N"))]
     pub depth: u32,
     /// Entries to show at most
-    #[serde(default = "FileListRequest::limit_default")]
+    #[serde(default = "FileListRequest::limit_default", deserialize_with = "crate::values::whole_number")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t = FileListRequest::limit_default(), value_name = "N"))]
     pub limit: u32,
 }
 
 impl FileListRequest {
+    /// Most entries of one listing: what the agent's listing is limited to as well.
+    pub const LIMIT_MAX: u32 = pyro_wire::limits::ENTRIES_MAX;
     fn path_default() -> String {
         "/workspace".to_owned()
     }
@@ -88,6 +90,15 @@ impl Op for FileList {
     const PROFILE: Profile = Profile::WorkspaceCore;
     type Request = FileListRequest;
     type Response = FileListResponse;
+    fn check(request: &FileListRequest) -> Result<()> {
+        if request.limit == 0 || request.limit > FileListRequest::LIMIT_MAX {
+            return Err(Error::invalid(format!("limit {} is not between 1 and {}", request.limit, FileListRequest::LIMIT_MAX)));
+        }
+        if request.depth == 0 {
+            return Err(Error::invalid("depth 0 is not 1 or more").hint("1 lists the directory itself"));
+        }
+        Ok(())
+    }
 }
 
 /// Read a file of a workspace
@@ -100,11 +111,11 @@ pub struct FileReadRequest {
     /// File
     pub path: String,
     /// First byte
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::values::whole_number")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE"))]
     pub offset: u64,
     /// Bytes at most
-    #[serde(default = "FileReadRequest::bytes_default")]
+    #[serde(default = "FileReadRequest::bytes_default", deserialize_with = "crate::values::whole_number")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t = FileReadRequest::bytes_default(), value_name = "BYTES"))]
     pub max_bytes: u64,
 }
@@ -157,7 +168,11 @@ impl Op for FileRead {
     type Response = FileReadResponse;
     fn check(request: &FileReadRequest) -> Result<()> {
         if request.max_bytes == 0 || request.max_bytes > FileReadRequest::BYTES_MAX {
-            return Err(Error::invalid(format!("max_bytes {} is not between 1 and {}", request.max_bytes, FileReadRequest::BYTES_MAX)));
+            return Err(Error::invalid(format!(
+                "max_bytes {} is not between 1 and {}",
+                request.max_bytes,
+                FileReadRequest::BYTES_MAX
+            )));
         }
         Ok(())
     }

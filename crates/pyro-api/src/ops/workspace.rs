@@ -10,12 +10,12 @@ use crate::{Effect, Error, Op, Profile, Result};
 
 /// Create a workspace: a computer with files, kept until it is deleted
 ///
-/// Everything lives in /workspace. No network. Refer to it by its name from then on.
+/// Files live in /workspace. No network. From then on, use its name.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct CreateRequest {
-    /// Environment, such as debian:12
+    /// Environment
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(value_name = "ENV", default_value_t))]
     pub environment: EnvironmentName,
@@ -24,10 +24,10 @@ pub struct CreateRequest {
     #[cfg_attr(feature = "clap", arg(long))]
     pub name: Option<WorkspaceName>,
     /// Labels, KEY=VALUE
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
     pub labels: Vec<Label>,
-    /// Host directory or tar file copied to /workspace
+    /// Host directory or tar file to copy to /workspace
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath))]
     pub seed_path: Option<String>,
@@ -39,13 +39,13 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub mem_mib: MemMib,
-    /// Isolation that must be held, else nothing is created
+    /// Isolation that must hold, else nothing is created: namespaces or microvm, and guarantees such as memory_limit after a comma
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
     pub isolation: IsolationMinimum,
-    /// If the name exists already, answer with that workspace
+    /// If the name is taken, answer with that workspace
     #[serde(default)]
-    #[cfg_attr(feature = "clap", arg(long, requires = "name"))]
+    #[cfg_attr(feature = "clap", arg(long))]
     pub reuse: bool,
 }
 
@@ -172,6 +172,8 @@ impl Op for WorkspaceCreate {
     const TOOL: Option<&'static str> = Some("workspace_create");
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
+    // As for `vm_run`: a person decides how strong and how large.
+    const TOOL_OMITS: &'static [&'static str] = &["isolation", "vcpu_count"];
     type Request = CreateRequest;
     type Response = CreateResponse;
     fn check(request: &CreateRequest) -> Result<()> {
@@ -188,7 +190,7 @@ impl Op for WorkspaceCreate {
 #[serde(deny_unknown_fields)]
 pub struct ListRequest {
     /// Only those with all these labels, KEY=VALUE
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
     pub labels: Vec<Label>,
     /// Only those whose name contains this
@@ -251,11 +253,11 @@ pub struct UpdateRequest {
     #[cfg_attr(feature = "clap", arg(long))]
     pub name: Option<WorkspaceName>,
     /// Labels to set, KEY=VALUE
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
     pub labels: Vec<Label>,
     /// Label keys to remove
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "clear-label", value_name = "KEY"))]
     pub clear_labels: Vec<LabelKey>,
 }

@@ -38,7 +38,7 @@ pub struct ExecPlan {
 }
 
 /// Who is told of the end, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Record {
     /// A command of a workspace: it has a number and an open event.
     Workspace {
@@ -355,7 +355,8 @@ fn explain_not_started(report: &NotStarted, program: &str, cwd: &SandboxPath) ->
 
 /// Bytes from inside in one of our sentences.
 pub fn shown(bytes: &pyro_wire::message::Bytes) -> String {
-    Untrusted::new(bytes.to_vec()).escaped()
+    // A message that was decoded was checked: hexadecimal digits come in pairs.
+    Untrusted::new(bytes.to_vec().unwrap_or_default()).escaped()
 }
 
 /// An outcome in words: `exited 0`, `killed by SIGSEGV`, `timed out after 30 s`.

@@ -236,6 +236,16 @@ impl Supervisor {
 
     /// Writes what can be written, gives back credit, passes on input, and drops callers that are done.
     fn send_what_waits(&mut self) -> Option<End> {
+        let mut lost = Vec::new();
+        for (id, connection) in &mut self.connections {
+            if connection.flush().is_err() || connection.is_finished() {
+                lost.push(*id);
+            }
+        }
+        for id in lost {
+            self.drop_connection(id);
+        }
+        // After the callers were written to: what they took is what makes room.
         for (channel, task) in &mut self.tasks {
             let Task::Exec(exec) = task else { continue };
             let connection = exec.connection.and_then(|id| self.connections.get(&id));
@@ -248,17 +258,7 @@ impl Supervisor {
                 return Some(End::Lost(format!("our own message breaks the protocol: {violation}")));
             }
         }
-        let broken = self.link.flush().err();
-        let mut lost = Vec::new();
-        for (id, connection) in &mut self.connections {
-            if connection.flush().is_err() || connection.is_finished() {
-                lost.push(*id);
-            }
-        }
-        for id in lost {
-            self.drop_connection(id);
-        }
-        broken.map(|broken| self.broken(broken))
+        self.link.flush().err().map(|broken| self.broken(broken))
     }
 
     fn wait(&mut self) -> Result<Ready, rustix::io::Errno> {
@@ -535,7 +535,8 @@ impl Supervisor {
         }
     }
 
-    fn take_input(&mut self, id: u32, input: Input) {
+    /// Input or a signal for the command of a caller.
+    pub fn take_input(&mut self, id: u32, input: Input) {
         let found = self.tasks.iter_mut().find_map(|(channel, task)| match task {
             Task::Exec(exec) if exec.connection == Some(id) => Some((*channel, exec)),
             Task::Exec(_) | Task::File(_) => None,

@@ -1,1 +1,136 @@
-//! to be written
+//! Sandboxes made of Linux namespaces on the host's own kernel.
+//!
+//! The order of a launch is what makes it strong, not the number of its steps: all mounts are made while the process still belongs to
+//! the outer user namespace, and the sandbox's user namespace is entered last. From then on no mount call can work inside, whatever
+//! capabilities and system calls were to be had. The steps are in [`launch`], what is mounted in [`filesystem`],
+//! limits in [`cgroup`], and what can be seen of all this from outside in [`probe`].
+//!
+//! Must never: run anything when a step failed; take something for held that was only asked for.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use pyro_api::ops::workspace::Guarantee;
+use pyro_api::{Error, Result};
+use pyro_sys::seccomp::Filter;
+use pyro_sys::spawn::Child;
+
+use super::{Backend, Launch, Sandbox};
+use crate::privilege::Privilege;
+
+pub mod cgroup;
+mod filesystem;
+mod launch;
+mod probe;
+
+/// Limits on what a launch may ask for: there is no use for more, and each mount costs every later one.
+const MOUNTS_MAX: usize = 32;
+
+/// The backend.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    binary: PathBuf,
+    privilege: Privilege,
+    layers: Layers,
+}
+
+/// How layers reach the overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// As descriptors of detached mounts, which Linux takes from 6.15 on; where it does not, by name.
+    BestOfKernel,
+    /// By name, from mounts on a staging directory: any kernel.
+    ByName,
+}
+
+impl Namespaces {
+    /// A backend that starts `binary` as the agent. This process must have entered the place that `privilege` speaks of
+    /// ([`crate::privilege::enter_self`]).
+    ///
+    /// [`Backend::launch`] must be called while the process has one thread, and that thread must live as long as the sandbox: the sandbox
+    /// dies with the *thread* that launched it (prctl(2), `PR_SET_PDEATHSIG`). In a supervisor that is the main thread.
+    #[must_use]
+    pub fn new(binary: PathBuf, privilege: Privilege) -> Self {
+        Self { binary, privilege, layers: Layers::BestOfKernel }
+    }
+
+    /// As [`Namespaces::new`], with the way of layers given: for tests of the way that this kernel would not take.
+    #[must_use]
+    pub fn with_layers(self, layers: Layers) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// The system call filter of its sandboxes. With a single id it answers what only ids could do with success
+    /// ([`Filter::FakeRoot`]); it allows nothing that the standard one refuses.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        match self.privilege {
+            Privilege::Root { .. } | Privilege::Range { .. } => Filter::Standard,
+            Privilege::Single { .. } => Filter::FakeRoot,
+        }
+    }
+}
+
+impl Backend for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespaces"
+    }
+
+    fn launch(&self, launch: &Launch) -> Result<Box<dyn Sandbox>> {
+        Ok(Box::new(launch::run(self, launch)?))
+    }
+}
+
+/// A running sandbox.
+struct NamespaceSandbox {
+    child: Child,
+    link: Option<UnixStream>,
+    groups: cgroup::Groups,
+    landlock: u32,
+    privilege: Privilege,
+    ended: bool,
+}
+
+impl NamespaceSandbox {
+    fn end(&mut self) -> Result<()> {
+        self.ended = true;
+        self.link = None;
+        let describe = |error| Error::internal("end the sandbox").because(error);
+        self.child.kill().map_err(describe)?;
+        // The first process ends after every other of its process namespace has been collected (pid_namespaces(7)).
+        self.child.wait().map_err(describe)?;
+        self.groups.remove()
+    }
+}
+
+impl Sandbox for NamespaceSandbox {
+    fn link(&mut self) -> UnixStream {
+        self.link.take().expect("the link is taken once")
+    }
+
+    fn watch(&self) -> BorrowedFd<'_> {
+        self.child.as_fd()
+    }
+
+    fn probe(&self) -> Vec<Guarantee> {
+        probe::all(self)
+    }
+
+    fn out_of_memory_kills(&self) -> u64 {
+        self.groups.out_of_memory_kills()
+    }
+
+    fn kill(mut self: Box<Self>) -> Result<()> {
+        self.end()
+    }
+}
+
+impl Drop for NamespaceSandbox {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Whoever wants to hear of errors calls kill().
+            let _ = self.end();
+        }
+    }
+}

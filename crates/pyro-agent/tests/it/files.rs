@@ -1,0 +1,1 @@
+//! Tests of file requests, to come.

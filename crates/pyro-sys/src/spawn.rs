@@ -1,0 +1,409 @@
+//! Processes in new namespaces: `clone3` with a process descriptor, the hand-over to another program, and the end.
+//!
+//! [`fork_into`] is a real fork, not a vfork: the child runs our own code for a millisecond. That is sound only while the
+//! calling process has one thread, because a lock held by another thread at the moment of the fork would stay locked for ever
+//! in the child. So it looks, and refuses.
+
+use std::ffi::{CStr, c_char};
+use std::io;
+use std::ops::BitOr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use crate::check;
+
+/// Which namespaces a new process gets for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespaces(u64);
+
+impl Namespaces {
+    /// None: everything is shared with the parent.
+    pub const NONE: Self = Self(0);
+    /// Mounts.
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS as u64);
+    /// Process ids: the new process is number 1 in it.
+    pub const PID: Self = Self(libc::CLONE_NEWPID as u64);
+    /// System V and POSIX message queues, semaphores, shared memory.
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
+    /// Host name.
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
+    /// Network: empty but for a loopback device that is down.
+    pub const NETWORK: Self = Self(libc::CLONE_NEWNET as u64);
+    /// Control groups: the group the process is in becomes `/`.
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
+    /// User and group ids, capabilities.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
+}
+
+impl BitOr for Namespaces {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// linux/sched.h; the constant of the libc crate is cut to 32 bits, that is, 0.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A child process, held by its descriptor so that its number cannot come to mean another process.
+#[derive(Debug)]
+pub struct Child {
+    pid: i32,
+    descriptor: OwnedFd,
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+    /// It is gone, and something else has collected its status (`SIGCHLD` is ignored in this process).
+    Unknown,
+}
+
+impl Child {
+    /// Its number in our process namespace. Stays reserved until [`Child::wait`] has returned.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Kills it. One that is already gone is no error.
+    ///
+    /// # Errors
+    /// When it may not be signalled.
+    pub fn kill(&self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.descriptor, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until it is gone.
+    ///
+    /// # Errors
+    /// Only when it is not our child.
+    pub fn wait(&self) -> io::Result<Exit> {
+        loop {
+            match rustix::process::waitid(WaitId::PidFd(self.descriptor.as_fd()), WaitIdOptions::EXITED) {
+                Ok(Some(status)) => {
+                    return Ok(match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => Exit::Code(code),
+                        (None, Some(signal)) => Exit::Signal(signal),
+                        (None, None) => Exit::Unknown,
+                    });
+                }
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(Exit::Unknown),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether it has ended, without waiting and without collecting it.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub fn is_gone(&self) -> io::Result<bool> {
+        let mut fds = [rustix::event::PollFd::new(&self.descriptor, rustix::event::PollFlags::IN)];
+        let ready = rustix::event::poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(ready > 0)
+    }
+}
+
+impl AsFd for Child {
+    /// Readable when it has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Threads of this process. Needs `/proc`.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn thread_count() -> io::Result<u64> {
+    // A directory has one link for itself, one for its name, and one for each directory in it.
+    Ok(rustix::fs::stat(c"/proc/self/task")?.st_nlink.saturating_sub(2))
+}
+
+/// Starts a process in new namespaces, and in the v2 cgroup whose directory is given. It runs `body`, and exits with
+/// what `body` returns; it never comes back from this function. A panic in `body` ends it with status 101.
+///
+/// The new process has copies of all our memory and descriptors. Its parent-death signal is not set.
+///
+/// # Errors
+/// When this process has more than one thread (`EBUSY`: see the module's text), or the kernel refuses.
+pub fn fork_into(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> u8,
+) -> io::Result<Child> {
+    if thread_count()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let mut descriptor: RawFd = -1;
+    let mut flags = namespaces.0 | libc::CLONE_PIDFD as u64;
+    if cgroup.is_some() {
+        flags |= CLONE_INTO_CGROUP;
+    }
+    let arguments = libc::clone_args {
+        flags,
+        pidfd: std::ptr::from_mut(&mut descriptor) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: clone3(2) reads `size` bytes at the pointer, which is a live clone_args of that size, and writes the pidfd
+    // through a pointer to a live c_int. There is no CLONE_VM and no stack: like fork, the child continues here on its own
+    // copy of the stack. This process has one thread (checked above), so no lock of the allocator or of std is held by a
+    // thread that does not exist in the child.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) })?;
+    if pid == 0 {
+        let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
+        // SAFETY: _exit(2) has no requirements. It is used rather than exit() so that nothing of the parent's (buffers,
+        // atexit functions) is run a second time in the child.
+        unsafe { libc::_exit(i32::from(code)) }
+    }
+    // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that nobody else owns.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(Child { pid: i32::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?, descriptor })
+}
+
+/// Makes a process in new namespaces that has ended already when this returns: what is left is a zombie whose `/proc` entry
+/// still shows its namespaces. That is the cheapest way (no copied page tables, no wake-up) to have a namespace made by somebody else
+/// than oneself. [`reap`] must follow.
+pub(crate) fn zombie_in(namespaces: Namespaces) -> io::Result<i32> {
+    let arguments = libc::clone_args {
+        flags: namespaces.0 | libc::CLONE_VM as u64 | libc::CLONE_VFORK as u64,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        // No SIGCHLD: a role process may have a handler that would collect the zombie.
+        exit_signal: 0,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    let result: i64;
+    // SAFETY: clone3(2) reads a live clone_args of the given size. With CLONE_VM and no stack of its own the child runs on
+    // our memory and our stack pointer, but it executes only the two instructions after the branch, which touch no memory:
+    // exit(0). CLONE_VFORK keeps us stopped until then. The clobbers are those of the syscall instruction.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor edi, edi",
+            "mov eax, {exit}",
+            "syscall",
+            "2:",
+            exit = const libc::SYS_exit,
+            inlateout("rax") libc::SYS_clone3 => result,
+            inlateout("rdi") &raw const arguments => _,
+            in("rsi") size_of::<libc::clone_args>(),
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    // SAFETY: as above, with the instructions of this processor.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x8, {exit}",
+            "svc 0",
+            "2:",
+            exit = const libc::SYS_exit,
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") &raw const arguments => result,
+            in("x1") size_of::<libc::clone_args>(),
+            options(nostack),
+        );
+    }
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EINVAL)));
+    }
+    i32::try_from(result).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
+}
+
+/// Collects a process made by [`zombie_in`].
+pub(crate) fn reap(pid: i32) {
+    let mut status = 0;
+    // SAFETY: waitpid(2) writes to a live c_int. __WALL is needed for a child without an exit signal.
+    unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+}
+
+/// Asks for SIGKILL when the *thread* that started this process ends (prctl(2), `PR_SET_PDEATHSIG`). The kernel forgets it when
+/// the process changes its user ids, so it is to be asked for again after that.
+///
+/// # Errors
+/// Never in practice.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Becomes the leader of a new session without a terminal.
+///
+/// # Errors
+/// When it is the leader of a process group already.
+pub fn new_session() -> io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+/// Own process number.
+#[must_use]
+pub fn own_pid() -> i32 {
+    Pid::as_raw(Some(rustix::process::getpid()))
+}
+
+/// Gives signals back their default actions and an empty mask: ignored signals and the mask survive an exec.
+///
+/// # Errors
+/// Never in practice.
+pub fn default_signals() -> io::Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is a valid action for every signal; for SIGKILL, SIGSTOP and the two that libc keeps for itself it
+        // fails with EINVAL, which changes nothing.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is the empty set on Linux; sigprocmask(2) reads it and writes nothing.
+    let result = unsafe {
+        let empty: libc::sigset_t = std::mem::zeroed();
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut())
+    };
+    check(libc::c_long::from(result)).map(drop)
+}
+
+/// Most descriptors that [`exec_with_only`] hands on.
+const KEPT_MAX: usize = 16;
+
+/// Runs the program behind `program` with exactly the descriptors `kept`, as 0, 1, 2, …, and nothing in its environment. It does not
+/// return: when it cannot be run, `tag` and the error number are written to `report` ([`parse_report`]) and the process exits.
+///
+/// `program` may be an `O_PATH` descriptor of a file in no mount namespace.
+pub fn exec_with_only(
+    program: BorrowedFd<'_>,
+    kept: &[BorrowedFd<'_>],
+    arguments: &[&CStr],
+    report: BorrowedFd<'_>,
+    tag: u8,
+) -> ! {
+    let error = exec_raw(program, kept, arguments, report, tag);
+    report_error(report, tag, &error);
+    // SAFETY: _exit(2) has no requirements.
+    unsafe { libc::_exit(127) }
+}
+
+fn exec_raw(
+    program: BorrowedFd<'_>,
+    kept: &[BorrowedFd<'_>],
+    arguments: &[&CStr],
+    report: BorrowedFd<'_>,
+    tag: u8,
+) -> io::Error {
+    if kept.len() > KEPT_MAX || arguments.len() > KEPT_MAX {
+        return io::Error::from_raw_os_error(libc::E2BIG);
+    }
+    // Everything is first copied above the numbers that will be written over.
+    let above = KEPT_MAX as RawFd;
+    let mut copies: [RawFd; KEPT_MAX + 2] = [-1; KEPT_MAX + 2];
+    for (copy, fd) in copies.iter_mut().zip(kept.iter().chain([&program, &report])) {
+        match rustix::io::fcntl_dupfd_cloexec(fd, above) {
+            Ok(fd) => *copy = std::os::fd::IntoRawFd::into_raw_fd(fd),
+            Err(error) => return error.into(),
+        }
+    }
+    let program = copies[kept.len()];
+    for (number, copy) in (0..).zip(&copies[..kept.len()]) {
+        // SAFETY: dup2(2) on two numbers. It replaces whatever `number` was: the owner of that descriptor never runs again,
+        // because every way on from here ends in exec or _exit.
+        if unsafe { libc::dup2(*copy, number) } < 0 {
+            return io::Error::last_os_error();
+        }
+    }
+    let mut argv: [*const c_char; KEPT_MAX + 1] = [std::ptr::null(); KEPT_MAX + 1];
+    for (slot, argument) in argv.iter_mut().zip(arguments) {
+        *slot = argument.as_ptr();
+    }
+    let envp: [*const c_char; 1] = [std::ptr::null()];
+    // SAFETY: close_range(2) (5.11 for the flag) only marks descriptors close-on-exec; none is closed if the exec fails.
+    // execveat(2) gets an empty path, and two arrays of C strings that end in a null pointer and live until the call.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, kept.len(), u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
+            return io::Error::last_os_error();
+        }
+        libc::syscall(libc::SYS_execveat, program, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
+    }
+    let error = io::Error::last_os_error();
+    // SAFETY: a copy made above, open until exec or _exit.
+    report_error(unsafe { BorrowedFd::borrow_raw(copies[kept.len() + 1]) }, tag, &error);
+    error
+}
+
+/// Writes a step and the error it ended with; [`parse_report`] reads it. Allocates nothing.
+pub fn report_error(report: BorrowedFd<'_>, tag: u8, error: &io::Error) {
+    let mut bytes = [tag; 5];
+    bytes[1..].copy_from_slice(&error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes());
+    // There is nobody else to tell.
+    let _ = rustix::io::write(report, &bytes);
+}
+
+/// Reads what [`report_error`] wrote.
+#[must_use]
+pub fn parse_report(bytes: &[u8]) -> Option<(u8, io::Error)> {
+    let (tag, number) = bytes.split_first()?;
+    Some((*tag, io::Error::from_raw_os_error(i32::from_le_bytes(number.get(..4)?.try_into().ok()?))))
+}
+
+/// Leaves namespaces for new ones: only for those that concern the calling thread at once (not [`Namespaces::PID`]).
+///
+/// # Errors
+/// As unshare(2).
+pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
+    let flags = libc::c_int::try_from(namespaces.0).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: unshare(2) with namespace flags only (the type holds nothing else) touches no memory and no descriptor table.
+    check(libc::c_long::from(unsafe { libc::unshare(flags) })).map(drop)
+}
+
+/// Kills a process that is not our child and waits a moment until it is gone (not collected). One that is gone already is no error.
+///
+/// # Errors
+/// When it may not be signalled.
+pub fn kill_now(pid: i32) -> io::Result<()> {
+    /// The kernel ends a killed process in well under this, unless it is stuck in a driver.
+    const WAIT_MS: i64 = 1_000;
+    let Some(pid) = Pid::from_raw(pid) else {
+        return Ok(());
+    };
+    let descriptor = match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        result => result?,
+    };
+    match rustix::process::pidfd_send_signal(&descriptor, Signal::KILL) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let mut fds = [rustix::event::PollFd::new(&descriptor, rustix::event::PollFlags::IN)];
+    let timeout = rustix::time::Timespec { tv_sec: WAIT_MS / 1_000, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&timeout))?;
+    Ok(())
+}

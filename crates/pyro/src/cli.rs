@@ -1,0 +1,148 @@
+//! The command line: a call from the arguments, output as it comes, the response as text or JSON, and an exit status.
+//!
+//! Only this file and those below it know terminals. Exit codes: the command's own; 2 usage; 124 timeout; 125 our own failure; 126 and 127
+//! not executable and not found; 128+n ended by signal n; 130 taken back.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use pyro_api::table::OpSurface;
+use pyro_api::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::calls::Calls;
+use crate::render::{self, Style};
+use crate::{calls, mcp, reference, rpc};
+
+mod content;
+pub(crate) mod examples;
+mod live;
+mod terminal;
+pub(crate) mod tree;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+/// `pyro --version`, without anything else being built.
+pub(crate) fn print_version() -> ExitCode {
+    terminal::print(format!("pyro {}\n", crate::VERSION).as_bytes())
+}
+
+/// What the global flags say.
+#[derive(Clone, Copy, Debug)]
+struct Global {
+    json: bool,
+    quiet: bool,
+    color: bool,
+}
+
+impl Global {
+    fn from_matches(matches: &ArgMatches) -> Self {
+        let color = match matches.get_one::<String>("color").map(String::as_str) {
+            Some("always") => true,
+            Some("never") => false,
+            // https://no-color.org: any value that is not empty.
+            _ => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stdout().is_terminal(),
+        };
+        Self { json: matches.get_flag("json"), quiet: matches.get_flag("quiet"), color }
+    }
+}
+
+/// Runs one command line.
+pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+    let matches = match tree::parse(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return usage::report(&error, &arguments),
+    };
+    let (path, matches) = tree::chosen(&matches);
+    let global = Global::from_matches(matches);
+    match dispatch(&path, matches, global) {
+        Ok(code) => code,
+        Err(error) => terminal::report(&error, global.json),
+    }
+}
+
+fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode> {
+    let host = || calls::open_host(matches.get_one("home").cloned());
+    match path {
+        "mcp serve" => mcp::serve(mcp::options(matches)?, host()?),
+        "mcp connect" => mcp::connect(matches).map(|text| terminal::print(text.as_bytes())),
+        "mcp profiles" => Ok(terminal::print(mcp::profiles(global.json).as_bytes())),
+        "rpc" => rpc::serve(&host()?),
+        "completions" => {
+            let shell = *matches.get_one::<clap_complete::Shell>("shell").expect("clap requires it");
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut tree::whole(), "pyro", &mut script);
+            Ok(terminal::print(&script))
+        }
+        "reference" => {
+            let name = matches.get_one::<String>("document").expect("clap requires it");
+            let document = reference::documents().into_iter().find(|document| document.name == name);
+            Ok(terminal::print(document.expect("clap knows the names").text.as_bytes()))
+        }
+        name => {
+            let op = pyro_api::table::find(name)?;
+            let request = request(op, matches)?;
+            call(&host()?, op, request, global)
+        }
+    }
+}
+
+/// The checked request, with what standard input gives.
+fn request(op: &OpSurface, matches: &ArgMatches) -> Result<Value> {
+    let mut request = op.request_from_matches(matches)?;
+    if op.name == "workspace file write" && request.get("text").is_none() && !std::io::stdin().is_terminal() {
+        content::fill(&mut request, &mut std::io::stdin().lock())?;
+    }
+    op.request_from_json(request)
+}
+
+/// Ops whose command a person talks to: its output streams, its input is ours, signals go to it.
+fn talks(op: &OpSurface) -> bool {
+    matches!(op.name, "run" | "workspace exec")
+}
+
+/// Does one op and shows what comes of it.
+fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Result<ExitCode> {
+    let mut live = live::Live::start(talks(op), global.json, global.quiet)?;
+    let stdin = std::io::stdin();
+    let stdin = (talks(op) && !stdin.is_terminal()).then(|| std::os::fd::AsFd::as_fd(&stdin));
+    let response = live.call(calls, op.name, request, stdin);
+    let streamed = live.finish();
+    let response = response?;
+    let code = exit_code(op, &response)?;
+    if global.json {
+        terminal::print(format!("{response:#}\n").as_bytes());
+        return Ok(code);
+    }
+    let style = Style { color: global.color, terminal: std::io::stdout().is_terminal(), now: jiff::Timestamp::now() };
+    let shown = render::for_person(op.name, response, &style)?;
+    if !(talks(op) && streamed) {
+        terminal::print(&shown.out);
+    }
+    if let (Some(note), false) = (shown.note, global.quiet) {
+        terminal::note(&note);
+    }
+    Ok(code)
+}
+
+/// The status a response stands for: a command's own, or whether doctor found the machine well.
+fn exit_code(op: &OpSurface, response: &Value) -> Result<ExitCode> {
+    let code = match op.name {
+        name if talks(op) => {
+            let outcome = response.get("outcome").cloned().unwrap_or(Value::Null);
+            render::parsed::<pyro_api::ops::exec::Outcome>(name, outcome)?.exit_code()
+        }
+        "doctor" => u8::from(response.get("ok") != Some(&Value::Bool(true))),
+        _ => 0,
+    };
+    Ok(ExitCode::from(code))
+}
+
+/// An error as `--json` prints it.
+fn error_json(error: &Error) -> Value {
+    json!({ "error": error })
+}

@@ -1,0 +1,72 @@
+//! Examples that help shows. Each is parsed by a test.
+
+/// Below the help of `pyro` itself.
+pub(super) const ROOT: &str = "\
+Examples:
+  pyro run debian:12 -- git --version
+  pyro workspace create --name demo --seed-path .
+  pyro workspace exec demo -- make test
+  pyro workspace diff demo
+  pyro workspace delete demo
+
+Workspaces are named by name, id, or a unique beginning of either.";
+
+/// Examples by command.
+pub(super) const ALL: &[(&str, &[&str])] = &[
+    (
+        "run",
+        &[
+            "pyro run debian:12 -- git --version",
+            "pyro run --seed-path . --timeout-seconds 600 debian:12-build -- make test",
+            "pyro run -- sh -c 'echo $HOME; ls -la'",
+        ],
+    ),
+    (
+        "workspace create",
+        &[
+            "pyro workspace create --name demo --seed-path . debian:12-build",
+            "pyro workspace create --label issue=123 --mem-mib 4096",
+            "pyro workspace create --name demo --reuse",
+        ],
+    ),
+    ("workspace list", &["pyro workspace list", "pyro ws list --label issue=123 --state running"]),
+    ("workspace status", &["pyro workspace status demo"]),
+    ("workspace update", &["pyro workspace update demo --name fix-123 --label state=done --clear-label issue"]),
+    (
+        "workspace exec",
+        &[
+            "pyro workspace exec demo -- ls -la",
+            "pyro ws exec demo --cwd src --env RUST_LOG=debug --timeout-seconds 300 -- cargo test",
+            "echo 'some input' | pyro ws exec demo -- wc -c",
+        ],
+    ),
+    ("workspace logs", &["pyro workspace logs demo", "pyro workspace logs demo --exec 3 > output.txt"]),
+    ("workspace start", &["pyro workspace start demo"]),
+    ("workspace stop", &["pyro workspace stop demo"]),
+    ("workspace delete", &["pyro workspace delete demo"]),
+    (
+        "workspace diff",
+        &["pyro workspace diff demo --stat", "pyro workspace diff demo --path src", "pyro workspace diff demo > change.patch"],
+    ),
+    ("workspace file list", &["pyro workspace file list demo", "pyro ws file list demo src --depth 3"]),
+    ("workspace file read", &["pyro workspace file read demo README.md", "pyro ws file read demo logo.png > logo.png"]),
+    (
+        "workspace file write",
+        &["pyro workspace file write demo notes.txt --text 'hello'", "pyro ws file write demo run.sh --mode 755 < run.sh"],
+    ),
+    ("env list", &["pyro env list"]),
+    ("env inspect", &["pyro env inspect debian:12"]),
+    ("env build", &["pyro env build debian:12-build", "pyro env build host --include /opt/toolchain"]),
+    ("env remove", &["pyro env remove debian:12-build"]),
+    ("env prune", &["pyro env prune"]),
+    ("doctor", &["pyro doctor", "pyro doctor --leaks"]),
+    ("mcp", &["pyro mcp serve", "pyro mcp connect claude-code --write", "pyro mcp profiles"]),
+    ("rpc", &["echo '{\"op\":\"workspace list\",\"request\":{}}' | pyro rpc"]),
+    ("completions", &["pyro completions bash > /etc/bash_completion.d/pyro"]),
+];
+
+/// The examples of a command as help shows them; empty when there are none.
+pub(crate) fn of(name: &str) -> String {
+    let Some((_, lines)) = ALL.iter().find(|(command, _)| *command == name) else { return String::new() };
+    format!("Examples:\n{}", lines.iter().map(|line| format!("  {line}\n")).collect::<String>())
+}

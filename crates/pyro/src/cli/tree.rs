@@ -1,0 +1,159 @@
+//! The clap tree, made from the op table by splitting names: `workspace file list` is three levels. What is not an op (mcp, rpc,
+//! completions) is added here.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
+use pyro_api::table::table;
+
+use super::examples;
+use crate::{mcp, reference};
+
+/// Groups of ops and what help says of them.
+const GROUPS: [(&str, &str); 4] = [
+    ("workspace", "Create and use workspaces: computers that are kept"),
+    ("workspace file", "List, read and write files of a workspace"),
+    ("env", "Manage environments: what workspaces start from"),
+    ("mcp", "Serve chat hosts over the Model Context Protocol"),
+];
+
+/// How much of the tree is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// Names only; arguments of a command once it is chosen.
+    Chosen,
+    /// All, as help and completion need it.
+    Whole,
+}
+
+/// Parses the arguments, making only the part of the tree that they name; all of it is made when something is to be explained.
+pub(super) fn parse(arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    made(Depth::Chosen).try_get_matches_from(arguments).or_else(|_| whole().try_get_matches_from(arguments))
+}
+
+/// The whole tree.
+pub(crate) fn whole() -> Command {
+    made(Depth::Whole)
+}
+
+/// The path of words that was chosen, and its arguments.
+pub(super) fn chosen(matches: &ArgMatches) -> (String, &ArgMatches) {
+    let mut path = String::new();
+    let mut level = matches;
+    while let Some((word, below)) = level.subcommand() {
+        if !path.is_empty() {
+            path.push(' ');
+        }
+        path.push_str(word);
+        level = below;
+    }
+    (path, level)
+}
+
+fn made(depth: Depth) -> Command {
+    let mut root = Command::new("pyro")
+        .version(crate::VERSION)
+        .about("A computer of its own for a chat-driven coding agent")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .after_help(examples::ROOT)
+        .args(global_arguments());
+    for (index, command) in level("", depth).into_iter().chain(others(depth)).enumerate() {
+        root = root.subcommand(command.display_order(index));
+    }
+    root
+}
+
+fn global_arguments() -> [Arg; 4] {
+    [
+        Arg::new("json")
+            .long("json")
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .help("Print one JSON document, for success and failure"),
+        Arg::new("quiet").long("quiet").short('q').global(true).action(ArgAction::SetTrue).help("Print no progress and no notes"),
+        Arg::new("home")
+            .long("home")
+            .global(true)
+            .value_name("DIR")
+            .value_hint(ValueHint::DirPath)
+            .value_parser(clap::value_parser!(std::path::PathBuf))
+            .help("Where workspaces and environments are kept [env: PYRO_HOME]"),
+        Arg::new("color")
+            .long("color")
+            .global(true)
+            .value_name("WHEN")
+            .value_parser(["auto", "always", "never"])
+            .default_value("auto")
+            .help("Colours in text"),
+    ]
+}
+
+/// Commands below `prefix`, in the order of the table.
+fn level(prefix: &str, depth: Depth) -> Vec<Command> {
+    let mut words: Vec<&'static str> = Vec::new();
+    for op in table() {
+        let rest =
+            if prefix.is_empty() { Some(op.name) } else { op.name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(' ')) };
+        if let Some(word) = rest.and_then(|rest| rest.split(' ').next())
+            && !words.contains(&word)
+        {
+            words.push(word);
+        }
+    }
+    words
+        .into_iter()
+        .map(|word| {
+            let path = if prefix.is_empty() { word.to_owned() } else { format!("{prefix} {word}") };
+            let Some(op) = table().iter().find(|op| op.name == path) else { return group(word, &path, depth) };
+            let command = Command::new(word);
+            match depth {
+                Depth::Chosen => command.defer(op.augmenter()),
+                Depth::Whole => op.augment(command).after_help(examples::of(op.name)),
+            }
+        })
+        .collect()
+}
+
+fn group(word: &'static str, path: &str, depth: Depth) -> Command {
+    let about = GROUPS.iter().find(|(name, _)| *name == path).map_or("", |(_, about)| about);
+    let mut command = Command::new(word).about(about).subcommand_required(true).arg_required_else_help(true);
+    command = command.disable_help_subcommand(true);
+    if path == "workspace" {
+        command = command.visible_alias("ws");
+    }
+    for (index, below) in level(path, depth).into_iter().enumerate() {
+        command = command.subcommand(below.display_order(index));
+    }
+    command
+}
+
+/// What is not an op.
+fn others(depth: Depth) -> Vec<Command> {
+    let mcp = Command::new("mcp")
+        .about(GROUPS[3].1)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands(mcp::commands());
+    let rpc = Command::new("rpc").about("Serve programs: calls and replies as JSON lines on standard input and output");
+    let completions = Command::new("completions")
+        .about("Print the completion script of a shell")
+        .arg(Arg::new("shell").required(true).value_name("SHELL").value_parser(clap::value_parser!(clap_complete::Shell)));
+    let reference = Command::new("reference")
+        .about("Print a generated reference")
+        .hide(true)
+        .arg(Arg::new("document").required(true).value_name("DOCUMENT").value_parser(reference::NAMES));
+    let mut commands = vec![mcp, rpc, completions, reference];
+    if depth == Depth::Whole {
+        commands = commands
+            .into_iter()
+            .map(|command| {
+                let examples = examples::of(command.get_name());
+                command.after_help(examples)
+            })
+            .collect();
+    }
+    commands
+}

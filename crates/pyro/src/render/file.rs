@@ -1,0 +1,203 @@
+//! Text of files and of what changed.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use pyro_api::ops::file::{
+    Change, ChangeStatus, DiffResponse, Encoding, FileEntry, FileKind, FileListResponse, FileReadResponse, FileWriteResponse,
+};
+
+use super::page::{self, contents, count, inline, size};
+use super::{Show, Shown, Style};
+
+/// `src/`, `link -> target`.
+fn named(entry: &FileEntry) -> String {
+    let path = inline(&entry.path);
+    match (entry.kind, &entry.target) {
+        (FileKind::Directory, _) => format!("{path}/"),
+        (FileKind::Symlink, Some(target)) => format!("{path} -> {}", inline(target)),
+        (FileKind::Symlink | FileKind::File | FileKind::Other, _) => path,
+    }
+}
+
+fn letter(kind: FileKind) -> char {
+    match kind {
+        FileKind::File => '-',
+        FileKind::Directory => 'd',
+        FileKind::Symlink => 'l',
+        FileKind::Other => '?',
+    }
+}
+
+impl Show for FileListResponse {
+    fn person(&self, _style: &Style) -> Shown {
+        let width = self.entries.iter().map(|entry| count(entry.size_bytes).len()).max().unwrap_or(0);
+        let text: String = self
+            .entries
+            .iter()
+            .map(|entry| {
+                let size = if entry.kind == FileKind::File { count(entry.size_bytes) } else { String::new() };
+                format!("{}{}  {size:>width$}  {}\n", letter(entry.kind), inline(&entry.mode), named(entry))
+            })
+            .collect();
+        let note = self.truncated.then(|| "there are more; --limit shows them".to_owned());
+        Shown { out: text.into_bytes(), note }
+    }
+    fn model(&self, room: usize) -> String {
+        let entries = page::plural(self.entries.len() as u64, "entry").replace("entrys", "entries");
+        let lines: String = self
+            .entries
+            .iter()
+            .map(|entry| match entry.kind {
+                FileKind::File => format!("{} {}\n", named(entry), size(entry.size_bytes)),
+                FileKind::Directory | FileKind::Symlink | FileKind::Other => format!("{}\n", named(entry)),
+            })
+            .collect();
+        let (shown, bytes) = page::head_only(&lines, room.saturating_sub(300));
+        let mut text = format!("{}: {entries}{}\n{shown}", inline(&self.path), if self.truncated { ", and more" } else { "" });
+        if bytes < lines.len() {
+            text.push_str(&format!("{} not shown\n", lines[bytes..].lines().count()));
+        }
+        if bytes < lines.len() || self.truncated {
+            text.push_str("next: list a directory below it\n");
+        }
+        text
+    }
+}
+
+impl Show for FileReadResponse {
+    fn person(&self, style: &Style) -> Shown {
+        let (out, length) = match self.encoding {
+            Encoding::Utf8 => (contents(&self.content, style).into_bytes(), self.content.len()),
+            Encoding::Base64 => match STANDARD.decode(&self.content) {
+                Ok(_) if style.terminal => {
+                    let note = format!("{} is not text; send it to a file: > FILE", inline(&self.path));
+                    return Shown { out: Vec::new(), note: Some(note) };
+                }
+                Ok(bytes) => {
+                    let length = bytes.len();
+                    (bytes, length)
+                }
+                Err(_) => return Shown { out: Vec::new(), note: Some("its content cannot be decoded".to_owned()) },
+            },
+        };
+        let end = self.offset + length as u64;
+        let note = self.truncated.then(|| {
+            format!("bytes {} to {} of {}; --offset {end} shows more", count(self.offset), count(end), count(self.size_bytes))
+        });
+        Shown { out, note }
+    }
+    fn model(&self, room: usize) -> String {
+        let path = inline(&self.path);
+        let Encoding::Utf8 = self.encoding else {
+            return format!("{path}: {}, not text, so it is not shown\n", size(self.size_bytes));
+        };
+        let shown = pyro_wire::untrusted::escape(&self.content);
+        let (shown, mut bytes) = page::head_only(&shown, room.saturating_sub(400));
+        if !self.content.starts_with(shown) {
+            // Something was escaped: count what stands for it.
+            bytes = unescaped_length(&self.content, bytes);
+        }
+        let end = self.offset + bytes as u64;
+        let whole = self.offset == 0 && end >= self.size_bytes;
+        let mut text = match whole {
+            true => format!("{path}: {}\n", size(self.size_bytes)),
+            false => format!("{path}: bytes {} to {end} of {}\n", self.offset, self.size_bytes),
+        };
+        text.push_str(&page::fenced("content", shown));
+        if end < self.size_bytes {
+            text.push_str(&format!("next: offset={end} shows more\n"));
+        }
+        text
+    }
+}
+
+/// How many bytes of `text` stand for the first `shown` bytes of its escaped form.
+fn unescaped_length(text: &str, shown: usize) -> usize {
+    let mut escaped = 0;
+    for (at, character) in text.char_indices() {
+        if escaped >= shown {
+            return at;
+        }
+        escaped += pyro_wire::untrusted::escape(character.encode_utf8(&mut [0; 4])).len();
+    }
+    text.len()
+}
+
+fn written(response: &FileWriteResponse) -> String {
+    let what = if response.created { "created" } else { "replaced" };
+    format!("{what} {}: {}, mode {}\n", inline(&response.path), page::plural(response.size_bytes, "byte"), inline(&response.mode))
+}
+
+impl Show for FileWriteResponse {
+    fn person(&self, _style: &Style) -> Shown {
+        written(self).into()
+    }
+    fn model(&self, _room: usize) -> String {
+        written(self)
+    }
+}
+
+/// `M src/a.rs +3 -1`.
+fn change_line(change: &Change) -> String {
+    let letter = match change.status {
+        ChangeStatus::Added => 'A',
+        ChangeStatus::Modified => 'M',
+        ChangeStatus::Deleted => 'D',
+        ChangeStatus::TypeChanged => 'T',
+    };
+    let slash = if change.kind == FileKind::Directory { "/" } else { "" };
+    let mut line = format!("{letter} {}{slash}", inline(&change.path));
+    if change.binary {
+        line.push_str(" binary");
+    } else if change.added_lines + change.removed_lines > 0 {
+        line.push_str(&format!(" +{} -{}", change.added_lines, change.removed_lines));
+    }
+    if let Some(mode) = &change.mode_change {
+        line.push_str(&format!(" mode {}", inline(mode)));
+    }
+    line.push('\n');
+    line
+}
+
+impl Show for DiffResponse {
+    fn person(&self, style: &Style) -> Shown {
+        if self.changes.is_empty() {
+            return Shown { out: Vec::new(), note: Some("nothing has changed".to_owned()) };
+        }
+        let text = match self.patch.is_empty() {
+            true => self.changes.iter().map(change_line).collect(),
+            false => contents(&self.patch, style),
+        };
+        let note = (self.omitted > 0).then(|| format!("{} left out: the patch is full", page::plural(self.omitted, "change")));
+        Shown { out: text.into_bytes(), note }
+    }
+    fn model(&self, room: usize) -> String {
+        if self.changes.is_empty() {
+            return "nothing has changed\n".to_owned();
+        }
+        let added: u64 = self.changes.iter().map(|change| change.added_lines).sum();
+        let removed: u64 = self.changes.iter().map(|change| change.removed_lines).sum();
+        let changes = page::plural(self.changes.len() as u64, "path");
+        let mut text = format!("{changes} changed, +{added} -{removed} lines\n");
+        let lines: String = self.changes.iter().map(change_line).collect();
+        let (shown, bytes) = page::head_only(&lines, room / 3);
+        text.push_str(shown);
+        if bytes < lines.len() {
+            text.push_str(&format!("and {} more paths\n", lines[bytes..].lines().count()));
+        }
+        if !self.patch.is_empty() {
+            let left = room.saturating_sub(text.chars().count() + 400);
+            let escaped = pyro_wire::untrusted::escape(&self.patch);
+            let (shown, bytes) = page::head_only(&escaped, left);
+            text.push_str(&page::fenced("patch", shown));
+            let hidden = escaped[bytes..].lines().count();
+            if hidden > 0 || self.omitted > 0 {
+                text.push_str(&format!("{} of it not shown", page::plural(hidden as u64, "line")));
+                if self.omitted > 0 {
+                    text.push_str(&format!(", and {} whole", page::plural(self.omitted, "file")));
+                }
+                text.push_str("\nnext: give path for one file or directory\n");
+            }
+        }
+        text
+    }
+}

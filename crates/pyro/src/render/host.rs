@@ -1,0 +1,35 @@
+//! Text of what was found out about the machine.
+
+use pyro_api::ops::host::{CheckStatus, DoctorResponse};
+
+use super::page::{inline, painted};
+use super::{Show, Shown, Style};
+
+impl Show for DoctorResponse {
+    fn person(&self, style: &Style) -> Shown {
+        let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for check in &self.checks {
+            let mark = match check.status {
+                CheckStatus::Ok => painted("ok     ", "32", style),
+                CheckStatus::Limited => painted("limited", "33", style),
+                CheckStatus::Missing => painted("missing", "31", style),
+            };
+            text.push_str(&format!("{mark}  {:<width$}  {}\n", inline(&check.name), inline(&check.detail)));
+            if let Some(fix) = &check.fix {
+                text.push_str(&format!("         {:<width$}  fix: {}\n", "", inline(fix)));
+            }
+        }
+        for (title, things) in [("left over", &self.leaks), ("cleared", &self.recovered)] {
+            for thing in things {
+                text.push_str(&format!("{title}: {}\n", inline(thing)));
+            }
+        }
+        text.push_str(&format!("{}\n", inline(&self.best)));
+        text.into()
+    }
+    fn model(&self, _room: usize) -> String {
+        let plain = Style { color: false, terminal: true, now: jiff::Timestamp::UNIX_EPOCH };
+        String::from_utf8_lossy(&self.person(&plain).out).into_owned()
+    }
+}
