@@ -67,7 +67,7 @@ async def profiles(pyro):
 
 async def work(pyro):
     name = f"mcp-session-{os.getpid()}"
-    async with Client(server(pyro, "--profile", "workspace-full"), read_timeout_seconds=CALL_SECONDS) as client:
+    async with Client(server(pyro, "--profile", "workspace-full", "--structured"), read_timeout_seconds=CALL_SECONDS) as client:
 
         async def call(tool, **arguments):
             return await client.call_tool(tool, arguments)
