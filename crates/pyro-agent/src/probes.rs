@@ -118,10 +118,8 @@ fn landlock() -> (bool, String) {
     let make = |directory: &str| {
         let path = format!("{directory}{name}");
         let made = rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::from_raw_mode(0o600), 0);
-        if made.is_ok() {
-            let _left = rustix::fs::unlink(&path);
-        }
-        made
+        // The filter for a single id says yes to device nodes and makes none: that tells nothing about Landlock.
+        if made.is_ok() && rustix::fs::unlink(&path).is_err() { Err(Errno::OPNOTSUPP) } else { made }
     };
     let made = match make("/tmp/") {
         // An environment without a /tmp.
