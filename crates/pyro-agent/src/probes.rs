@@ -31,7 +31,8 @@ pub fn probe() -> Vec<Probe> {
         .into_iter()
         .map(|(name, try_it)| {
             let (held, detail) = try_it();
-            let mut detail: String = detail.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect();
+            let mut detail: String =
+                detail.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect();
             detail.truncate(PROBE_DETAIL_BYTES_MAX);
             Probe { name, held, detail }
         })
@@ -110,11 +111,21 @@ fn syscall_filter() -> (bool, String) {
 /// A device node with number 0:0 is a whiteout, which needs no capability (mknod(2), Linux 5.8): in a directory that we may write, only Landlock
 /// answers EACCES.
 fn landlock() -> (bool, String) {
-    let name = "/tmp/.pyro-landlock";
-    let made = rustix::fs::mknodat(CWD, name, FileType::CharacterDevice, Mode::from_raw_mode(0o600), 0);
-    if made.is_ok() {
-        let _left = rustix::fs::unlink(name);
-    }
+    let mut random = [0; 8];
+    let _short = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    // A name that nobody inside can have made before: the answer to that would be EEXIST.
+    let name = format!(".pyro-{:016x}", u64::from_ne_bytes(random));
+    let make = |directory: &str| {
+        let path = format!("{directory}{name}");
+        let made = rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::from_raw_mode(0o600), 0);
+        // The filter for a single id says yes to device nodes and makes none: that tells nothing about Landlock.
+        if made.is_ok() && rustix::fs::unlink(&path).is_err() { Err(Errno::OPNOTSUPP) } else { made }
+    };
+    let made = match make("/tmp/") {
+        // An environment without a /tmp.
+        Err(Errno::NOENT) => make("/"),
+        made => made,
+    };
     (made == Err(Errno::ACCESS), format!("making a device node: {}", said(made)))
 }
 

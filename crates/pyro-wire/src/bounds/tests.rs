@@ -39,7 +39,10 @@ fn claims_of_the_agent_are_bounded() {
         check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno, interpreter: None }), sentence);
     }
     let long = Some(Bytes::Text("x".repeat(4096)));
-    check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno: 2, interpreter: long }), "an interpreter has 4096 bytes");
+    check(
+        &FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno: 2, interpreter: long }),
+        "an interpreter has 4096 bytes",
+    );
     for (signal, sentence) in [(1, ""), (64, ""), (0, "not a signal"), (65, "not a signal")] {
         let status = ExitStatus::Signal(signal);
         let exited = Exited { status, stdout_bytes: 0, stderr_bytes: 0, output_held_open: true, cpu_ms: 0, rss_max_kib: 0 };
