@@ -14,7 +14,7 @@ fn check(message: &impl Message, sentence: &str) {
 
 #[test]
 fn claims_of_the_agent_are_bounded() {
-    let probe = |detail: &str| Probe { name: ProbeName::Landlock, held: true, detail: detail.to_owned() };
+    let probe = |detail: &str| Probe { name: ProbeName::NoNetwork, held: true, detail: detail.to_owned() };
     let hello = |build: &str, probes| FromAgent::Hello(AgentHello { nonce: 1, build: build.to_owned(), probes });
     check(&hello(&"b".repeat(128), vec![probe(&"~".repeat(200))]), "");
     check(&hello(&"b".repeat(129), vec![]), "129 bytes of a build id");

@@ -158,7 +158,7 @@ fn the_worst_payloads_stay_within_the_memory_limit() {
         control(&format!("{head}{}{item}{tail}", format!("{item},").repeat(count)))
     };
     let entry = r#"{"path":{"text":"a"},"kind":"file","size_bytes":0,"mode":0,"modified_s":0,"target":null}"#;
-    let probe = r#"{"name":"landlock","held":true,"detail":""}"#;
+    let probe = r#"{"name":"no_network","held":true,"detail":""}"#;
     let worst = [
         fill(r#"{"entries":["#, entry, "]}"),
         fill(r#"{"hello":{"nonce":1,"build":"b","probes":["#, probe, "]}}"),

@@ -79,7 +79,7 @@ fn every_answer() -> Vec<FromAgent> {
     all
 }
 
-const PROBES: [ProbeName; 8] = [
+const PROBES: [ProbeName; 7] = [
     ProbeName::OwnProcesses,
     ProbeName::OwnFileSystem,
     ProbeName::OwnUserIds,
@@ -87,7 +87,6 @@ const PROBES: [ProbeName; 8] = [
     ProbeName::NoNewPrivileges,
     ProbeName::FewCapabilities,
     ProbeName::SyscallFilter,
-    ProbeName::Landlock,
 ];
 
 const FILE_STEPS: [FileStep; 7] = [

@@ -469,9 +469,14 @@ pub fn list() -> Vec<Leftover> {
     found
 }
 
-/// Ids are 12 lower-case hexadecimal digits; nothing else below a directory `pyro` is ours.
+/// Marks end in 12 lower-case hexadecimal digits, with 8 more and a dash before them when they name a home; nothing else below a
+/// directory `pyro` is ours.
 fn is_id(name: &str) -> bool {
-    name.len() == 12 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match name.split_once('-') {
+        Some((home, id)) => is_hex(home, 8) && is_hex(id, 12),
+        None => is_hex(name, 12),
+    }
 }
 
 /// Removes the groups of every id that `is_owned` denies: kills what runs in them first. Returns what was removed.
