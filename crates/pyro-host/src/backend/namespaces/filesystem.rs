@@ -246,43 +246,42 @@ fn tmpfs(plan: &Plan<'_>, part_of_memory: u64, refuses: Refuses) -> io::Result<O
 fn make_dev(plan: &Plan<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
     let dev =
         tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
-    let owner = plan.ids.outside;
+    let nodes = as_inside_root(plan, || fill_dev(plan, &dev))?;
+    Ok((dev, nodes))
+}
+
+fn fill_dev(plan: &Plan<'_>, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     let mut nodes = Vec::new();
     for (name, major, minor) in DEVICES {
         let made = if plan.nested {
             Err(io::ErrorKind::PermissionDenied.into())
         } else {
-            files::make_device(&dev, name, major, minor)
+            files::make_device(dev, name, major, minor)
         };
         match made {
             Ok(()) => {}
             // Root of a container that may make none, or no root: the host's own node is attached over a file.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                files::make_empty_file(&dev, name, 0o666)?;
+                files::make_empty_file(dev, name, 0o666)?;
                 let host = Path::new("/dev").join(name);
                 files::check_device(&host, major, minor)?;
                 nodes.push(mount::copy_of_host_path(&host)?);
             }
             Err(error) => return Err(error),
         }
-        files::own(&dev, name, owner)?;
     }
     for (name, target) in DEVICE_LINKS {
-        files::make_link(&dev, name, target)?;
-        files::own(&dev, name, owner)?;
+        files::make_link(dev, name, target)?;
     }
-    for (name, mode) in [("pts", 0o755), ("shm", 0o1777)] {
-        files::make_directory(&dev, name, mode)?;
-        files::own(&dev, name, owner)?;
-    }
-    Ok((dev, nodes))
+    files::make_directory(dev, "pts", 0o755)?;
+    files::make_directory(dev, "shm", 0o1777)?;
+    Ok(nodes)
 }
 
 fn make_run(plan: &Plan<'_>) -> io::Result<OwnedFd> {
     let run =
         tmpfs(plan, RUN_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: true, programs: false })?;
-    files::make_directory(&run, "lock", 0o1777)?;
-    files::own(&run, "lock", plan.ids.outside)?;
+    as_inside_root(plan, || files::make_directory(&run, "lock", 0o1777))?;
     Ok(run)
 }
 
