@@ -496,7 +496,7 @@ pub fn list() -> Vec<Leftover> {
 
 /// Marks end in 12 lower-case hexadecimal digits, with 8 more and a dash before them when they name a home; nothing else below a
 /// directory `pyro` is ours.
-fn is_id(name: &str) -> bool {
+pub fn is_id(name: &str) -> bool {
     let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     match name.split_once('-') {
         Some((home, id)) => is_hex(home, 8) && is_hex(id, 12),

@@ -220,9 +220,8 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
 
 /// The request must be one that we can take responsibility for.
 fn check(launch: &Launch) -> Result<()> {
-    let id_is_ours = launch.id.len() == 12 && launch.id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if !id_is_ours {
-        return Err(Error::internal(format!("{} is not an id: 12 hexadecimal digits", launch.id)));
+    if !super::cgroup::is_id(&launch.id) {
+        return Err(Error::internal(format!("{} is not the mark of a sandbox", launch.id)));
     }
     if launch.hostname.is_empty() || launch.hostname.len() > HOST_NAME_BYTES_MAX {
         return Err(Error::invalid(format!("the host name must have 1 to {HOST_NAME_BYTES_MAX} bytes")));
