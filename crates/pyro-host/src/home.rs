@@ -22,7 +22,13 @@ impl Home {
     pub fn open(root: &Path) -> Result<Self> {
         let home = Self { root: root.to_owned() };
         match fs::metadata(root) {
-            Ok(found) => home.check_owner(&found)?,
+            Ok(found) => {
+                home.check_owner(&found)?;
+                // Made last: without it the rest may be missing too.
+                if !home.staging().exists() {
+                    home.make()?;
+                }
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => home.make()?,
             Err(error) => return Err(unusable(root).because(error)),
         }
