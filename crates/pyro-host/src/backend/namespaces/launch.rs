@@ -6,7 +6,7 @@
 //!  supervisor (U1, one thread)                     first process (U1, own mount/pid/ipc/uts namespaces)
 //!  fork_into ─────────────────────────────────────> die with the supervisor, own session
 //!  user namespace U2 with its id map                network namespace, loopback up
-//!  overlays, /dev, /run: mounts in no namespace     proc, sysfs, devpts of its own namespaces
+//!  overlays: mounts in no namespace                 proc, sysfs, devpts, /dev, /run: likewise
 //!  copy of the pyro binary, read-only               all mounts private
 //!  send all of it ────────────────────────────────> attach, pivot_root
 //!  control groups and their limits, send ─────────> join the groups, cgroup namespace, host name
@@ -34,7 +34,7 @@ use pyro_sys::userns::UserNamespace;
 use pyro_sys::{mount as mounts, network};
 
 use super::cgroup::{Groups, Hierarchies};
-use super::filesystem::{self, Parts, Plan, Views};
+use super::filesystem::{self, Own, Parts, Plan};
 use super::timing::{self, Marks};
 use super::{MOUNTS_MAX, NamespaceSandbox, Namespaces};
 use crate::backend::Launch;
@@ -94,7 +94,7 @@ steps! {
     Begin = 1, "begin a session";
     Network = 2, "make its network namespace";
     Loopback = 3, "bring its loopback device up";
-    Views = 4, "mount its own proc and devpts";
+    Views = 4, "mount its own proc, devpts, /dev and /run";
     Private = 5, "separate its mounts";
     Parts = 6, "receive its mounts";
     Groups = 7, "join its control groups";
@@ -134,6 +134,10 @@ impl Step {
                     _ => None,
                 }
             }
+            // EINVAL
+            Self::Overlay if error.raw_os_error() == Some(22) => Some(
+                "layers with translated ids need Linux 5.19; and a work directory that was used with `volatile` cannot be used again",
+            ),
             Self::Filter => Some("the kernel needs CONFIG_SECCOMP_FILTER; pyro never runs without it"),
             // EACCES
             Self::Exec if error.raw_os_error() == Some(13) => {
@@ -265,10 +269,7 @@ fn give(
             .hint("sysctl user.max_user_namespaces must not be 0, and the ids of the sandbox must exist here")
     })?;
     marks.mark(3);
-    let mask = files::set_mask(0);
-    let parts = Parts::make(plan, &user_namespace);
-    files::set_mask(mask);
-    let parts = parts.map_err(|(what, error)| {
+    let parts = Parts::make(plan, &user_namespace).map_err(|(what, error)| {
         let hint = match error.raw_os_error() {
             // EINVAL: an idmapped layer where the kernel has none of that kind.
             Some(22) if plan.translates_ids => Some("mounting layers with translated ids needs Linux 5.19 and a file system that can (ext4, XFS, btrfs, tmpfs from 6.3)"),
@@ -393,7 +394,6 @@ impl Inside<'_> {
         spawn::new_session().at(Step::Begin)?;
         spawn::default_signals().at(Step::Begin)?;
         spawn::ordinary_scheduling().at(Step::Begin)?;
-        files::set_mask(MASK);
         marks.mark(20);
         spawn::unshare(Kinds::NETWORK).at(Step::Network)?;
         marks.mark(21);
@@ -401,7 +401,9 @@ impl Inside<'_> {
         marks.mark(22);
         open_low_ports().at(Step::Ports)?;
         marks.mark(23);
-        let views = Views::make(self.plan).at(Step::Views)?;
+        files::set_mask(0);
+        let own = Own::make(self.plan).at(Step::Views)?;
+        files::set_mask(MASK);
         marks.mark(24);
         mount::make_all_private().at(Step::Private)?;
         marks.mark(25);
@@ -414,7 +416,7 @@ impl Inside<'_> {
         let Some((&PARTS, shape)) = message[..length].split_first() else { return Err(short()) };
         let (user_namespace, binary) = descriptors.next().zip(descriptors.next()).ok_or_else(short)?;
         let parts = Parts::from_descriptors(shape, descriptors).ok_or_else(short)?;
-        filesystem::assemble(self.plan, parts, &views).map_err(|(what, error)| {
+        filesystem::assemble(self.plan, parts, &own).map_err(|(what, error)| {
             let step = match what {
                 "/dev" | "/dev/pts" => Step::Dev,
                 "/run" => Step::Run,
@@ -426,7 +428,7 @@ impl Inside<'_> {
             };
             (step, error)
         })?;
-        drop(views);
+        drop(own);
         marks.mark(27);
         let (length, joins) = socket::receive_descriptors(control, &mut message).at(Step::Groups)?;
         if message[..length] != [GROUPS] {
