@@ -273,7 +273,7 @@ pub fn not_a_choice(field: &str, given: &str, choices: &[&str]) -> String {
 pub fn missing(field: &str, description: Option<&str>) -> Error {
     let error = Error::invalid(format!("{field} is missing"));
     match description {
-        Some(description) => error.hint(format!("{field}: {description}")),
+        Some(description) => error.hint(description),
         None => error,
     }
 }

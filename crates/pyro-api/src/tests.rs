@@ -126,8 +126,8 @@ fn refused(name: &str, request: Value) -> (String, String) {
 fn a_wrong_request_is_refused_in_one_clear_sentence() {
     let cases = [
         ("workspace exec", json!([1]), "the request of workspace exec is not a JSON object", ""),
-        ("workspace exec", json!({"workspace": "x"}), "command is missing", "command: Shell line to run"),
-        ("workspace exec", json!({"command": "ls", "workspace": null}), "workspace is missing", "workspace: Workspace name or id"),
+        ("workspace exec", json!({"workspace": "x"}), "command is missing", "Shell line to run"),
+        ("workspace exec", json!({"command": "ls", "workspace": null}), "workspace is missing", "Workspace name or id"),
         (
             "workspace exec",
             json!({"command": "ls", "workspac": "x"}),

@@ -94,10 +94,31 @@ fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode
 /// The checked request, with what standard input gives.
 fn request(op: &OpSurface, matches: &ArgMatches) -> Result<Value> {
     let mut request = op.request_from_matches(matches)?;
+    for field in HOST_PATHS {
+        match request.get_mut(field) {
+            Some(Value::String(path)) => *path = absolute(path)?,
+            Some(Value::Array(paths)) => {
+                for path in paths {
+                    if let Value::String(path) = path {
+                        *path = absolute(path)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
     if op.name == "workspace file write" && request.get("text").is_none() && !std::io::stdin().is_terminal() {
         content::fill(&mut request, &mut std::io::stdin().lock())?;
     }
     op.request_from_json(request)
+}
+
+/// Fields that name something on the host: below our own directory when they are relative.
+const HOST_PATHS: [&str; 2] = ["seed_path", "includes"];
+
+fn absolute(path: &str) -> Result<String> {
+    let absolute = std::path::absolute(path).map_err(|error| Error::invalid(format!("{path:?} is not a path")).because(error))?;
+    absolute.into_os_string().into_string().map_err(|_| Error::invalid("the current directory's name is not valid UTF-8"))
 }
 
 /// Ops whose command a person talks to: its output streams, its input is ours, signals go to it.

@@ -66,7 +66,7 @@ fn made(depth: Depth) -> Command {
 }
 
 fn global_arguments() -> [Arg; 4] {
-    [
+    let arguments = [
         Arg::new("json")
             .long("json")
             .global(true)
@@ -87,7 +87,8 @@ fn global_arguments() -> [Arg; 4] {
             .value_parser(["auto", "always", "never"])
             .default_value("auto")
             .help("Colours in text"),
-    ]
+    ];
+    arguments.map(|argument| argument.help_heading("Options of every command"))
 }
 
 /// Commands below `prefix`, in the order of the table.
