@@ -93,8 +93,7 @@ impl Server {
             }
         });
         let token = context.meta.get_progress_token();
-        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        ticks.tick().await;
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         let mut elapsed = Duration::ZERO;
         let mut cancelled = false;
         loop {
