@@ -109,6 +109,20 @@ fn schemas_are_what_every_host_takes() {
 }
 
 #[test]
+fn every_field_that_names_something_on_the_host_is_marked() {
+    for op in table() {
+        let schema = op.input_schema();
+        for (name, property) in schema["properties"].as_object().expect("properties") {
+            let on_host = property["description"].as_str().expect("a description").to_lowercase().contains("host");
+            assert_eq!(on_host, op.host_paths.contains(&name.as_str()), "{} {name}", op.name);
+        }
+        for field in op.stdin.iter().chain(op.host_paths) {
+            assert!(properties(&schema).contains(*field), "{} has no {field}", op.name);
+        }
+    }
+}
+
+#[test]
 fn each_profile_holds_the_smaller_ones() {
     let tools = |profile| of_profile(profile).map(|op| op.name).collect::<BTreeSet<_>>();
     assert_eq!(tools(Profile::VmRun), BTreeSet::from(["run"]));

@@ -68,8 +68,8 @@ fn every_op_is_reached_by_its_name_and_has_examples_that_parse() {
             assert!(path.starts_with(name), "{line} is an example of {path}, not of {name}");
             if let Ok(op) = table::find(&path) {
                 let mut request = op.request_from_matches(matches).expect("a request");
-                if op.name == "workspace file write" && request.get("text").is_none() {
-                    content::fill(&mut request, &mut "content".as_bytes()).expect("content");
+                if op.stdin.is_some_and(|field| request.get(field).is_none()) {
+                    content::fill(&mut request, "text", &mut "content".as_bytes()).expect("content");
                 }
                 op.request_from_json(request).unwrap_or_else(|error| panic!("{line}: {error}"));
             }
@@ -82,7 +82,7 @@ fn a_wrong_command_line_is_refused_in_the_words_json_callers_get() {
     let cases = [
         ("pyro wrkspace", "pyro has no command \"wrkspace\"", "did you mean workspace?"),
         ("pyro ws exce x", "workspace has no command \"exce\"", "did you mean exec?"),
-        ("pyro zzz", "pyro has no command \"zzz\"", "it has run, workspace, env, doctor, mcp, rpc, completions"),
+        ("pyro zzz", "pyro has no command \"zzz\"", "it has run, workspace, env, doctor, mcp, rpc, completions, help"),
         ("pyro workspace status", "workspace is missing", "Workspace name or id"),
         ("pyro workspace exec x", "there is no command to run", "put it after `--`, such as: -- ls -l"),
         ("pyro workspace exec x --", "there is no command to run", "put it after `--`, such as: -- ls -l"),
@@ -144,13 +144,13 @@ fn relative_host_paths_are_made_absolute() {
 fn content_is_text_when_it_is_text_else_base64() {
     let filled = |bytes: &[u8]| {
         let mut request = json!({});
-        content::fill(&mut request, &mut &bytes[..]).map(|()| request)
+        content::fill(&mut request, "text", &mut &bytes[..]).map(|()| request)
     };
     assert_eq!(filled(b"hi\n").expect("text"), json!({"text": "hi\n"}));
     assert_eq!(filled(b"").expect("text"), json!({"text": ""}));
     assert_eq!(filled(b"\xff\x00").expect("bytes"), json!({"base64": "/wA="}));
     let mut endless = std::io::repeat(b'x');
-    let error = content::fill(&mut json!({}), &mut endless).expect_err("too long");
+    let error = content::fill(&mut json!({}), "text", &mut endless).expect_err("too long");
     assert_eq!(error.kind, ErrorKind::Limit);
 }
 
@@ -202,7 +202,7 @@ impl Calls for Scripted {
 #[test]
 fn a_call_goes_out_once_and_its_error_comes_back() {
     let calls = Scripted { asked: Mutex::default(), answer: || Err(Error::conflict("it is stopping")) };
-    let global = super::Global { json: true, quiet: true, color: false };
+    let global = super::Global { json: true, quiet: true, color: false, red: false };
     let op = table::find("workspace stop").expect("an op");
     let error = super::call(&calls, op, json!({"workspace": "x"}), global).expect_err("the scripted error");
     assert_eq!((error.message.as_str(), error.exit_code()), ("it is stopping", 125));

@@ -56,7 +56,6 @@ fn made(depth: Depth) -> Command {
         .about("A computer of its own for a chat-driven coding agent")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true)
         .after_help(examples::ROOT)
         .args(global_arguments());
     for (index, command) in level("", depth).into_iter().chain(others(depth)).enumerate() {
