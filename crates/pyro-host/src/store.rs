@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyro_api::nearest::{did_you_mean, nearest};
 use pyro_api::ops::exec::Outcome;
 use pyro_api::ops::workspace::IsolationReport;
 use pyro_api::values::WorkspaceRef;
@@ -17,7 +18,6 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use crate::clock::Instant;
 use crate::home::Home;
 use crate::manifest::{Manifest, Mount};
-use crate::name;
 use crate::state::WorkspaceState;
 
 /// How long a writer waits for another: many times what the slowest commit takes (an fsync of some 10 ms), and within a person's patience.
@@ -327,8 +327,8 @@ impl Store {
         match begins.as_slice() {
             [(id, _)] => self.get(id),
             [] => {
-                let near = name::nearest(text, all.iter().map(|(_, name)| name.as_str()));
-                let hint = name::did_you_mean(&near).unwrap_or_else(|| match all.len() {
+                let near = nearest(text, all.iter().map(|(_, name)| name.as_str()));
+                let hint = did_you_mean(&near).unwrap_or_else(|| match all.len() {
                     0 => "there are no workspaces; workspace create makes one".to_owned(),
                     _ => "workspace list shows them".to_owned(),
                 });

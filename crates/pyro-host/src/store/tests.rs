@@ -30,12 +30,12 @@ fn a_workspace_is_found_by_name_id_and_unique_beginning() {
     let (_directory, home) = home();
     let mut store = Store::open(&home).unwrap();
     store.insert(&workspace("aaaaaaaaaaaa", "brave-otter")).unwrap();
-    store.insert(&workspace("bbbbbbbbbbbb", "brave-owl")).unwrap();
+    store.insert(&workspace("bbbbbbbbbbbb", "brave-yak")).unwrap();
     for wanted in ["brave-otter", "aaaaaaaaaaaa", "brave-ot", "aaa"] {
         assert_eq!(store.find(&wanted.parse().unwrap()).unwrap().manifest.id, "aaaaaaaaaaaa", "{wanted}");
     }
     let error = store.find(&"brave".parse().unwrap()).unwrap_err();
-    assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::Invalid, Some("write more of it: brave-otter, brave-owl")));
+    assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::Invalid, Some("write more of it: brave-otter, brave-yak")));
     let error = store.find(&"brave-oter".parse().unwrap()).unwrap_err();
     assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::NotFound, Some("did you mean brave-otter?")));
 }
