@@ -376,12 +376,23 @@ pub const GROUPS: &[Group] = &[
                     ],
                     verdict: Verdict::Allow,
                 },
+                // libaudit, and with it PAM, takes this error for "no audit here", and no other.
                 Case {
-                    conditions: &[Condition::MaskedEquals {
-                        argument: 1,
-                        mask: SOCKET_TYPE,
-                        value: libc::SOCK_RAW as u32,
-                    }],
+                    conditions: &[Condition::Equals { argument: 0, value: libc::AF_NETLINK as u32 }],
+                    verdict: refuse(libc::EPROTONOSUPPORT),
+                },
+                Case {
+                    conditions: &[
+                        Condition::Equals { argument: 0, value: libc::AF_INET as u32 },
+                        Condition::MaskedEquals { argument: 1, mask: SOCKET_TYPE, value: libc::SOCK_RAW as u32 },
+                    ],
+                    verdict: refuse(libc::EPERM),
+                },
+                Case {
+                    conditions: &[
+                        Condition::Equals { argument: 0, value: libc::AF_INET6 as u32 },
+                        Condition::MaskedEquals { argument: 1, mask: SOCKET_TYPE, value: libc::SOCK_RAW as u32 },
+                    ],
                     verdict: refuse(libc::EPERM),
                 },
                 Case {
