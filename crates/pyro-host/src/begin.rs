@@ -147,7 +147,7 @@ fn make_layers(stack: &[StackMount], place: &Place) -> Result<()> {
 
 fn launch_of(home: &Home, id: &str, hostname: &str, stack: &[StackMount], (vcpu_count, mem_mib): (u32, u64), volatile: bool) -> Launch {
     Launch {
-        id: id.to_owned(),
+        id: home.mark(id),
         hostname: hostname.to_owned(),
         mounts: stack.to_vec(),
         staging: home.staging(),
@@ -393,7 +393,7 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
     // Callers that come from now on wait in its queue.
     let listener = listen(place)?;
     let manifest = Manifest::read(place)?;
-    crate::recovery::remove_groups(id)?;
+    crate::recovery::remove_groups(setting.home, id)?;
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
     let seeded = manifest.seed.is_some();
     let layers = stack(place, &manifest.mounts, seeded);

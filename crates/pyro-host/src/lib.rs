@@ -243,7 +243,9 @@ impl Host {
             stream: true,
             stdin: O::NAME == api::Run::NAME && session.stdin.is_some(),
         };
-        if self.options.run_here && O::NAME == api::Run::NAME {
+        // A process that just had an environment built may still have a thread that reaps the builder: a launch forks, so not here then.
+        let can_launch = || pyro_sys::spawn::thread_count().is_ok_and(|count| count == 1);
+        if self.options.run_here && O::NAME == api::Run::NAME && can_launch() {
             return ops::parse(self.run_here(&call, session)?);
         }
         let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
@@ -269,6 +271,16 @@ impl Host {
             let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
             answer.and_then(|answer| served.map(|()| answer))
         })
+        .inspect(|_| self.tidy_after_run(&request))
+    }
+
+    /// What a run wrote is in the trash now. A little is deleted at once; what may be much is left to a janitor that nobody waits for.
+    fn tidy_after_run(&self, request: &pyro_api::ops::exec::RunRequest) {
+        if request.seed_path.is_some() {
+            self.start_janitor();
+        } else if let Err(error) = janitor::empty_trash(&self.home) {
+            supervisor::complain(&error);
+        }
     }
 
     /// Builds an environment that is needed and not there.
@@ -325,7 +337,11 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),
-                api::Run::NAME => begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs),
+                api::Run::NAME => {
+                    begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs)?;
+                    // Its caller has its answer and waits no more.
+                    janitor::empty_trash(&home)
+                }
                 other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
             }
         }

@@ -34,8 +34,9 @@ impl WorkspaceRecord {
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn remove_groups(id: &str) -> Result<()> {
-    cgroup::sweep(&|other| other != id).map(drop)
+pub fn remove_groups(home: &Home, id: &str) -> Result<()> {
+    let mark = home.mark(id);
+    cgroup::sweep(&|other| other != mark).map(drop)
 }
 
 /// A workspace whose supervisor does not answer: if it is dead, the record says so from now on.
@@ -51,7 +52,7 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
     if !record.state.needs_supervisor() {
         return Ok(record);
     }
-    remove_groups(&id)?;
+    remove_groups(host.home(), &id)?;
     let state = record.settled();
     let mut store = host.store()?;
     store.close_open(&id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
@@ -75,7 +76,7 @@ pub fn settle_missing(host: &Host, record: WorkspaceRecord) -> Result<WorkspaceR
 }
 
 fn clear_run(home: &Home, id: &str, lease: Lease) -> Result<()> {
-    remove_groups(id)?;
+    remove_groups(home, id)?;
     janitor::discard(home, home.unfinished(id).root())?;
     lease.remove();
     Ok(())
@@ -127,7 +128,9 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
     let mut leaks = Vec::new();
     let live = |id: &str| is_live(home, id);
     for leftover in cgroup::list() {
-        if !live(&leftover.id) {
+        // Those of other homes are theirs to judge.
+        let of_this_home = leftover.id.split_once('-').filter(|(_, id)| home.mark(id) == leftover.id);
+        if of_this_home.is_some_and(|(_, id)| !live(id)) {
             let places: Vec<String> = leftover.directories.iter().map(|path| path.display().to_string()).collect();
             leaks.push(format!("cgroup {} with {} processes", places.join(", "), leftover.processes.len()));
         }

@@ -52,8 +52,6 @@ pub struct WorkspaceRecord {
 /// One command as recorded.
 #[derive(Clone, Debug)]
 pub struct ExecRecord {
-    /// Its number.
-    pub exec: u64,
     /// The command as a shell line.
     pub command: String,
     /// How it ended; `None` while it runs.
@@ -509,15 +507,14 @@ impl Store {
         let found = self
             .connection
             .query_row(
-                "SELECT exec, command, outcome, stdout_dropped, stderr_dropped FROM exec WHERE workspace_id = ?1 AND exec = ?2",
+                "SELECT command, outcome, stdout_dropped, stderr_dropped FROM exec WHERE workspace_id = ?1 AND exec = ?2",
                 params![id, bytes(exec)],
                 |row| {
                     Ok(ExecRecord {
-                        exec: count(row.get(0)?),
-                        command: row.get(1)?,
-                        outcome: row.get::<_, Option<String>>(2)?.map(|text| parse(2, &text)).transpose()?,
-                        stdout_dropped: count(row.get(3)?),
-                        stderr_dropped: count(row.get(4)?),
+                        command: row.get(0)?,
+                        outcome: row.get::<_, Option<String>>(1)?.map(|text| parse(1, &text)).transpose()?,
+                        stdout_dropped: count(row.get(2)?),
+                        stderr_dropped: count(row.get(3)?),
                     })
                 },
             )

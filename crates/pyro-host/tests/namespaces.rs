@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,8 @@ const CASES: &[Case] = &[
     ("an_agent_that_cannot_be_run_is_an_error_with_a_hint", &[Mode::Root], an_agent_that_cannot_be_run_is_an_error),
     ("the_memory_limit_kills_and_is_counted", &[Mode::Root], the_memory_limit_kills_and_is_counted),
     ("the_pids_limit_stops_forks", &[Mode::Root], the_pids_limit_stops_forks),
+    ("a_process_starts_in_a_v2_group", &[Mode::Root], a_process_starts_in_a_v2_group),
+    ("a_sandbox_id_is_used_once_at_a_time", &[Mode::Root], a_sandbox_id_is_used_once_at_a_time),
     ("leftover_groups_are_found_and_swept", &[Mode::Root], leftover_groups_are_found_and_swept),
 ];
 
@@ -774,6 +777,39 @@ fn the_pids_limit_stops_forks(bench: &Bench) {
     let mut running = bench.start();
     // 64 in all: the agent and 63 more.
     assert_eq!(running.ask("stay 200").len(), 63);
+    running.end();
+}
+
+fn a_process_starts_in_a_v2_group(bench: &Bench) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("own mounts");
+    let line = mounts
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .expect("mount cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified");
+    let place = Path::new(line.split_ascii_whitespace().nth(4).expect("a mount point"));
+    let group = place.join(bench.id_of(spawn::own_pid()));
+    fs::create_dir(&group).expect("make a group");
+    let directory = fs::File::open(&group).expect("open it");
+    let child = spawn::fork_into(spawn::Namespaces::PID, Some(directory.as_fd()), wait_for_ever).expect("start");
+    let members = fs::read_to_string(group.join("cgroup.procs")).expect("members");
+    assert_eq!(members.trim(), child.pid().to_string());
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    fs::remove_dir(&group).expect("it is empty again");
+}
+
+fn a_sandbox_id_is_used_once_at_a_time(bench: &Bench) {
+    let mut running = bench.start();
+    assert_eq!(running.ask("pid"), ["1"]);
+    let mut launch = bench.launch(bench.layer("base"));
+    launch.mounts[0] = bench.stack("/", launch.mounts[0].lowers.clone(), "other-disk");
+    let error = bench.backend().launch(&launch).err().expect("its groups are in use");
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    // The one that runs is not touched by that.
+    assert_eq!(running.ask("pid"), ["1"]);
+    assert!(
+        running.sandbox.probe().iter().any(|guarantee| guarantee.name == GuaranteeName::MemoryLimit && guarantee.held)
+    );
     running.end();
 }
 

@@ -318,18 +318,30 @@ pub fn new_session() -> io::Result<()> {
     Ok(())
 }
 
+/// Becomes an ordinary process for the scheduler, whatever the parent is: a sandbox with a real-time class could stop the machine, and
+/// cannot join a control group.
+///
+/// # Errors
+/// Never in practice.
+pub fn ordinary_scheduling() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: sched_setscheduler(2) for the calling thread reads a live sched_param.
+    check(libc::c_long::from(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority) })).map(drop)
+}
+
 /// Own process number.
 #[must_use]
 pub fn own_pid() -> i32 {
     Pid::as_raw(Some(rustix::process::getpid()))
 }
 
-/// Gives signals back their default actions and an empty mask: ignored signals and the mask survive an exec.
+/// Gives the standard signals back their default actions and empties the mask: ignored signals and the mask survive an exec. Handlers do
+/// not, and nobody ignores real-time signals.
 ///
 /// # Errors
 /// Never in practice.
 pub fn default_signals() -> io::Result<()> {
-    for signal in 1..=64 {
+    for signal in 1..=31 {
         // SAFETY: SIG_DFL is a valid action for every signal; for SIGKILL, SIGSTOP and the two that libc keeps for itself it
         // fails with EINVAL, which changes nothing.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

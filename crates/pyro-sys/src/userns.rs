@@ -50,13 +50,14 @@ impl From<OwnedFd> for UserNamespace {
 }
 
 impl UserNamespace {
-    /// Makes one and writes its maps. Needs CAP_SETUID and CAP_SETGID where we are.
+    /// Makes one and writes its maps. Needs CAP_SETUID and CAP_SETGID where we are. `as_host_root`: our id 0 is the host's, which is
+    /// quicker.
     ///
     /// # Errors
     /// When the kernel allows no more of them, or not these maps.
-    pub fn create(maps: &IdMaps) -> io::Result<Self> {
+    pub fn create(maps: &IdMaps, as_host_root: bool) -> io::Result<Self> {
         // The files of a zombie can be written by the host's root only.
-        let kind = if is_host_root() { Placeholder::Ended } else { Placeholder::Waiting };
+        let kind = if as_host_root { Placeholder::Ended } else { Placeholder::Waiting };
         Self::of_placeholder(kind, |pid| {
             write_map(pid, "uid_map", &maps.users)?;
             write_map(pid, "gid_map", &maps.groups)
@@ -91,13 +92,6 @@ impl UserNamespace {
     pub fn enter(&self) -> io::Result<()> {
         Ok(move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::User))?)
     }
-}
-
-/// Whether our id 0 is the host's. In doubt not.
-fn is_host_root() -> bool {
-    rustix::process::geteuid().is_root()
-        && std::fs::read_to_string("/proc/self/uid_map")
-            .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Moves this process into a new user namespace in which it is root and no other id exists, with mounts of its own.

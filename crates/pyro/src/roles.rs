@@ -38,7 +38,7 @@ fn agent() -> ExitCode {
 
 fn probe(arguments: &[OsString]) -> ExitCode {
     let name = arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-    match pyro_host::doctor::probe(&name) {
+    match pyro_host::doctor::probe(&name, arguments.get(1).map(std::path::Path::new)) {
         Ok(answer) => {
             println!("{answer}");
             ExitCode::SUCCESS

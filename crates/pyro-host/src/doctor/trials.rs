@@ -106,7 +106,7 @@ pub fn probe(name: &str, place: Option<&Path>) -> Result<String, String> {
             let place = place()?;
             let range = IdRange { inside: 0, outside: MAPPED_TO, count: 65_536 };
             let maps = IdMaps { users: vec![range], groups: vec![range] };
-            let namespace = UserNamespace::create(&maps).map_err(said("a user namespace with a range of ids"))?;
+            let namespace = UserNamespace::create(&maps, false).map_err(said("a user namespace with a range of ids"))?;
             let mount = mount::copy_of_host_path(place).map_err(said("a copy of a mount"))?;
             mount::translate_ids(&mount, &namespace).map_err(said("mapping its ids"))?;
         }

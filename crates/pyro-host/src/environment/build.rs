@@ -207,7 +207,11 @@ impl DebianBuild<'_> {
         let mut lines = BuildLines::new(self.name);
         let mut unpacked = None;
         let mut stopped = false;
+        // By the time it has failed, mmdebstrap has cleared its tree, and there is room again.
+        let mut free_bytes_lowest = u64::MAX;
         loop {
+            let free_bytes = rustix::fs::statvfs(self.home).map_or(u64::MAX, |facts| facts.f_bavail.saturating_mul(facts.f_frsize));
+            free_bytes_lowest = free_bytes_lowest.min(free_bytes);
             if !stopped && cancelled() {
                 stopped = true;
                 running.kill();
@@ -242,18 +246,19 @@ impl DebianBuild<'_> {
             // A stream that breaks off is the consequence, unless we killed it because unpacking failed.
             Some(Err(error)) if status.success() || status.signal().is_some() && lines.error().is_empty() => Err(error),
             Some(Err(error)) if error.kind == ErrorKind::Limit => Err(error),
-            Some(_) | None => Err(self.explain(status, &lines)),
+            Some(_) | None => Err(self.explain(status, &lines, free_bytes_lowest)),
         }
     }
 
-    fn explain(&self, status: ExitStatus, lines: &BuildLines) -> Error {
+    fn explain(&self, status: ExitStatus, lines: &BuildLines, free_bytes_lowest: u64) -> Error {
         let why = match lines.error() {
             text if text.is_empty() => status.to_string(),
             text => text,
         };
         let message = format!("cannot build {}: {why}", self.name);
         let log = format!("the whole log is {}", self.log.display());
-        if lines.error_says("No space left on device") {
+        // apt does not always say that this is why.
+        if lines.error_says("No space left on device") || free_bytes_lowest < FULL_BELOW_BYTES {
             return Error::limit(message).hint(format!("free some space, or set PYRO_HOME to a directory on a larger disk; {log}"));
         }
         let hint = if lines.error_says("NO_PUBKEY") || lines.error_says("gpgv: ") {
@@ -266,6 +271,9 @@ impl DebianBuild<'_> {
         Error::unavailable(message).hint(format!("{hint}; {log}"))
     }
 }
+
+/// A disk with less room than any package list needs is full, whatever a program says of its failure.
+const FULL_BELOW_BYTES: u64 = 32 << 20;
 
 /// What mmdebstrap leaves out of its stream or takes away at its end.
 fn finish_tree(root: &Path) -> io::Result<()> {

@@ -42,7 +42,8 @@ impl BuildFiles {
 }
 
 /// Manuals, translations and documents are a third of a small tree and no model reads them there. Directories stay (one
-/// level deep), because some maintainer scripts expect them. dpkg(1), `--path-exclude`.
+/// level deep), because some maintainer scripts expect them. dpkg(1), `--path-exclude`. Not given to mmdebstrap, which would start a
+/// Python program for each essential package to obey it: what it unpacks before dpkg is there is cleared at the end.
 const DPKG_CONFIGURATION: &str = "path-exclude=/usr/share/man/*/*
 path-exclude=/usr/share/info/*
 path-exclude=/usr/share/doc/*/*
@@ -57,7 +58,11 @@ fn finish_script(mode: IdMode, has_sources: bool) -> String {
         r#"set -eu
 root=$1
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
-mv "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/50pyro"
+share=$root/usr/share
+[ ! -d "$share/man" ] || find "$share/man" -mindepth 2 -delete
+[ ! -d "$share/info" ] || find "$share/info" -mindepth 1 -delete
+[ ! -d "$share/doc" ] || find "$share/doc" -mindepth 2 ! -type d ! -name copyright -delete
+[ ! -d "$share/locale" ] || find "$share/locale" -path '*/LC_MESSAGES/*' -delete
 cat >"$root/etc/apt/apt.conf.d/50pyro" <<'END'
 Acquire::Languages "none";
 Acquire::Retries "2";
@@ -97,7 +102,8 @@ pub(super) fn mmdebstrap(work: &Path, suite: &str, packages: &[&str], mode: IdMo
     command.args(["sh", "-c", "mount --bind \"$1\" /tmp && cd /tmp && shift && exec \"$@\"", "sh"]).arg(work);
     command.arg(program);
     command.args(["--verbose", "--mode=root", "--variant=minbase", "--format=tar", "--skip=output/dev", "--skip=check/empty"]);
-    command.args(["--aptopt=/tmp/apt.conf", "--dpkgopt=/tmp/dpkg.cfg"]);
+    command.arg("--aptopt=/tmp/apt.conf");
+    command.arg("--setup-hook=mkdir -p \"$1/etc/dpkg/dpkg.cfg.d\" && cp /tmp/dpkg.cfg \"$1/etc/dpkg/dpkg.cfg.d/50pyro\"");
     if mode == IdMode::Single {
         // Its devpts needs more ids than one.
         command.arg("--skip=chroot/mount/dev");

@@ -84,7 +84,6 @@ pub(crate) fn build_here(home: &Home, privilege: &Privilege, call: Call, mut con
             Privilege::Range { .. } => IdMode::Range,
             Privilege::Single { .. } => IdMode::Single,
         },
-        fake_root: Some(pyro_sys::seccomp::pretend_to_be_root),
     };
     let connection = std::cell::RefCell::new(&mut connection);
     let mut progress = |progress: Progress| {

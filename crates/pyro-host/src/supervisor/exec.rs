@@ -58,8 +58,6 @@ pub struct Exec {
     pub connection: Option<u32>,
     /// How it is recorded.
     pub record: Record,
-    /// The command as a shell line.
-    pub command: String,
     /// First word of it: for "not found".
     program: String,
     cwd: SandboxPath,
@@ -134,7 +132,6 @@ impl Exec {
         Self {
             connection: Some(connection),
             record,
-            command: plan.command.to_string(),
             program,
             cwd: plan.cwd.clone(),
             timeout: plan.timeout,

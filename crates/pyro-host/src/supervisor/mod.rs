@@ -168,11 +168,6 @@ impl Supervisor {
         })
     }
 
-    /// What holds.
-    pub fn isolation(&self) -> &IsolationReport {
-        &self.isolation
-    }
-
     /// Adds a caller.
     pub fn add_connection(&mut self, connection: Connection) -> u32 {
         self.connection_last += 1;
