@@ -173,8 +173,9 @@ impl Host {
     }
 
     fn connect(&self, record: &WorkspaceRecord) -> Result<Option<std::os::unix::net::UnixStream>> {
-        client::connect(&self.home.workspace(&record.manifest.id).control())
-            .map_err(|error| Error::unavailable(format!("the supervisor of {} cannot be reached", record.manifest.name)).because(error))
+        client::connect(&self.home.workspace(&record.manifest.id).control()).map_err(|error| {
+            Error::unavailable(format!("the supervisor of {} cannot be reached", record.manifest.name)).because(error)
+        })
     }
 
     /// Takes the lease of a workspace that does not run: as long as it is held, nobody starts it.
@@ -191,7 +192,12 @@ impl Host {
     }
 
     /// Makes a call to the supervisor of a workspace, starting it when it does not run.
-    fn call_supervisor<O: Handle>(&self, workspace: &WorkspaceRef, request: &O::Request, session: &mut Session<'_>) -> Result<O::Response> {
+    fn call_supervisor<O: Handle>(
+        &self,
+        workspace: &WorkspaceRef,
+        request: &O::Request,
+        session: &mut Session<'_>,
+    ) -> Result<O::Response> {
         let record = self.store()?.find(workspace)?;
         let stream = match self.connect(&record)? {
             Some(stream) => stream,
@@ -213,7 +219,8 @@ impl Host {
         }
         let id = &record.manifest.id;
         let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
-        let call = Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
+        let call =
+            Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
         let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
         match client::converse(&stream, &call, &mut quiet) {
             Ok(_) => Ok(stream),

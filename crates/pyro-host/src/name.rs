@@ -3,18 +3,18 @@
 use rustix::rand::{GetRandomFlags, getrandom};
 
 const ADJECTIVES: [&str; 64] = [
-    "able", "amber", "apt", "bold", "brave", "brief", "bright", "brisk", "calm", "civil", "clear", "clever", "cool", "crisp", "deft",
-    "eager", "early", "easy", "even", "fair", "fast", "fine", "firm", "fond", "free", "fresh", "gentle", "glad", "good", "grand", "green",
-    "happy", "hardy", "honest", "keen", "kind", "light", "lively", "loyal", "lucid", "mellow", "merry", "mild", "neat", "nimble", "noble",
-    "open", "patient", "plain", "polite", "prime", "proud", "quick", "quiet", "ready", "sharp", "silver", "smart", "solid", "steady",
-    "sunny", "swift", "tidy", "warm",
+    "able", "amber", "apt", "bold", "brave", "brief", "bright", "brisk", "calm", "civil", "clear", "clever", "cool", "crisp",
+    "deft", "eager", "early", "easy", "even", "fair", "fast", "fine", "firm", "fond", "free", "fresh", "gentle", "glad", "good",
+    "grand", "green", "happy", "hardy", "honest", "keen", "kind", "light", "lively", "loyal", "lucid", "mellow", "merry", "mild",
+    "neat", "nimble", "noble", "open", "patient", "plain", "polite", "prime", "proud", "quick", "quiet", "ready", "sharp",
+    "silver", "smart", "solid", "steady", "sunny", "swift", "tidy", "warm",
 ];
 const NOUNS: [&str; 64] = [
-    "badger", "beaver", "bison", "bittern", "bream", "bunting", "camel", "carp", "condor", "crane", "curlew", "deer", "dingo", "dove",
-    "eagle", "egret", "elk", "falcon", "ferret", "finch", "fox", "gannet", "gecko", "goose", "grebe", "hare", "hawk", "heron", "hoopoe",
-    "ibex", "ibis", "jackal", "jay", "kestrel", "kite", "koala", "lark", "lemur", "linnet", "lynx", "magpie", "marten", "mole", "newt",
-    "ocelot", "osprey", "otter", "owl", "panda", "perch", "pike", "plover", "puffin", "quail", "raven", "robin", "salmon", "seal", "shrew",
-    "stork", "swan", "tapir", "wren", "yak",
+    "badger", "beaver", "bison", "bittern", "bream", "bunting", "camel", "carp", "condor", "crane", "curlew", "deer", "dingo",
+    "dove", "eagle", "egret", "elk", "falcon", "ferret", "finch", "fox", "gannet", "gecko", "goose", "grebe", "hare", "hawk",
+    "heron", "hoopoe", "ibex", "ibis", "jackal", "jay", "kestrel", "kite", "koala", "lark", "lemur", "linnet", "lynx", "magpie",
+    "marten", "mole", "newt", "ocelot", "osprey", "otter", "owl", "panda", "perch", "pike", "plover", "puffin", "quail", "raven",
+    "robin", "salmon", "seal", "shrew", "stork", "swan", "tapir", "wren", "yak",
 ];
 
 /// Random bytes of the kernel.

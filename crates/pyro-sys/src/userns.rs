@@ -107,8 +107,7 @@ pub fn enter_single(uid: u32, gid: u32) -> io::Result<()> {
 }
 
 fn write_map(pid: i32, name: &str, ranges: &[IdRange]) -> io::Result<()> {
-    let text: String =
-        ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect();
+    let text: String = ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect();
     write_file(&format!("/proc/{pid}/{name}"), &text)
 }
 

@@ -203,7 +203,9 @@ pub fn inspect(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Environme
         None => {
             let entry = entry(name)?;
             let (contents, notes) = match entry.source {
-                CatalogueSource::Debian { packages, .. } => (packages.iter().map(|&package| package.to_owned()).collect(), Vec::new()),
+                CatalogueSource::Debian { packages, .. } => {
+                    (packages.iter().map(|&package| package.to_owned()).collect(), Vec::new())
+                }
                 CatalogueSource::Host => (vec!["/usr".to_owned()], host_environment::notes(&[], &[])),
             };
             EnvironmentView {

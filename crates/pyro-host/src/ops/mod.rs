@@ -1,8 +1,9 @@
 //! One handler for each op, in files named as those of `pyro-api`. That an op has none is a compile error naming it.
 
 use pyro_api::ops::{
-    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Run, WorkspaceCreate, WorkspaceDelete,
-    WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceLogs, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
+    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Run, WorkspaceCreate,
+    WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceLogs, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};

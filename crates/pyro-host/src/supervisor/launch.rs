@@ -200,11 +200,7 @@ mod tests {
     fn a_guarantee_holds_only_when_no_side_saw_it_broken() {
         let table = [(true, true, true), (true, false, false), (false, true, false), (false, false, false)];
         for (outer, inner, held) in table {
-            let report = report(
-                "namespaces",
-                &[outside(GuaranteeName::NoNetwork, outer)],
-                &[inside(ProbeName::NoNetwork, inner)],
-            );
+            let report = report("namespaces", &[outside(GuaranteeName::NoNetwork, outer)], &[inside(ProbeName::NoNetwork, inner)]);
             assert_eq!(report.guarantees[0].held, held, "outside {outer}, inside {inner}");
         }
         let only_inside = report("namespaces", &[], &[inside(ProbeName::NoNetwork, true)]);
