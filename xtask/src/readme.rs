@@ -75,6 +75,10 @@ fn regenerate(text: &str, binary: &Path) -> Result<String> {
     std::os::unix::fs::symlink(root().join("examples"), scratch.join("examples")).context("link to the examples")?;
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
 
+    // A tour that was interrupted has left its workspace; usually there is none, and that is no failure.
+    let delete = ["workspace", "delete", "tour"];
+    project::output(Command::new(binary).args(delete).env("PYRO_HOME", project::home()))?;
+
     let mut new = String::new();
     let mut in_block = false;
     for line in tour.lines() {
@@ -94,7 +98,8 @@ fn regenerate(text: &str, binary: &Path) -> Result<String> {
                 .stdin(Stdio::null())
                 .output()
                 .context(command)?;
-            let printed = String::from_utf8_lossy(&output.stdout);
+            // The reader's checkout is not ours.
+            let printed = String::from_utf8_lossy(&output.stdout).replace(&*scratch.to_string_lossy(), "/home/user/pyro");
             // A comment at the end of a command announces that it ends badly on purpose: `# exit 1`.
             let expected = command.rsplit_once("# exit ").and_then(|(_, code)| code.trim().parse().ok()).unwrap_or(0);
             if output.status.code() != Some(expected) {
@@ -114,13 +119,16 @@ fn regenerate(text: &str, binary: &Path) -> Result<String> {
     Ok(format!("{before}{OPEN}{new}{CLOSE}{after}"))
 }
 
-/// Hides what may differ from run to run: numbers, and ids in hexadecimal, with the padding before them.
+/// Hides what may differ from run to run and from host to host: numbers and their units, ids in hexadecimal, the padding of columns, and
+/// what this host's isolation is.
 fn masked(text: &str) -> String {
     let is_id = |word: &str| word.len() >= 7 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let mask = |word: &str| {
-        if is_id(word) { "#".to_owned() } else { numbers_masked(word) }
+    let mask = |word: &str| if is_id(word) { "#".to_owned() } else { numbers_masked(word) };
+    let line = |line: &str| match line.trim_start() {
+        report if report.starts_with("isolation ") => "isolation".to_owned(),
+        _ => line.split_whitespace().map(mask).collect::<Vec<_>>().join(" ").replace("# ms", "# s"),
     };
-    text.lines().map(|line| line.split_whitespace().map(mask).collect::<Vec<_>>().join(" ") + "\n").collect()
+    text.lines().map(|text| line(text) + "\n").collect()
 }
 
 fn numbers_masked(word: &str) -> String {

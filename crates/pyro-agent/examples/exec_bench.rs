@@ -21,7 +21,7 @@ fn main() {
     }
     let (mut link, other) = UnixStream::pair().expect("a socketpair");
     let itself = std::env::current_exe().expect("a path");
-    let agent = Command::new(itself).arg("agent").stdin(Stdio::from(OwnedFd::from(other))).spawn().expect("it starts");
+    let mut agent = Command::new(itself).arg("agent").stdin(Stdio::from(OwnedFd::from(other))).spawn().expect("it starts");
     let begun = Instant::now();
     send(&mut link, 0, ToAgent::Hello(Hello { nonce: 1, build: BUILD.to_owned(), hostname: String::new() }));
     let Frame::Control { message: FromAgent::Hello(hello), .. } = receive(&mut link) else { panic!("no hello") };
@@ -42,13 +42,14 @@ fn main() {
         let (bare, through) = (median(bare), median(through));
         println!("{program}: bare {bare:.1} us, through the agent {through:.1} us, ratio {:.2}", through / bare);
     }
-    // The answer to a request that costs nothing: a program that is nowhere, without a process.
     idle("idle after execs", agent.id());
     channel += 1;
     let begun = Instant::now();
     let bytes = bulk(&mut link, channel);
     println!("output: {:.0} MB/s", bytes as f64 / micros(begun.elapsed()));
     idle("idle after bulk output", agent.id());
+    drop(link);
+    agent.wait().expect("it ends with its link");
 }
 
 /// std uses posix_spawn here: nothing about the child needs fork.
@@ -95,7 +96,9 @@ fn idle(when: &str, pid: u32) {
     // An answer may come a moment before the agent has given back its memory.
     std::thread::sleep(Duration::from_millis(50));
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("our child");
-    let line = |name: &str| rollup.lines().find(|line| line.starts_with(name)).unwrap_or("").split_whitespace().nth(1).unwrap_or("?").to_owned();
+    let line = |name: &str| {
+        rollup.lines().find(|line| line.starts_with(name)).unwrap_or("").split_whitespace().nth(1).unwrap_or("?").to_owned()
+    };
     println!("{when}: PSS {} KiB, of it not backed by the binary {} KiB", line("Pss:"), line("Pss_Anon:"));
 }
 

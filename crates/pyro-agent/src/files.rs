@@ -74,8 +74,10 @@ impl FileRequest {
 
     /// Takes content.
     pub fn content(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        self.content_left =
-            self.content_left.checked_sub(bytes.len() as u64).ok_or_else(|| Violation("more content than was announced".to_owned()))?;
+        self.content_left = self
+            .content_left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| Violation("more content than was announced".to_owned()))?;
         let held = self.task.change(|state| {
             state.content.extend(bytes);
             state.content.len()

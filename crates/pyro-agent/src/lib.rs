@@ -374,7 +374,9 @@ impl Agent {
             (Some(Channel::Exec(exec)), Stream::Stdin) => Ok(exec.stdin(bytes, link)?),
             (Some(Channel::File(request)), Stream::Content) => Ok(request.content(bytes)?),
             (Some(Channel::Exec(_)), Stream::Content | Stream::Stdout | Stream::Stderr)
-            | (Some(Channel::File(_)), Stream::Stdin | Stream::Stdout | Stream::Stderr) => Err(refuse("data of a stream that the channel does not take")),
+            | (Some(Channel::File(_)), Stream::Stdin | Stream::Stdout | Stream::Stderr) => {
+                Err(refuse("data of a stream that the channel does not take"))
+            }
             (None, _) if channel == 0 || channel > highest => Err(refuse("data for a channel that was never open")),
             (None, _) => Ok(()),
         }

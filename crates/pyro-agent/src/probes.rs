@@ -6,7 +6,7 @@
 use pyro_sys::inside::{Forbidden, sees_other_processes};
 use pyro_wire::limits::{CAPABILITIES_INSIDE, PROBE_DETAIL_BYTES_MAX};
 use pyro_wire::message::{Probe, ProbeName};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountPropagationFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -17,7 +17,7 @@ type Attempt = fn() -> (bool, String);
 
 /// Tries everything.
 pub fn probe() -> Vec<Probe> {
-    let probes: [(ProbeName, Attempt); 8] = [
+    let probes: [(ProbeName, Attempt); 7] = [
         (ProbeName::OwnProcesses, own_processes),
         (ProbeName::OwnFileSystem, own_file_system),
         (ProbeName::OwnUserIds, own_user_ids),
@@ -25,13 +25,13 @@ pub fn probe() -> Vec<Probe> {
         (ProbeName::NoNewPrivileges, no_new_privileges),
         (ProbeName::FewCapabilities, few_capabilities),
         (ProbeName::SyscallFilter, syscall_filter),
-        (ProbeName::Landlock, landlock),
     ];
     probes
         .into_iter()
         .map(|(name, try_it)| {
             let (held, detail) = try_it();
-            let mut detail: String = detail.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect();
+            let mut detail: String =
+                detail.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect();
             detail.truncate(PROBE_DETAIL_BYTES_MAX);
             Probe { name, held, detail }
         })
@@ -107,21 +107,10 @@ fn syscall_filter() -> (bool, String) {
     (filtered && open.is_empty(), detail)
 }
 
-/// A device node with number 0:0 is a whiteout, which needs no capability (mknod(2), Linux 5.8): in a directory that we may write, only Landlock
-/// answers EACCES.
-fn landlock() -> (bool, String) {
-    let name = "/tmp/.pyro-landlock";
-    let made = rustix::fs::mknodat(CWD, name, FileType::CharacterDevice, Mode::from_raw_mode(0o600), 0);
-    if made.is_ok() {
-        let _left = rustix::fs::unlink(name);
-    }
-    (made == Err(Errno::ACCESS), format!("making a device node: {}", said(made)))
-}
-
 /// The kernel's cryptography by socket (`AF_ALG` of linux/socket.h): a large attack surface that no command needs.
 const AF_ALG: AddressFamily = AddressFamily::from_raw(38);
 
-/// What filters, missing capabilities and Landlock answer.
+/// What filters and missing capabilities answer.
 fn is_refusal(result: Result<(), Errno>) -> bool {
     matches!(result, Err(Errno::PERM | Errno::NOSYS | Errno::ACCESS))
 }

@@ -49,7 +49,10 @@ pub struct Exec {
 enum Phase {
     Running,
     /// Waited for; the process id may belong to another process by now.
-    Ended { ended: Ended, drain_until: Instant },
+    Ended {
+        ended: Ended,
+        drain_until: Instant,
+    },
 }
 
 /// The write end of standard input. Dropping it is the end of input for the command.
@@ -94,7 +97,13 @@ const CREDIT_STEP_BYTES: u32 = INPUT_CREDIT_BYTES / 4;
 
 impl Exec {
     /// Starts a command.
-    pub fn start(channel: u32, request: &Spawn, spawner: &mut Spawner, null: &File, epoll: BorrowedFd<'_>) -> Result<Self, NotStarted> {
+    pub fn start(
+        channel: u32,
+        request: &Spawn,
+        spawner: &mut Spawner,
+        null: &File,
+        epoll: BorrowedFd<'_>,
+    ) -> Result<Self, NotStarted> {
         let pipes = |error: Errno| NotStarted { step: SpawnStep::Pipes, errno: error.raw_os_error(), interpreter: None };
         let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
         let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
@@ -143,14 +152,8 @@ impl Exec {
                     Step::Execute => find::explain(&programs, Path::new(request.cwd.as_str()), error.errno),
                 }
             })?;
-        let output = |stream, pipe| Output {
-            stream,
-            pipe: Some(pipe),
-            readable: false,
-            hung_up: false,
-            sent_bytes: 0,
-            owed_bytes: 0,
-        };
+        let output =
+            |stream, pipe| Output { stream, pipe: Some(pipe), readable: false, hung_up: false, sent_bytes: 0, owed_bytes: 0 };
         let mut exec = Self {
             channel,
             pid: spawned.pid,
@@ -166,7 +169,11 @@ impl Exec {
             // Without the event its end would not be noticed.
             exec.kill(&[]);
             exec.join();
-            return Err(NotStarted { step: SpawnStep::Pipes, errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()), interpreter: None });
+            return Err(NotStarted {
+                step: SpawnStep::Pipes,
+                errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+                interpreter: None,
+            });
         }
         Ok(exec)
     }
@@ -197,10 +204,8 @@ impl Exec {
     /// Takes standard input.
     pub fn stdin(&mut self, bytes: &[u8], link: &mut Link) -> Result<(), End> {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.stdin_credit = self
-            .stdin_credit
-            .checked_sub(length)
-            .ok_or_else(|| Violation("standard input beyond its credit".to_owned()))?;
+        self.stdin_credit =
+            self.stdin_credit.checked_sub(length).ok_or_else(|| Violation("standard input beyond its credit".to_owned()))?;
         match &mut self.stdin {
             Some(input) if input.ends => return Err(Violation("standard input after its end".to_owned()).into()),
             Some(input) => input.queue.extend(bytes),

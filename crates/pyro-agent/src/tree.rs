@@ -78,8 +78,11 @@ impl Tree {
                 || self.known.get(&process.pid) == Some(&process.started_at)
         };
         let mut inside: BTreeMap<i32, Process> = BTreeMap::new();
-        let mut rest: Vec<Process> =
-            table.iter().copied().filter(|process| process.pid != ours && process.pid != 1 && !self.others.contains(&process.pid)).collect();
+        let mut rest: Vec<Process> = table
+            .iter()
+            .copied()
+            .filter(|process| process.pid != ours && process.pid != 1 && !self.others.contains(&process.pid))
+            .collect();
         loop {
             let (found, left): (Vec<_>, Vec<_>) =
                 rest.into_iter().partition(|process| own(process) || inside.contains_key(&process.parent));
@@ -116,9 +119,7 @@ fn processes() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     // One that ended meanwhile cannot be read. Names need not be UTF-8.
-    numbers
-        .filter_map(|pid| Process::parse(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)))
-        .collect()
+    numbers.filter_map(|pid| Process::parse(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?))).collect()
 }
 
 fn signal(pid: i32, signal: Signal) {

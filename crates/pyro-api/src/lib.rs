@@ -53,6 +53,13 @@ pub trait Op {
     const PROFILE: Profile;
     /// Fields that its MCP tool does not show, each for a reason written beside it; a call may give them all the same.
     const TOOL_OMITS: &'static [&'static str] = &[];
+    /// It runs a command that its caller may follow: output as events, standard input, signals.
+    const LIVE: bool = false;
+    /// Field that the command line fills from standard input when no flag gives it: text as it is. Bytes that are not text go to the field
+    /// `base64`.
+    const STDIN: Option<&'static str> = None;
+    /// Fields that name something on the host: resolved by the command line, and guarded over MCP.
+    const HOST_PATHS: &'static [&'static str] = &[];
     /// What it is asked with.
     type Request: Request;
     /// What it answers; always a struct.

@@ -22,6 +22,12 @@ pub struct OpSurface {
     pub profile: Profile,
     /// Fields that the tool's schema leaves out; they are taken all the same.
     pub tool_omits: &'static [&'static str],
+    /// It runs a command that its caller may follow.
+    pub live: bool,
+    /// Field that the command line fills from standard input.
+    pub stdin: Option<&'static str>,
+    /// Fields that name something on the host.
+    pub host_paths: &'static [&'static str],
     description: fn() -> String,
     input: fn() -> Value,
     output: fn() -> Value,
@@ -39,6 +45,9 @@ const fn surface<O: Op>() -> OpSurface {
         effect: O::EFFECT,
         profile: O::PROFILE,
         tool_omits: O::TOOL_OMITS,
+        live: O::LIVE,
+        stdin: O::STDIN,
+        host_paths: O::HOST_PATHS,
         description: schema::description_of::<O::Request>,
         input: schema::of_request::<O::Request>,
         output: schema::of_response::<O::Response>,
@@ -273,7 +282,7 @@ pub fn not_a_choice(field: &str, given: &str, choices: &[&str]) -> String {
 pub fn missing(field: &str, description: Option<&str>) -> Error {
     let error = Error::invalid(format!("{field} is missing"));
     match description {
-        Some(description) => error.hint(format!("{field}: {description}")),
+        Some(description) => error.hint(description),
         None => error,
     }
 }

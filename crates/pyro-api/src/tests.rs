@@ -109,6 +109,20 @@ fn schemas_are_what_every_host_takes() {
 }
 
 #[test]
+fn every_field_that_names_something_on_the_host_is_marked() {
+    for op in table() {
+        let schema = op.input_schema();
+        for (name, property) in schema["properties"].as_object().expect("properties") {
+            let on_host = property["description"].as_str().expect("a description").to_lowercase().contains("host");
+            assert_eq!(on_host, op.host_paths.contains(&name.as_str()), "{} {name}", op.name);
+        }
+        for field in op.stdin.iter().chain(op.host_paths) {
+            assert!(properties(&schema).contains(*field), "{} has no {field}", op.name);
+        }
+    }
+}
+
+#[test]
 fn each_profile_holds_the_smaller_ones() {
     let tools = |profile| of_profile(profile).map(|op| op.name).collect::<BTreeSet<_>>();
     assert_eq!(tools(Profile::VmRun), BTreeSet::from(["run"]));
@@ -126,8 +140,8 @@ fn refused(name: &str, request: Value) -> (String, String) {
 fn a_wrong_request_is_refused_in_one_clear_sentence() {
     let cases = [
         ("workspace exec", json!([1]), "the request of workspace exec is not a JSON object", ""),
-        ("workspace exec", json!({"workspace": "x"}), "command is missing", "command: Shell line to run"),
-        ("workspace exec", json!({"command": "ls", "workspace": null}), "workspace is missing", "workspace: Workspace name or id"),
+        ("workspace exec", json!({"workspace": "x"}), "command is missing", "Shell line to run"),
+        ("workspace exec", json!({"command": "ls", "workspace": null}), "workspace is missing", "Workspace name or id"),
         (
             "workspace exec",
             json!({"command": "ls", "workspac": "x"}),

@@ -145,9 +145,16 @@ fn make_layers(stack: &[StackMount], place: &Place) -> Result<()> {
     Ok(())
 }
 
-fn launch_of(home: &Home, id: &str, hostname: &str, stack: &[StackMount], (vcpu_count, mem_mib): (u32, u64), volatile: bool) -> Launch {
+fn launch_of(
+    home: &Home,
+    id: &str,
+    hostname: &str,
+    stack: &[StackMount],
+    (vcpu_count, mem_mib): (u32, u64),
+    volatile: bool,
+) -> Launch {
     Launch {
-        id: id.to_owned(),
+        id: home.mark(id),
         hostname: hostname.to_owned(),
         mounts: stack.to_vec(),
         staging: home.staging(),
@@ -393,7 +400,7 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
     // Callers that come from now on wait in its queue.
     let listener = listen(place)?;
     let manifest = Manifest::read(place)?;
-    crate::recovery::remove_groups(id)?;
+    crate::recovery::remove_groups(setting.home, id)?;
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
     let seeded = manifest.seed.is_some();
     let layers = stack(place, &manifest.mounts, seeded);
@@ -408,14 +415,16 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
     let live = match live {
         Ok(live) => live,
         Err(error) => {
-            let failed = starting.apply(StateEvent::LaunchFailed(error.message.clone())).map_err(|denied| Error::internal(denied.0))?;
+            let failed =
+                starting.apply(StateEvent::LaunchFailed(error.message.clone())).map_err(|denied| Error::internal(denied.0))?;
             store.set_state(id, &failed, None, Some("workspace start"))?;
             return Err(error);
         }
     };
     let running = starting.apply(StateEvent::Ready).map_err(|denied| Error::internal(denied.0))?;
     store.set_state(id, &running, Some(&live.isolation), Some("workspace start"))?;
-    let environment_vars = environment::resolve(setting.home.root(), &manifest.environment)?.map(|found| environment_vars(&found)).unwrap_or_default();
+    let environment_vars =
+        environment::resolve(setting.home.root(), &manifest.environment)?.map(|found| environment_vars(&found)).unwrap_or_default();
     let subject = Subject {
         id: id.to_owned(),
         name: manifest.name,
@@ -463,7 +472,12 @@ pub struct BegunRun<'a> {
 ///
 /// # Errors
 /// Those of the seed, the launch and the disk.
-pub fn begin_run<'a>(setting: Setting<'a>, request: &RunRequest, connection: &mut Connection, stdin_streams: bool) -> Result<BegunRun<'a>> {
+pub fn begin_run<'a>(
+    setting: Setting<'a>,
+    request: &RunRequest,
+    connection: &mut Connection,
+    stdin_streams: bool,
+) -> Result<BegunRun<'a>> {
     let home = setting.home;
     let environment = built(home, request.environment.as_str())?;
     let vars = environment_vars(&environment);
@@ -524,7 +538,13 @@ impl BegunRun<'_> {
 ///
 /// # Errors
 /// When something could not be taken away.
-pub fn run(setting: Setting<'_>, request: &RunRequest, mut connection: Connection, stdin: bool, inputs: Vec<pyro_api::envelope::Input>) -> Result<()> {
+pub fn run(
+    setting: Setting<'_>,
+    request: &RunRequest,
+    mut connection: Connection,
+    stdin: bool,
+    inputs: Vec<pyro_api::envelope::Input>,
+) -> Result<()> {
     match begin_run(setting, request, &mut connection, stdin) {
         Ok(begun) => begun.serve(connection, inputs),
         Err(error) => refuse(connection, error),

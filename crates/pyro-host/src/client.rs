@@ -74,7 +74,9 @@ pub fn converse(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> 
 /// # Errors
 /// As [`converse`].
 pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut Session<'_>) -> Result<Value> {
-    let broken = |error: io::Error| Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again");
+    let broken = |error: io::Error| {
+        Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again")
+    };
     stream.set_nonblocking(true).map_err(broken)?;
     let mut conversation = Conversation { stream, out: unsaid, written: 0, input: Vec::new() };
     let mut stdin = passes_stdin.then_some(session.stdin).flatten();
@@ -96,7 +98,9 @@ pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session:
                 }
             }
         }
-        if ready.stdin && let Some(fd) = wants_stdin {
+        if ready.stdin
+            && let Some(fd) = wants_stdin
+        {
             let mut piece = vec![0; STDIN_PIECE_BYTES];
             let count = match rustix::io::read(fd, &mut piece) {
                 Ok(count) => count,
@@ -112,7 +116,9 @@ pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session:
                 conversation.say(&Input::Stdin(piece));
             }
         }
-        if ready.signals && let Some(fd) = signals {
+        if ready.signals
+            && let Some(fd) = signals
+        {
             let mut bytes = [0; 16];
             match rustix::io::read(fd, &mut bytes) {
                 Ok(0) => signals = None,

@@ -22,7 +22,13 @@ impl Home {
     pub fn open(root: &Path) -> Result<Self> {
         let home = Self { root: root.to_owned() };
         match fs::metadata(root) {
-            Ok(found) => home.check_owner(&found)?,
+            Ok(found) => {
+                home.check_owner(&found)?;
+                // Made last: without it the rest may be missing too.
+                if !home.staging().exists() {
+                    home.make()?;
+                }
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => home.make()?,
             Err(error) => return Err(unusable(root).because(error)),
         }
@@ -48,9 +54,16 @@ impl Home {
     fn make(&self) -> Result<()> {
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);
-        for directory in
-            [self.root.clone(), self.workspaces(), self.runs(), self.layers(), self.environments(), self.tmp(), self.trash(), self.staging()]
-        {
+        for directory in [
+            self.root.clone(),
+            self.workspaces(),
+            self.runs(),
+            self.layers(),
+            self.environments(),
+            self.tmp(),
+            self.trash(),
+            self.staging(),
+        ] {
             private.create(&directory).map_err(|error| unusable(&directory).because(error))?;
         }
         Ok(())
@@ -60,6 +73,14 @@ impl Home {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+    /// What marks the control groups of a sandbox of this home: homes share them.
+    #[must_use]
+    pub fn mark(&self, id: &str) -> String {
+        // 32-bit FNV-1a: the same in every process and build.
+        let bytes = self.root.as_os_str().as_encoded_bytes();
+        let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        format!("{hash:08x}-{id}")
     }
     /// The database.
     #[must_use]

@@ -173,8 +173,9 @@ impl Host {
     }
 
     fn connect(&self, record: &WorkspaceRecord) -> Result<Option<std::os::unix::net::UnixStream>> {
-        client::connect(&self.home.workspace(&record.manifest.id).control())
-            .map_err(|error| Error::unavailable(format!("the supervisor of {} cannot be reached", record.manifest.name)).because(error))
+        client::connect(&self.home.workspace(&record.manifest.id).control()).map_err(|error| {
+            Error::unavailable(format!("the supervisor of {} cannot be reached", record.manifest.name)).because(error)
+        })
     }
 
     /// Takes the lease of a workspace that does not run: as long as it is held, nobody starts it.
@@ -191,7 +192,12 @@ impl Host {
     }
 
     /// Makes a call to the supervisor of a workspace, starting it when it does not run.
-    fn call_supervisor<O: Handle>(&self, workspace: &WorkspaceRef, request: &O::Request, session: &mut Session<'_>) -> Result<O::Response> {
+    fn call_supervisor<O: Handle>(
+        &self,
+        workspace: &WorkspaceRef,
+        request: &O::Request,
+        session: &mut Session<'_>,
+    ) -> Result<O::Response> {
         let record = self.store()?.find(workspace)?;
         let stream = match self.connect(&record)? {
             Some(stream) => stream,
@@ -213,7 +219,8 @@ impl Host {
         }
         let id = &record.manifest.id;
         let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
-        let call = Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
+        let call =
+            Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
         let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
         match client::converse(&stream, &call, &mut quiet) {
             Ok(_) => Ok(stream),
@@ -243,7 +250,9 @@ impl Host {
             stream: true,
             stdin: O::NAME == api::Run::NAME && session.stdin.is_some(),
         };
-        if self.options.run_here && O::NAME == api::Run::NAME {
+        // A process that just had an environment built may still have a thread that reaps the builder: a launch forks, so not here then.
+        let can_launch = || pyro_sys::spawn::thread_count().is_ok_and(|count| count == 1);
+        if self.options.run_here && O::NAME == api::Run::NAME && can_launch() {
             return ops::parse(self.run_here(&call, session)?);
         }
         let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
@@ -269,6 +278,16 @@ impl Host {
             let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
             answer.and_then(|answer| served.map(|()| answer))
         })
+        .inspect(|_| self.tidy_after_run(&request))
+    }
+
+    /// What a run wrote is in the trash now. A little is deleted at once; what may be much is left to a janitor that nobody waits for.
+    fn tidy_after_run(&self, request: &pyro_api::ops::exec::RunRequest) {
+        if request.seed_path.is_some() {
+            self.start_janitor();
+        } else if let Err(error) = janitor::empty_trash(&self.home) {
+            supervisor::complain(&error);
+        }
     }
 
     /// Builds an environment that is needed and not there.
@@ -325,7 +344,11 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),
-                api::Run::NAME => begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs),
+                api::Run::NAME => {
+                    begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs)?;
+                    // Its caller has its answer and waits no more.
+                    janitor::empty_trash(&home)
+                }
                 other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
             }
         }

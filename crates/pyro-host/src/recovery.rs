@@ -34,8 +34,9 @@ impl WorkspaceRecord {
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn remove_groups(id: &str) -> Result<()> {
-    cgroup::sweep(&|other| other != id).map(drop)
+pub fn remove_groups(home: &Home, id: &str) -> Result<()> {
+    let mark = home.mark(id);
+    cgroup::sweep(&|other| other != mark).map(drop)
 }
 
 /// A workspace whose supervisor does not answer: if it is dead, the record says so from now on.
@@ -51,7 +52,7 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
     if !record.state.needs_supervisor() {
         return Ok(record);
     }
-    remove_groups(&id)?;
+    remove_groups(host.home(), &id)?;
     let state = record.settled();
     let mut store = host.store()?;
     store.close_open(&id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
@@ -63,7 +64,8 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
 /// A workspace that is recorded and has no files: it is being made, or its maker or its deleter died half-way.
 pub fn settle_missing(host: &Host, record: WorkspaceRecord) -> Result<WorkspaceRecord> {
     let id = record.manifest.id.clone();
-    let lease = Lease::take(&host.home().run_lease(&id)).map_err(|error| Error::unavailable("a lease cannot be taken").because(error))?;
+    let lease =
+        Lease::take(&host.home().run_lease(&id)).map_err(|error| Error::unavailable("a lease cannot be taken").because(error))?;
     let Some(lease) = lease else { return Ok(record) };
     if host.home().workspace(&id).root().exists() {
         lease.remove();
@@ -75,7 +77,7 @@ pub fn settle_missing(host: &Host, record: WorkspaceRecord) -> Result<WorkspaceR
 }
 
 fn clear_run(home: &Home, id: &str, lease: Lease) -> Result<()> {
-    remove_groups(id)?;
+    remove_groups(home, id)?;
     janitor::discard(home, home.unfinished(id).root())?;
     lease.remove();
     Ok(())
@@ -127,7 +129,9 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
     let mut leaks = Vec::new();
     let live = |id: &str| is_live(home, id);
     for leftover in cgroup::list() {
-        if !live(&leftover.id) {
+        // Those of other homes are theirs to judge.
+        let of_this_home = leftover.id.split_once('-').filter(|(_, id)| home.mark(id) == leftover.id);
+        if of_this_home.is_some_and(|(_, id)| !live(id)) {
             let places: Vec<String> = leftover.directories.iter().map(|path| path.display().to_string()).collect();
             leaks.push(format!("cgroup {} with {} processes", places.join(", "), leftover.processes.len()));
         }
@@ -156,12 +160,15 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
 fn is_live(home: &Home, id: &str) -> bool {
     // Leases of runs are tried; that of a workspace is not, for whoever starts it this moment would find it taken.
     let run = home.run_lease(id);
-    (run.exists() && matches!(Lease::take(&run), Ok(None))) || matches!(crate::client::connect(&home.workspace(id).control()), Ok(Some(_)))
+    (run.exists() && matches!(Lease::take(&run), Ok(None)))
+        || matches!(crate::client::connect(&home.workspace(id).control()), Ok(Some(_)))
 }
 
 /// Mount points below a home that this process can see: sandboxes mount in namespaces of their own, so there are none.
 fn mounts_below(home: &Home) -> Vec<String> {
     let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
     let places = table.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned);
-    places.filter(|place| std::path::Path::new(place).starts_with(home.root()) && std::path::Path::new(place) != home.root()).collect()
+    places
+        .filter(|place| std::path::Path::new(place).starts_with(home.root()) && std::path::Path::new(place) != home.root())
+        .collect()
 }

@@ -1,19 +1,18 @@
-//! Entries of a directory that is ours, made by name: for small trees that are built before anyone else sees them.
+//! Entries of a directory that is ours, made by name: for small trees that are built before anyone else sees them. Modes are less the
+//! process's mask ([`set_mask`]), and owners are who the process is for files, as for every file.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, chmodat, chownat, makedev, mkdirat, mknodat, openat, symlinkat};
-use rustix::process::{Gid, Uid};
+use rustix::fs::{FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat, symlinkat};
 
-/// Makes a directory with exactly this mode.
+/// Makes a directory with this mode.
 ///
 /// # Errors
 /// As mkdirat(2).
 pub fn make_directory(directory: impl AsFd, name: &str, mode: u32) -> io::Result<()> {
-    mkdirat(&directory, name, Mode::from_raw_mode(mode))?;
-    Ok(chmodat(&directory, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
+    Ok(mkdirat(&directory, name, Mode::from_raw_mode(mode))?)
 }
 
 /// Makes a character device that everybody may read and write.
@@ -22,8 +21,7 @@ pub fn make_directory(directory: impl AsFd, name: &str, mode: u32) -> io::Result
 /// `PermissionDenied` outside the first user namespace.
 pub fn make_device(directory: impl AsFd, name: &str, major: u32, minor: u32) -> io::Result<()> {
     let mode = Mode::from_raw_mode(0o666);
-    mknodat(&directory, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
-    Ok(chmodat(&directory, name, mode, AtFlags::empty())?)
+    Ok(mknodat(&directory, name, FileType::CharacterDevice, mode, makedev(major, minor))?)
 }
 
 /// Whether a path of the host is this character device: nothing else is given to a sandbox under its name.
@@ -36,14 +34,14 @@ pub fn check_device(path: &Path, major: u32, minor: u32) -> io::Result<()> {
     if is_device && status.st_rdev == makedev(major, minor) { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-/// Makes an empty file with exactly this mode.
+/// Makes an empty file with this mode.
 ///
 /// # Errors
 /// As openat(2).
 pub fn make_empty_file(directory: impl AsFd, name: &str, mode: u32) -> io::Result<()> {
     let mode = Mode::from_raw_mode(mode);
     openat(&directory, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, mode)?;
-    Ok(chmodat(&directory, name, mode, AtFlags::empty())?)
+    Ok(())
 }
 
 /// Makes a symbolic link.
@@ -52,14 +50,6 @@ pub fn make_empty_file(directory: impl AsFd, name: &str, mode: u32) -> io::Resul
 /// As symlinkat(2).
 pub fn make_link(directory: impl AsFd, name: &str, target: &str) -> io::Result<()> {
     Ok(symlinkat(target, &directory, name)?)
-}
-
-/// Gives an entry to a user and the group of the same number.
-///
-/// # Errors
-/// As fchownat(2).
-pub fn own(directory: impl AsFd, name: &str, id: u32) -> io::Result<()> {
-    Ok(chownat(&directory, name, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Makes a directory the working directory of this process.

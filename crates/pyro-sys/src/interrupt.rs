@@ -52,3 +52,6 @@ extern "C" fn on_signal(signal: libc::c_int) {
         *errno = before;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,13 +50,14 @@ impl From<OwnedFd> for UserNamespace {
 }
 
 impl UserNamespace {
-    /// Makes one and writes its maps. Needs CAP_SETUID and CAP_SETGID where we are.
+    /// Makes one and writes its maps. Needs CAP_SETUID and CAP_SETGID where we are. `as_host_root`: our id 0 is the host's, which is
+    /// quicker.
     ///
     /// # Errors
     /// When the kernel allows no more of them, or not these maps.
-    pub fn create(maps: &IdMaps) -> io::Result<Self> {
+    pub fn create(maps: &IdMaps, as_host_root: bool) -> io::Result<Self> {
         // The files of a zombie can be written by the host's root only.
-        let kind = if is_host_root() { Placeholder::Ended } else { Placeholder::Waiting };
+        let kind = if as_host_root { Placeholder::Ended } else { Placeholder::Waiting };
         Self::of_placeholder(kind, |pid| {
             write_map(pid, "uid_map", &maps.users)?;
             write_map(pid, "gid_map", &maps.groups)
@@ -93,13 +94,6 @@ impl UserNamespace {
     }
 }
 
-/// Whether our id 0 is the host's. In doubt not.
-fn is_host_root() -> bool {
-    rustix::process::geteuid().is_root()
-        && std::fs::read_to_string("/proc/self/uid_map")
-            .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
-}
-
 /// Moves this process into a new user namespace in which it is root and no other id exists, with mounts of its own.
 /// Needs no privilege. Groups cannot be changed in it (user_namespaces(7), `setgroups`).
 ///
@@ -113,8 +107,7 @@ pub fn enter_single(uid: u32, gid: u32) -> io::Result<()> {
 }
 
 fn write_map(pid: i32, name: &str, ranges: &[IdRange]) -> io::Result<()> {
-    let text: String =
-        ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect();
+    let text: String = ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect();
     write_file(&format!("/proc/{pid}/{name}"), &text)
 }
 

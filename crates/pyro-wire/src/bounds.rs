@@ -4,8 +4,8 @@
 use crate::bytes::Bytes;
 use crate::frame::{Message, Violation};
 use crate::limits::{
-    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX,
-    NAME_BYTES_MAX, PATH_BYTES_MAX, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX,
+    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES,
+    MODE_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX,
 };
 use crate::message::{AgentHello, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
 
@@ -16,9 +16,7 @@ impl Message for FromAgent {
     fn validate(&self) -> Result<(), Violation> {
         match self {
             Self::Hello(hello) => agent_hello(hello),
-            Self::Started { pid } => {
-                ensure(*pid >= 1 && i32::try_from(*pid).is_ok(), || format!("{pid} is not a process id"))
-            }
+            Self::Started { pid } => ensure(*pid >= 1 && i32::try_from(*pid).is_ok(), || format!("{pid} is not a process id")),
             Self::NotStarted(not_started) => {
                 errno(not_started.errno)?;
                 not_started.interpreter.as_ref().map_or(Ok(()), |path| path_bytes("an interpreter", path).map(|_| ()))

@@ -350,9 +350,7 @@ impl Header {
         match usize::try_from(length) {
             Ok(0) => Err(Violation("a frame has no payload".to_owned())),
             Ok(payload_bytes) if payload_bytes <= FRAME_PAYLOAD_BYTES_MAX => Ok(Self { payload_bytes, kind, channel }),
-            Ok(_) | Err(_) => Err(Violation(format!(
-                "a frame announces {length} bytes; the limit is {FRAME_PAYLOAD_BYTES_MAX}"
-            ))),
+            Ok(_) | Err(_) => Err(Violation(format!("a frame announces {length} bytes; the limit is {FRAME_PAYLOAD_BYTES_MAX}"))),
         }
     }
 }
@@ -362,9 +360,7 @@ fn header(kind: u8, channel: u32, payload_bytes: usize) -> Result<[u8; FRAME_HEA
         Ok(0) => return Err(Violation("a frame would have no payload".to_owned())),
         Ok(length) if payload_bytes <= FRAME_PAYLOAD_BYTES_MAX => length,
         Ok(_) | Err(_) => {
-            return Err(Violation(format!(
-                "a frame would have {payload_bytes} bytes; the limit is {FRAME_PAYLOAD_BYTES_MAX}"
-            )));
+            return Err(Violation(format!("a frame would have {payload_bytes} bytes; the limit is {FRAME_PAYLOAD_BYTES_MAX}")));
         }
     };
     let [l0, l1, l2, l3] = length.to_le_bytes();

@@ -138,8 +138,6 @@ pub enum ProbeName {
     FewCapabilities,
     /// A system call filter is loaded, and calls that it must refuse are refused.
     SyscallFilter,
-    /// Landlock is in force for this process.
-    Landlock,
 }
 
 /// A command to start.

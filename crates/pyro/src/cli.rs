@@ -37,17 +37,18 @@ struct Global {
     json: bool,
     quiet: bool,
     color: bool,
+    /// Colours in errors.
+    red: bool,
 }
 
 impl Global {
     fn from_matches(matches: &ArgMatches) -> Self {
-        let color = match matches.get_one::<String>("color").map(String::as_str) {
-            Some("always") => true,
-            Some("never") => false,
-            // https://no-color.org: any value that is not empty.
-            _ => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stdout().is_terminal(),
+        let (color, red) = match matches.get_one::<String>("color").map(String::as_str) {
+            Some("always") => (true, true),
+            Some("never") => (false, false),
+            _ => (terminal::colors(std::io::stdout().is_terminal()), terminal::colors(std::io::stderr().is_terminal())),
         };
-        Self { json: matches.get_flag("json"), quiet: matches.get_flag("quiet"), color }
+        Self { json: matches.get_flag("json"), quiet: matches.get_flag("quiet"), color, red }
     }
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let global = Global::from_matches(matches);
     match dispatch(&path, matches, global) {
         Ok(code) => code,
-        Err(error) => terminal::report(&error, global.json),
+        Err(error) => terminal::report(&error, global.json, global.red),
     }
 }
 
@@ -94,24 +95,47 @@ fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode
 /// The checked request, with what standard input gives.
 fn request(op: &OpSurface, matches: &ArgMatches) -> Result<Value> {
     let mut request = op.request_from_matches(matches)?;
-    if op.name == "workspace file write" && request.get("text").is_none() && !std::io::stdin().is_terminal() {
-        content::fill(&mut request, &mut std::io::stdin().lock())?;
+    for field in op.host_paths {
+        match request.get_mut(*field) {
+            Some(Value::String(path)) => *path = absolute(path)?,
+            Some(Value::Array(paths)) => {
+                for path in paths {
+                    if let Value::String(path) = path {
+                        *path = absolute(path)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(field) = op.stdin
+        && request.get(field).is_none()
+        && !std::io::stdin().is_terminal()
+    {
+        content::fill(&mut request, field, &mut std::io::stdin().lock())?;
     }
     op.request_from_json(request)
 }
 
-/// Ops whose command a person talks to: its output streams, its input is ours, signals go to it.
-fn talks(op: &OpSurface) -> bool {
-    matches!(op.name, "run" | "workspace exec")
+/// A path on the host as the op gets it: below our own directory when it is relative.
+fn absolute(path: &str) -> Result<String> {
+    let absolute = std::path::absolute(path).map_err(|error| Error::invalid(format!("{path:?} is not a path")).because(error))?;
+    absolute.into_os_string().into_string().map_err(|_| Error::invalid("the current directory's name is not valid UTF-8"))
 }
+
+/// What a program ends with that nobody listens to any more: 128 and SIGPIPE.
+const UNWANTED: u8 = 141;
 
 /// Does one op and shows what comes of it.
 fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Result<ExitCode> {
-    let mut live = live::Live::start(talks(op), global.json, global.quiet)?;
+    let mut live = live::Live::start(op.live, global.json, global.quiet)?;
     let stdin = std::io::stdin();
-    let stdin = (talks(op) && !stdin.is_terminal()).then(|| std::os::fd::AsFd::as_fd(&stdin));
+    let stdin = (op.live && !stdin.is_terminal()).then(|| std::os::fd::AsFd::as_fd(&stdin));
     let response = live.call(calls, op.name, request, stdin);
-    let streamed = live.finish();
+    let output = live.finish();
+    if output == live::Output::Unwanted {
+        return Ok(ExitCode::from(UNWANTED));
+    }
     let response = response?;
     let code = exit_code(op, &response)?;
     if global.json {
@@ -120,7 +144,7 @@ fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Re
     }
     let style = Style { color: global.color, terminal: std::io::stdout().is_terminal(), now: jiff::Timestamp::now() };
     let shown = render::for_person(op.name, response, &style)?;
-    if !(talks(op) && streamed) {
+    if output == live::Output::None {
         terminal::print(&shown.out);
     }
     if let (Some(note), false) = (shown.note, global.quiet) {
@@ -132,7 +156,7 @@ fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Re
 /// The status a response stands for: a command's own, or whether doctor found the machine well.
 fn exit_code(op: &OpSurface, response: &Value) -> Result<ExitCode> {
     let code = match op.name {
-        name if talks(op) => {
+        name if op.live => {
             let outcome = response.get("outcome").cloned().unwrap_or(Value::Null);
             render::parsed::<pyro_api::ops::exec::Outcome>(name, outcome)?.exit_code()
         }

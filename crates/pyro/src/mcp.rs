@@ -100,12 +100,18 @@ pub(crate) fn connect(matches: &ArgMatches) -> Result<String> {
     if profile != "workspace-core" {
         arguments.extend(["--profile".to_owned(), profile.clone()]);
     }
+    // The server will be started from wherever the host happens to be.
+    let mut add = |flag: &str, path: std::io::Result<PathBuf>| {
+        let path = path.map_err(|error| Error::invalid(format!("{flag} is not usable")).because(error))?;
+        let path = path.into_os_string().into_string().map_err(|_| Error::invalid(format!("{flag} is not valid UTF-8")))?;
+        arguments.extend([flag.to_owned(), path]);
+        Ok::<(), Error>(())
+    };
+    if let Some(home) = matches.get_one::<PathBuf>("home") {
+        add("--home", std::path::absolute(home))?;
+    }
     for path in matches.get_many::<PathBuf>("allow-path").into_iter().flatten() {
-        // The server will be started from wherever the host happens to be.
-        let path =
-            path.canonicalize().map_err(|error| Error::invalid(format!("--allow-path {}", path.display())).because(error))?;
-        let path = path.into_os_string().into_string().map_err(|_| Error::invalid("--allow-path is not valid UTF-8"))?;
-        arguments.extend(["--allow-path".to_owned(), path]);
+        add("--allow-path", path.canonicalize())?;
     }
     let program =
         std::env::current_exe().map_err(|error| Error::internal("cannot tell where the pyro binary is").because(error))?;

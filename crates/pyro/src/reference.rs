@@ -93,7 +93,7 @@ fn cli_text() -> String {
     text.push_str(&format!("## pyro\n\n{}.\n\n", about(&root)));
     text.push_str(&arguments(&root, |argument| argument.is_global_set()));
     text.push_str(&format!("```text\n{}\n```\n\n", examples_root(&root)));
-    for below in root.get_subcommands().filter(|below| !below.is_hide_set()) {
+    for below in root.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
         section("pyro", below, &mut text);
     }
     text.push_str("## Exit codes\n\n| code | meaning |\n|---|---|\n");

@@ -1,5 +1,6 @@
 //! JSON lines for SDKs: each line of standard input is a [`Call`], each line of standard output a [`Reply`]. Calls are answered one
-//! after the other; a program that wants several at once starts several. Closing standard input ends it.
+//! after the other; a program that wants several at once starts several, and one that wants a call taken back ends us. Closing standard
+//! input ends it.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;

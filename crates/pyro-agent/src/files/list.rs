@@ -156,11 +156,14 @@ impl Batch<'_> {
 fn json_bytes(entry: &Entry) -> usize {
     // A control character becomes six characters, a quote or a backslash two.
     let text = |bytes: &Bytes| match bytes {
-        Bytes::Text(text) => text.bytes().map(|byte| match byte {
-            0..0x20 | 0x7f => 6,
-            b'"' | b'\\' => 2,
-            _ => 1,
-        }).sum(),
+        Bytes::Text(text) => text
+            .bytes()
+            .map(|byte| match byte {
+                0..0x20 | 0x7f => 6,
+                b'"' | b'\\' => 2,
+                _ => 1,
+            })
+            .sum(),
         Bytes::Hex(digits) => digits.len(),
     };
     ENTRY_JSON_BYTES + text(&entry.path) + entry.target.as_ref().map_or(0, text)

@@ -2,9 +2,9 @@
 
 use std::os::fd::OwnedFd;
 
+use pyro_wire::FromAgent;
 use pyro_wire::limits::FRAME_PAYLOAD_BYTES_MAX;
 use pyro_wire::message::{FileInfo, FileStep, Read};
-use pyro_wire::FromAgent;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 

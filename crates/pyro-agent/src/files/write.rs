@@ -145,7 +145,8 @@ impl<'a> NewFile<'a> {
             // What file systems and old kernels without nameless files answer (open(2)).
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let (name, descriptor) = with_temporary_name(|name| rustix::fs::openat(directory, name, flags, mode)).map_err(at(FileStep::Open))?;
+                let (name, descriptor) =
+                    with_temporary_name(|name| rustix::fs::openat(directory, name, flags, mode)).map_err(at(FileStep::Open))?;
                 Ok(Self { directory, descriptor, name: Some(name) })
             }
             Err(error) => Err(at(FileStep::Open)(error)),

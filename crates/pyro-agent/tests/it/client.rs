@@ -69,7 +69,9 @@ impl Client {
         let mut client = Self::connect();
         client.send(0, ToAgent::Hello(hello()));
         match client.receive() {
-            Frame::Control { channel: 0, message: FromAgent::Hello(AgentHello { nonce: 7, build, .. }) } if build == BUILD => client,
+            Frame::Control { channel: 0, message: FromAgent::Hello(AgentHello { nonce: 7, build, .. }) } if build == BUILD => {
+                client
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -243,8 +243,9 @@ fn a_daemon_that_keeps_the_output_does_not_hold_the_call_open() {
 fn fifty_commands_at_once_do_not_mix() {
     let mut client = Client::new();
     let count = 50;
-    let channels: Vec<u32> =
-        (0..count).map(|index| client.open(ToAgent::Spawn(shell(&format!("for i in 1 2 3; do echo {index}; done; exit {index}"))))).collect();
+    let channels: Vec<u32> = (0..count)
+        .map(|index| client.open(ToAgent::Spawn(shell(&format!("for i in 1 2 3; do echo {index}; done; exit {index}")))))
+        .collect();
     let mut outputs = vec![String::new(); count];
     let mut ends = 0;
     while ends < count {
@@ -307,7 +308,8 @@ fn a_kill_takes_the_whole_tree() {
 fn a_kill_outruns_a_fork_bomb_of_small_depth() {
     let mut client = Client::new();
     // Children that fork and end all the time: each must be stopped before its parent disappears.
-    let (channel, _) = client.start(shell("f() { while :; do sh -c 'sleep 0.001' & sh -c :; done; }; f & f & f & echo ready; wait"));
+    let (channel, _) =
+        client.start(shell("f() { while :; do sh -c 'sleep 0.001' & sh -c :; done; }; f & f & f & echo ready; wait"));
     let ready = client.output(channel, 6);
     client.send(channel, ToAgent::Kill);
     let ran = client.finish(channel, ready, Vec::new());

@@ -89,7 +89,9 @@ fn ten_thousand_names_come_in_order_and_a_limit_keeps_the_first() {
     }
     expected.sort();
     let mut client = Client::new();
-    let paths = |entries: Vec<Entry>| entries.into_iter().map(|entry| String::from_utf8(entry.path.to_vec().expect("canonical")).expect("UTF-8"));
+    let paths = |entries: Vec<Entry>| {
+        entries.into_iter().map(|entry| String::from_utf8(entry.path.to_vec().expect("canonical")).expect("UTF-8"))
+    };
     let all: Vec<String> = paths(list(&mut client, directory.path(), 1, ENTRIES_MAX).expect("it lists")).collect();
     assert!(all == expected);
     let some: Vec<String> = paths(list(&mut client, directory.path(), 1, 123).expect("it lists")).collect();
@@ -150,7 +152,9 @@ fn a_part_of_a_file_is_read_within_credit() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("ours");
     let mut client = Client::new();
     let info = FileInfo { size_bytes: 300_000, mode: 0o640 };
-    for (offset, bytes_max) in [(0, u64::MAX), (0, 0), (0, 10), (299_990, 100), (65_536, 65_536), (300_000, 5), (u64::MAX, 5), (1 << 63, 1)] {
+    for (offset, bytes_max) in
+        [(0, u64::MAX), (0, 0), (0, 10), (299_990, 100), (65_536, 65_536), (300_000, 5), (u64::MAX, 5), (1 << 63, 1)]
+    {
         let start = usize::try_from(offset).map_or(content.len(), |offset| offset.min(content.len()));
         let end = start.saturating_add(usize::try_from(bytes_max).expect("64 bits")).min(content.len());
         let (found, part) = read(&mut client, &file, offset, bytes_max).expect("readable");
@@ -167,7 +171,8 @@ fn a_part_of_a_file_is_read_within_credit() {
 fn what_is_not_a_regular_file_is_refused_promptly() {
     let directory = tempfile::tempdir().expect("a directory");
     let fifo = directory.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0).expect("writable");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644), 0)
+        .expect("writable");
     let mut client = Client::new();
     let cases = [
         (fifo.as_path(), FileStep::NotAFile, Errno::INVAL),
@@ -189,7 +194,10 @@ fn a_new_file_gets_its_parents_and_its_mode() {
     let mut client = Client::new();
     let deep = directory.path().join("a/b/c/file");
     assert_eq!(write(&mut client, &deep, b"hello", None), FromAgent::Written(Written { created: true, mode: 0o644 }));
-    assert_eq!((std::fs::read(&deep).expect("there"), mode(&deep), mode(deep.parent().expect("it has"))), (b"hello".to_vec(), 0o644, 0o755));
+    assert_eq!(
+        (std::fs::read(&deep).expect("there"), mode(&deep), mode(deep.parent().expect("it has"))),
+        (b"hello".to_vec(), 0o644, 0o755)
+    );
     let empty = directory.path().join("empty");
     assert_eq!(write(&mut client, &empty, b"", Some(0o750)), FromAgent::Written(Written { created: true, mode: 0o750 }));
     assert_eq!((std::fs::read(&empty).expect("there").len(), mode(&empty)), (0, 0o750));
@@ -218,10 +226,16 @@ fn a_replaced_file_keeps_its_mode_and_owner_and_a_link_its_place() {
     let after = std::fs::metadata(&file).expect("there");
     assert_eq!((after.uid(), after.gid(), mode(&file)), (before.uid(), before.gid(), 0o4755));
     assert_eq!(std::fs::read(&file).expect("there"), b"new");
-    assert!(std::fs::symlink_metadata(&link).expect("there").is_symlink() && std::fs::symlink_metadata(&chain).expect("there").is_symlink());
+    assert!(
+        std::fs::symlink_metadata(&link).expect("there").is_symlink()
+            && std::fs::symlink_metadata(&chain).expect("there").is_symlink()
+    );
     // A link to nothing: the file appears where it leads.
     symlink("d/fresh", directory.path().join("dangling")).expect("writable");
-    assert_eq!(write(&mut client, &directory.path().join("dangling"), b"x", None), FromAgent::Written(Written { created: true, mode: 0o644 }));
+    assert_eq!(
+        write(&mut client, &directory.path().join("dangling"), b"x", None),
+        FromAgent::Written(Written { created: true, mode: 0o644 })
+    );
     assert_eq!(names(&directory.path().join("d")), ["file", "fresh"]);
     symlink("loop", directory.path().join("loop")).expect("writable");
     assert_eq!(write(&mut client, &directory.path().join("loop"), b"x", None), failed(FileStep::Open, Errno::LOOP));

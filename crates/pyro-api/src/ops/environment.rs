@@ -103,6 +103,7 @@ impl Op for EnvBuild {
     const TOOL: Option<&'static str> = None;
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::Person;
+    const HOST_PATHS: &'static [&'static str] = &["includes"];
     type Request = EnvBuildRequest;
     type Response = EnvironmentView;
 }

@@ -83,6 +83,8 @@ impl Op for Run {
     // The least isolation and the size of the machine are for the person who starts the server to decide; a tool list is paid for
     // in every turn.
     const TOOL_OMITS: &'static [&'static str] = &["isolation", "mem_mib", "vcpu_count"];
+    const LIVE: bool = true;
+    const HOST_PATHS: &'static [&'static str] = &["seed_path"];
     type Request = RunRequest;
     type Response = RunResponse;
     fn check(request: &RunRequest) -> Result<()> {
@@ -147,6 +149,7 @@ impl Op for WorkspaceExec {
     const TOOL: Option<&'static str> = Some("workspace_exec");
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
+    const LIVE: bool = true;
     type Request = ExecRequest;
     type Response = ExecResponse;
     fn check(request: &ExecRequest) -> Result<()> {

@@ -225,6 +225,7 @@ impl Op for FileWrite {
     const TOOL: Option<&'static str> = Some("workspace_file_write");
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
+    const STDIN: Option<&'static str> = Some("text");
     type Request = FileWriteRequest;
     type Response = FileWriteResponse;
     fn check(request: &FileWriteRequest) -> Result<()> {

@@ -174,6 +174,7 @@ impl Op for WorkspaceCreate {
     const PROFILE: Profile = Profile::WorkspaceCore;
     // As for `vm_run`: a person decides how strong and how large.
     const TOOL_OMITS: &'static [&'static str] = &["isolation", "vcpu_count"];
+    const HOST_PATHS: &'static [&'static str] = &["seed_path"];
     type Request = CreateRequest;
     type Response = CreateResponse;
     fn check(request: &CreateRequest) -> Result<()> {

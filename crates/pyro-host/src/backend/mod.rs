@@ -47,7 +47,7 @@ pub trait Sandbox: Send {
 /// What to start. Plain data: all of it is known before anything is made.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Id of the workspace or run: marks cgroups, so that leftovers have an owner.
+    /// Names the home and the workspace or run: marks cgroups, so that leftovers have an owner.
     pub id: String,
     /// Host name inside.
     pub hostname: String,

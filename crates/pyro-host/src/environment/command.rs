@@ -42,7 +42,8 @@ impl BuildFiles {
 }
 
 /// Manuals, translations and documents are a third of a small tree and no model reads them there. Directories stay (one
-/// level deep), because some maintainer scripts expect them. dpkg(1), `--path-exclude`.
+/// level deep), because some maintainer scripts expect them. dpkg(1), `--path-exclude`. Not given to mmdebstrap, which would start a
+/// Python program for each essential package to obey it: what it unpacks before dpkg is there is cleared at the end.
 const DPKG_CONFIGURATION: &str = "path-exclude=/usr/share/man/*/*
 path-exclude=/usr/share/info/*
 path-exclude=/usr/share/doc/*/*
@@ -57,7 +58,11 @@ fn finish_script(mode: IdMode, has_sources: bool) -> String {
         r#"set -eu
 root=$1
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
-mv "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/50pyro"
+share=$root/usr/share
+[ ! -d "$share/man" ] || find "$share/man" -mindepth 2 -delete
+[ ! -d "$share/info" ] || find "$share/info" -mindepth 1 -delete
+[ ! -d "$share/doc" ] || find "$share/doc" -mindepth 2 ! -type d ! -name copyright -delete
+[ ! -d "$share/locale" ] || find "$share/locale" -path '*/LC_MESSAGES/*' -delete
 cat >"$root/etc/apt/apt.conf.d/50pyro" <<'END'
 Acquire::Languages "none";
 Acquire::Retries "2";
@@ -82,7 +87,14 @@ rm -rf "$root/var/log/apt" "$root"/var/log/*.log
 }
 
 /// The whole command line. Standard input: nothing, or the sources. Standard output: the tree as a tar stream. Standard error: its lines.
-pub(super) fn mmdebstrap(work: &Path, suite: &str, packages: &[&str], mode: IdMode, has_sources: bool, wrapper: Wrapper) -> Result<Command> {
+pub(super) fn mmdebstrap(
+    work: &Path,
+    suite: &str,
+    packages: &[&str],
+    mode: IdMode,
+    has_sources: bool,
+    wrapper: Wrapper,
+) -> Result<Command> {
     let program = find("mmdebstrap").ok_or_else(|| missing("mmdebstrap", "mmdebstrap"))?;
     for (tool, package) in [("unshare", "util-linux"), ("setpriv", "util-linux"), ("apt-get", "apt"), ("dpkg", "dpkg")] {
         find(tool).ok_or_else(|| missing(tool, package))?;
@@ -97,7 +109,8 @@ pub(super) fn mmdebstrap(work: &Path, suite: &str, packages: &[&str], mode: IdMo
     command.args(["sh", "-c", "mount --bind \"$1\" /tmp && cd /tmp && shift && exec \"$@\"", "sh"]).arg(work);
     command.arg(program);
     command.args(["--verbose", "--mode=root", "--variant=minbase", "--format=tar", "--skip=output/dev", "--skip=check/empty"]);
-    command.args(["--aptopt=/tmp/apt.conf", "--dpkgopt=/tmp/dpkg.cfg"]);
+    command.arg("--aptopt=/tmp/apt.conf");
+    command.arg("--setup-hook=mkdir -p \"$1/etc/dpkg/dpkg.cfg.d\" && cp /tmp/dpkg.cfg \"$1/etc/dpkg/dpkg.cfg.d/50pyro\"");
     if mode == IdMode::Single {
         // Its devpts needs more ids than one.
         command.arg("--skip=chroot/mount/dev");
@@ -111,7 +124,10 @@ pub(super) fn mmdebstrap(work: &Path, suite: &str, packages: &[&str], mode: IdMo
     }
     command.args([suite, "-"]);
     if has_sources {
-        command.arg("-").stdin(std::fs::File::open(work.join("sources.list")).map_err(|error| Error::internal("cannot read back the sources").because(error))?);
+        command.arg("-").stdin(
+            std::fs::File::open(work.join("sources.list"))
+                .map_err(|error| Error::internal("cannot read back the sources").because(error))?,
+        );
     } else {
         command.stdin(Stdio::null());
     }
@@ -137,7 +153,13 @@ pub(super) enum Wrapper {
 /// Which wrapper works here, by trying it.
 pub(super) fn possible_wrapper() -> Result<Wrapper> {
     let attempt = |arguments: &[&str]| {
-        Command::new("unshare").args(arguments).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output()
+        Command::new("unshare")
+            .args(arguments)
+            .arg("true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
     };
     let full = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
     if attempt(&full).is_ok_and(|output| output.status.success()) {
@@ -161,5 +183,6 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn missing(program: &str, package: &str) -> Error {
-    Error::unavailable(format!("building an environment needs {program}, which is not on the PATH")).hint(format!("sudo apt-get install {package}"))
+    Error::unavailable(format!("building an environment needs {program}, which is not on the PATH"))
+        .hint(format!("sudo apt-get install {package}"))
 }

@@ -131,7 +131,8 @@ impl Connection {
                 Ok(line) => said.push(line),
                 Err(error) => {
                     self.input.clear();
-                    self.answer(Err(Error::invalid("a line of the control socket cannot be read").because(error)
+                    self.answer(Err(Error::invalid("a line of the control socket cannot be read")
+                        .because(error)
                         .hint("the workspace may run under another version of pyro: stop it and start it again")));
                     self.closing = true;
                     return;
@@ -191,7 +192,11 @@ impl Connection {
             }
         }
         self.written = 0;
-        if self.output.capacity() > 64 * 1024 { self.output = Vec::new() } else { self.output.clear() }
+        if self.output.capacity() > 64 * 1024 {
+            self.output = Vec::new()
+        } else {
+            self.output.clear()
+        }
         Ok(())
     }
 }

@@ -114,7 +114,13 @@ pub struct Ended {
 
 impl Exec {
     /// A command that is about to be sent to the agent.
-    pub fn new(plan: &ExecPlan, connection: u32, record: Record, outputs: Option<(PathBuf, PathBuf)>, out_of_memory_kills: u64) -> Self {
+    pub fn new(
+        plan: &ExecPlan,
+        connection: u32,
+        record: Record,
+        outputs: Option<(PathBuf, PathBuf)>,
+        out_of_memory_kills: u64,
+    ) -> Self {
         let (stdout, stderr) = match outputs {
             Some((stdout, stderr)) => (Some(stdout), Some(stderr)),
             None => (None, None),
@@ -182,13 +188,18 @@ impl Exec {
         let kept = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
-            Stream::Stdin | Stream::Content => return Err(Violation("a command sent data of a stream that it does not have".to_owned())),
+            Stream::Stdin | Stream::Content => {
+                return Err(Violation("a command sent data of a stream that it does not have".to_owned()));
+            }
         };
         if !self.started {
             return Err(Violation("a command that was not started sent output".to_owned()));
         }
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.credit_left = self.credit_left.checked_sub(length).ok_or_else(|| Violation("a command sent more output than its credit".to_owned()))?;
+        self.credit_left = self
+            .credit_left
+            .checked_sub(length)
+            .ok_or_else(|| Violation("a command sent more output than its credit".to_owned()))?;
         self.credit_due += length;
         kept.push(bytes);
         Ok(())
@@ -337,15 +348,17 @@ fn explain_not_started(report: &NotStarted, program: &str, cwd: &SandboxPath) ->
         (SpawnStep::ChangeDirectory, ENOENT | ENOTDIR) => (format!("there is no directory {}", cwd.shown()), 126),
         (SpawnStep::ChangeDirectory, errno) => (format!("directory {} cannot be entered: {}", cwd.shown(), reason_of(errno)), 126),
         (SpawnStep::Find | SpawnStep::Execute, ENOENT) => match &report.interpreter {
-            Some(interpreter) => {
-                (format!("{program} needs the interpreter {}, which is not there", shown(interpreter)), 127)
-            }
+            Some(interpreter) => (format!("{program} needs the interpreter {}, which is not there", shown(interpreter)), 127),
             None => (format!("{program} was not found"), 127),
         },
         (SpawnStep::Find | SpawnStep::Execute, EACCES) => (format!("{program} is not executable"), 126),
-        (SpawnStep::Execute, ENOEXEC) => (format!("{program} is neither a program of this machine nor a script with a `#!` line"), 126),
+        (SpawnStep::Execute, ENOEXEC) => {
+            (format!("{program} is neither a program of this machine nor a script with a `#!` line"), 126)
+        }
         (SpawnStep::Find | SpawnStep::Execute, errno) => (format!("{program} cannot be executed: {}", reason_of(errno)), 126),
-        (SpawnStep::Pipes | SpawnStep::Fork, errno) => (format!("the sandbox has no room for another process: {}", reason_of(errno)), 126),
+        (SpawnStep::Pipes | SpawnStep::Fork, errno) => {
+            (format!("the sandbox has no room for another process: {}", reason_of(errno)), 126)
+        }
     };
     Outcome::NotStarted { reason, code }
 }
@@ -372,9 +385,37 @@ pub fn in_words(outcome: &Outcome) -> String {
 /// Name of a signal on Linux.
 fn signal_name(signal: u8) -> String {
     const NAMES: [&str; 31] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2",
-        "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU",
-        "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     match usize::from(signal).checked_sub(1).and_then(|index| NAMES.get(index)) {
         Some(name) => (*name).to_owned(),
@@ -403,7 +444,10 @@ const DEFAULT_ENV: [(&str, &str); 15] = [
 ];
 
 /// Default environment, then that of the environment, then the user's: later ones win.
-pub fn compose_env<'a>(environment: impl IntoIterator<Item = (&'a str, &'a str)>, user: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+pub fn compose_env<'a>(
+    environment: impl IntoIterator<Item = (&'a str, &'a str)>,
+    user: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<String> {
     let mut all: std::collections::BTreeMap<&str, &str> = DEFAULT_ENV.into_iter().collect();
     all.extend(environment);
     all.extend(user);

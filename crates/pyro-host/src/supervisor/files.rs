@@ -3,7 +3,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::ops::file::{
-    Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest, FileWriteResponse,
+    Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
+    FileWriteResponse,
 };
 use pyro_api::{Error, ErrorKind, Result};
 use pyro_wire::limits::{ENTRIES_MAX, OUTPUT_CREDIT_BYTES};
@@ -67,7 +68,8 @@ impl FileTask {
             return Err(Error::invalid(format!("depth and limit begin at 1, and limit ends at {ENTRIES_MAX}")));
         }
         // One more than is shown tells whether there is more.
-        let message = ToAgent::List(List { path: path.clone(), depth: request.depth, entries_max: (request.limit + 1).min(ENTRIES_MAX) });
+        let message =
+            ToAgent::List(List { path: path.clone(), depth: request.depth, entries_max: (request.limit + 1).min(ENTRIES_MAX) });
         let kind = Kind::List { limit: request.limit as usize, entries: Vec::new(), truncated: false };
         Ok((Self::new(workspace, connection, path, kind), message))
     }
@@ -102,7 +104,9 @@ impl FileTask {
         let path = path_of(&request.path)?;
         let content = match (&request.text, &request.base64) {
             (Some(text), None) => text.clone().into_bytes(),
-            (None, Some(text)) => STANDARD.decode(text.as_bytes()).map_err(|error| Error::invalid("base64 content").because(error))?,
+            (None, Some(text)) => {
+                STANDARD.decode(text.as_bytes()).map_err(|error| Error::invalid("base64 content").because(error))?
+            }
             (Some(_), Some(_)) | (None, None) => return Err(Error::invalid("give either text or base64")),
         };
         if content.len() > WRITE_BYTES_MAX {
@@ -236,7 +240,10 @@ fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u
     let end = offset.saturating_add(content.len() as u64);
     let mut truncated = end < size_bytes;
     // A part that ends inside a character is shown up to that character.
-    if truncated && let Err(error) = std::str::from_utf8(&content) && error.error_len().is_none() {
+    if truncated
+        && let Err(error) = std::str::from_utf8(&content)
+        && error.error_len().is_none()
+    {
         content.truncate(error.valid_up_to());
         truncated = true;
     }
@@ -245,7 +252,15 @@ fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u
         Ok(text) => (STANDARD.encode(text), Encoding::Base64),
         Err(error) => (STANDARD.encode(error.as_bytes()), Encoding::Base64),
     };
-    FileReadResponse { workspace: workspace.to_owned(), path: path.shown().to_owned(), size_bytes, offset, content, encoding, truncated }
+    FileReadResponse {
+        workspace: workspace.to_owned(),
+        path: path.shown().to_owned(),
+        size_bytes,
+        offset,
+        content,
+        encoding,
+        truncated,
+    }
 }
 
 fn explain(failed: &Failed, path: &SandboxPath) -> Error {

@@ -134,7 +134,6 @@ fn guarantee_of(probe: ProbeName) -> GuaranteeName {
         ProbeName::NoNewPrivileges => GuaranteeName::NoNewPrivileges,
         ProbeName::FewCapabilities => GuaranteeName::FewCapabilities,
         ProbeName::SyscallFilter => GuaranteeName::SyscallFilter,
-        ProbeName::Landlock => GuaranteeName::Landlock,
     }
 }
 
@@ -201,14 +200,10 @@ mod tests {
     fn a_guarantee_holds_only_when_no_side_saw_it_broken() {
         let table = [(true, true, true), (true, false, false), (false, true, false), (false, false, false)];
         for (outer, inner, held) in table {
-            let report = report(
-                "namespaces",
-                &[outside(GuaranteeName::NoNetwork, outer)],
-                &[inside(ProbeName::NoNetwork, inner)],
-            );
+            let report = report("namespaces", &[outside(GuaranteeName::NoNetwork, outer)], &[inside(ProbeName::NoNetwork, inner)]);
             assert_eq!(report.guarantees[0].held, held, "outside {outer}, inside {inner}");
         }
-        let only_inside = report("namespaces", &[], &[inside(ProbeName::Landlock, true)]);
+        let only_inside = report("namespaces", &[], &[inside(ProbeName::NoNetwork, true)]);
         assert!(only_inside.guarantees[0].held);
         assert!(!only_inside.guarantees[0].detail.contains('\u{1b}'), "text from inside is escaped");
     }

@@ -89,7 +89,11 @@ impl Link {
         }
         self.written = 0;
         // A large write leaves no large buffer behind.
-        if self.out.capacity() > 64 * 1024 { self.out = Vec::new() } else { self.out.clear() }
+        if self.out.capacity() > 64 * 1024 {
+            self.out = Vec::new()
+        } else {
+            self.out.clear()
+        }
         Ok(())
     }
 

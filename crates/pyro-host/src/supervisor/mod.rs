@@ -205,7 +205,9 @@ impl Supervisor {
                 Ok(ready) => ready,
                 Err(error) => return End::Lost(format!("poll: {error}")),
             };
-            if ready.link && let Some(end) = self.read_link() {
+            if ready.link
+                && let Some(end) = self.read_link()
+            {
                 return end;
             }
             if ready.gone && !ready.link {
@@ -281,7 +283,11 @@ impl Supervisor {
         for (id, connection) in &self.connections {
             let mut flags = in_and(connection.wants_to_write());
             // A caller whose command takes no more input now is not read; that it hangs up is noticed all the same.
-            if self.tasks.values().any(|task| matches!(task, Task::Exec(exec) if exec.connection == Some(*id) && exec.stdin_is_full())) {
+            if self
+                .tasks
+                .values()
+                .any(|task| matches!(task, Task::Exec(exec) if exec.connection == Some(*id) && exec.stdin_is_full()))
+            {
                 flags.remove(PollFlags::IN);
             }
             fds.push(PollFd::from_borrowed_fd(connection.fd(), flags));
@@ -296,8 +302,16 @@ impl Supervisor {
             Err(error) => return Err(error),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let connections = self.connections.keys().zip(&ready[fixed + listens..]).filter(|(_, ready)| **ready).map(|(id, _)| *id).collect();
-        Ok(Ready { link: ready[0], gone: ready[1], work: ready[2], signal: ready[3], caller: listens == 1 && ready[fixed], connections })
+        let connections =
+            self.connections.keys().zip(&ready[fixed + listens..]).filter(|(_, ready)| **ready).map(|(id, _)| *id).collect();
+        Ok(Ready {
+            link: ready[0],
+            gone: ready[1],
+            work: ready[2],
+            signal: ready[3],
+            caller: listens == 1 && ready[fixed],
+            connections,
+        })
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -328,7 +342,10 @@ impl Supervisor {
 
     /// Queues a message that we made ourselves. That it breaks the protocol would be our own fault: then nothing is believed any more.
     fn send(&mut self, channel: u32, message: &ToAgent) -> Option<End> {
-        self.link.send(channel, message).err().map(|violation| End::Lost(format!("our own message breaks the protocol: {violation}")))
+        self.link
+            .send(channel, message)
+            .err()
+            .map(|violation| End::Lost(format!("our own message breaks the protocol: {violation}")))
     }
 
     fn broken(&mut self, broken: Broken) -> End {
@@ -552,16 +569,18 @@ impl Supervisor {
 
     fn begin_call(&mut self, id: u32, call: Call) {
         let begun = match call.op.as_str() {
-            ops::WorkspaceExec::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_workspace_exec(id, &request, call.stream)),
-            ops::FileList::NAME => {
-                crate::ops::parse(call.request).and_then(|request| FileTask::list(&self.subject.name, id, &request)).and_then(|task| self.begin_file(task))
+            ops::WorkspaceExec::NAME => {
+                crate::ops::parse(call.request).and_then(|request| self.begin_workspace_exec(id, &request, call.stream))
             }
-            ops::FileRead::NAME => {
-                crate::ops::parse(call.request).and_then(|request| FileTask::read(&self.subject.name, id, &request)).and_then(|task| self.begin_file(task))
-            }
-            ops::FileWrite::NAME => {
-                crate::ops::parse(call.request).and_then(|request| FileTask::write(&self.subject.name, id, &request)).and_then(|task| self.begin_file(task))
-            }
+            ops::FileList::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::list(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileRead::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::read(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileWrite::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::write(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
             ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).map(|request| self.begin_diff(id, request)),
             ops::WorkspaceStop::NAME => {
                 self.stop_waiters.push(id);
@@ -582,14 +601,17 @@ impl Supervisor {
 
     fn admit(&mut self) -> Result<u32> {
         if self.stop_deadline.is_some() {
-            return Err(Error::conflict(format!("workspace {} is being stopped", self.subject.name)).hint("try again: using it starts it"));
+            return Err(
+                Error::conflict(format!("workspace {} is being stopped", self.subject.name)).hint("try again: using it starts it")
+            );
         }
         if self.tasks.len() >= CHANNELS_MAX {
             return Err(Error::limit(format!("{CHANNELS_MAX} commands and file requests run in {} already", self.subject.name))
                 .hint("wait for some to end"));
         }
         self.channel_last = self.channel_last.checked_add(1).ok_or_else(|| {
-            Error::limit(format!("workspace {} has served four thousand million requests", self.subject.name)).hint("stop it and start it again")
+            Error::limit(format!("workspace {} has served four thousand million requests", self.subject.name))
+                .hint("stop it and start it again")
         })?;
         Ok(self.channel_last)
     }
@@ -637,7 +659,10 @@ impl Supervisor {
                 };
                 *last_exec = number;
                 let execs = self.subject.place.execs();
-                (Record::Workspace { exec: number, event }, Some((execs.join(format!("{number}.out")), execs.join(format!("{number}.err")))))
+                (
+                    Record::Workspace { exec: number, event },
+                    Some((execs.join(format!("{number}.out")), execs.join(format!("{number}.err")))),
+                )
             }
         };
         let kills = self.sandbox.as_ref().map_or(0, |sandbox| sandbox.out_of_memory_kills());
@@ -662,7 +687,9 @@ impl Supervisor {
 
     fn begin_file(&mut self, (task, message): (FileTask, ToAgent)) -> Result<()> {
         let channel = self.admit()?;
-        self.link.send(channel, &message).map_err(|violation| Error::invalid(format!("the request cannot be sent: {violation}")))?;
+        self.link
+            .send(channel, &message)
+            .map_err(|violation| Error::invalid(format!("the request cannot be sent: {violation}")))?;
         self.tasks.insert(channel, Task::File(Box::new(task)));
         Ok(())
     }
@@ -724,7 +751,9 @@ impl Supervisor {
                     let ended = exec.ended(Outcome::SandboxLost { reason: reason.clone() });
                     self.end_exec(*exec, ended);
                 }
-                Task::File(file) => self.end_file(*file, Err(Error::sandbox(reason.clone()).hint("using the workspace starts it again"))),
+                Task::File(file) => {
+                    self.end_file(*file, Err(Error::sandbox(reason.clone()).hint("using the workspace starts it again")))
+                }
             }
         }
         let event = match end {

@@ -60,7 +60,9 @@ fn a_command_gets_its_own_session_its_directory_and_nothing_else_of_ours() {
     let inheritable = leaked.as_raw_fd();
     // SAFETY: a plain number; makes the descriptor one that an exec would pass on.
     assert_eq!(unsafe { libc::fcntl(inheritable, libc::F_SETFD, 0) }, 0);
-    let (_, output) = shell("pwd; echo $A; ls /proc/self/fd | tr '\\n' ' '; cut -d' ' -f6 /proc/$$/stat; echo $$; grep -E '^Sig(Blk|Ign)' /proc/self/status");
+    let (_, output) = shell(
+        "pwd; echo $A; ls /proc/self/fd | tr '\\n' ' '; cut -d' ' -f6 /proc/$$/stat; echo $$; grep -E '^Sig(Blk|Ign)' /proc/self/status",
+    );
     let lines: Vec<&str> = output.lines().collect();
     let [cwd, variable, descriptors, pid, blocked, ignored] = lines.as_slice() else { panic!("{output}") };
     assert_eq!((*cwd, *variable), ("/tmp", "b"));

@@ -14,7 +14,7 @@ fn check(message: &impl Message, sentence: &str) {
 
 #[test]
 fn claims_of_the_agent_are_bounded() {
-    let probe = |detail: &str| Probe { name: ProbeName::Landlock, held: true, detail: detail.to_owned() };
+    let probe = |detail: &str| Probe { name: ProbeName::NoNetwork, held: true, detail: detail.to_owned() };
     let hello = |build: &str, probes| FromAgent::Hello(AgentHello { nonce: 1, build: build.to_owned(), probes });
     check(&hello(&"b".repeat(128), vec![probe(&"~".repeat(200))]), "");
     check(&hello(&"b".repeat(129), vec![]), "129 bytes of a build id");
@@ -39,7 +39,10 @@ fn claims_of_the_agent_are_bounded() {
         check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno, interpreter: None }), sentence);
     }
     let long = Some(Bytes::Text("x".repeat(4096)));
-    check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno: 2, interpreter: long }), "an interpreter has 4096 bytes");
+    check(
+        &FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno: 2, interpreter: long }),
+        "an interpreter has 4096 bytes",
+    );
     for (signal, sentence) in [(1, ""), (64, ""), (0, "not a signal"), (65, "not a signal")] {
         let status = ExitStatus::Signal(signal);
         let exited = Exited { status, stdout_bytes: 0, stderr_bytes: 0, output_held_open: true, cpu_ms: 0, rss_max_kib: 0 };

@@ -17,7 +17,13 @@ fn text(text: &str) -> Bytes {
 }
 
 fn every_request() -> Vec<ToAgent> {
-    let spawn = |program, stdin| Spawn { program, env: vec!["PATH=/bin".to_owned(), "A=".to_owned()], cwd: path("/workspace"), stdin, credit_bytes: 262_144 };
+    let spawn = |program, stdin| Spawn {
+        program,
+        env: vec!["PATH=/bin".to_owned(), "A=".to_owned()],
+        cwd: path("/workspace"),
+        stdin,
+        credit_bytes: 262_144,
+    };
     vec![
         ToAgent::Hello(Hello { nonce: u64::MAX, build: "b1".to_owned(), hostname: "brave-otter".to_owned() }),
         ToAgent::Spawn(spawn(Program::Argv(vec!["echo".to_owned(), "a \"b\"\n".to_owned()]), false)),
@@ -73,7 +79,7 @@ fn every_answer() -> Vec<FromAgent> {
     all
 }
 
-const PROBES: [ProbeName; 8] = [
+const PROBES: [ProbeName; 7] = [
     ProbeName::OwnProcesses,
     ProbeName::OwnFileSystem,
     ProbeName::OwnUserIds,
@@ -81,11 +87,17 @@ const PROBES: [ProbeName; 8] = [
     ProbeName::NoNewPrivileges,
     ProbeName::FewCapabilities,
     ProbeName::SyscallFilter,
-    ProbeName::Landlock,
 ];
 
-const FILE_STEPS: [FileStep; 7] =
-    [FileStep::Open, FileStep::NotAFile, FileStep::NotADirectory, FileStep::Read, FileStep::MakeParents, FileStep::Write, FileStep::Replace];
+const FILE_STEPS: [FileStep; 7] = [
+    FileStep::Open,
+    FileStep::NotAFile,
+    FileStep::NotADirectory,
+    FileStep::Read,
+    FileStep::MakeParents,
+    FileStep::Write,
+    FileStep::Replace,
+];
 
 #[test]
 fn every_message_looks_as_it_is_written_down() {
@@ -145,7 +157,8 @@ fn any_path() -> impl Strategy<Value = SandboxPath> {
 }
 
 fn any_name() -> impl Strategy<Value = Bytes> {
-    prop::collection::vec(any::<u8>().prop_filter("not in a name", |byte| !matches!(byte, 0 | b'/' | b'.')), 1..40).prop_map(Bytes::from)
+    prop::collection::vec(any::<u8>().prop_filter("not in a name", |byte| !matches!(byte, 0 | b'/' | b'.')), 1..40)
+        .prop_map(Bytes::from)
 }
 
 /// Any valid request.
@@ -154,18 +167,29 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
     let program = prop_oneof![prop::collection::vec(word(), 1..5).prop_map(Program::Argv), word().prop_map(Program::Shell)];
     let env = prop::collection::vec("[A-Z]{1,5}=[^\u{0}]{0,9}", 0..5);
     prop_oneof![
-        (any::<u64>(), "[!-~]{1,128}", "[a-z-]{0,64}").prop_map(|(nonce, build, hostname)| ToAgent::Hello(Hello { nonce, build, hostname })),
+        (any::<u64>(), "[!-~]{1,128}", "[a-z-]{0,64}").prop_map(|(nonce, build, hostname)| ToAgent::Hello(Hello {
+            nonce,
+            build,
+            hostname
+        })),
         (program, env, any_path(), any::<bool>(), any::<u32>())
             .prop_map(|(program, env, cwd, stdin, credit_bytes)| ToAgent::Spawn(Spawn { program, env, cwd, stdin, credit_bytes })),
         Just(ToAgent::StdinEnd),
         Just(ToAgent::Kill),
         (1..=u32::MAX).prop_map(|bytes| ToAgent::Credit { bytes }),
         (1..=64).prop_map(|signal| ToAgent::Signal { signal }),
-        (any_path(), 1..=u32::MAX, 1..=ENTRIES_MAX).prop_map(|(path, depth, entries_max)| ToAgent::List(List { path, depth, entries_max })),
+        (any_path(), 1..=u32::MAX, 1..=ENTRIES_MAX).prop_map(|(path, depth, entries_max)| ToAgent::List(List {
+            path,
+            depth,
+            entries_max
+        })),
         (any_path(), any::<u64>(), any::<u64>(), any::<u32>())
             .prop_map(|(path, offset, bytes_max, credit_bytes)| ToAgent::Read(Read { path, offset, bytes_max, credit_bytes })),
-        (any_path(), any::<u64>(), prop::option::of(0..=MODE_MAX))
-            .prop_map(|(path, size_bytes, mode)| ToAgent::Write(Write { path, size_bytes, mode })),
+        (any_path(), any::<u64>(), prop::option::of(0..=MODE_MAX)).prop_map(|(path, size_bytes, mode)| ToAgent::Write(Write {
+            path,
+            size_bytes,
+            mode
+        })),
         (0..=SHUTDOWN_GRACE_MS_MAX).prop_map(|grace_ms| ToAgent::Shutdown { grace_ms }),
     ]
 }
@@ -175,7 +199,13 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
     let probes = prop::sample::subsequence(PROBES.to_vec(), 0..=PROBES.len().min(PROBES_MAX))
         .prop_flat_map(|names| names.into_iter().map(|name| (Just(name), any::<bool>(), "[ -~]{0,200}")).collect::<Vec<_>>())
         .prop_map(|probes| probes.into_iter().map(|(name, held, detail)| Probe { name, held, detail }).collect());
-    let spawn_step = prop::sample::select(vec![SpawnStep::Find, SpawnStep::ChangeDirectory, SpawnStep::Pipes, SpawnStep::Fork, SpawnStep::Execute]);
+    let spawn_step = prop::sample::select(vec![
+        SpawnStep::Find,
+        SpawnStep::ChangeDirectory,
+        SpawnStep::Pipes,
+        SpawnStep::Fork,
+        SpawnStep::Execute,
+    ]);
     let status = prop_oneof![any::<u8>().prop_map(ExitStatus::Code), (1..=64_u8).prop_map(ExitStatus::Signal)];
     let kind = prop_oneof![
         any::<u64>().prop_map(|size| (EntryKind::File, size, None)),
@@ -183,21 +213,29 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
         Just((EntryKind::Other, 0, None)),
         prop::option::of(any_name()).prop_map(|target| (EntryKind::Symlink, 0, target)),
     ];
-    let entry = (any_name(), kind, 0..=MODE_MAX, any::<i64>())
-        .prop_map(|(path, (kind, size_bytes, target), mode, modified_s)| Entry { path, kind, size_bytes, mode, modified_s, target });
+    let entry = (any_name(), kind, 0..=MODE_MAX, any::<i64>()).prop_map(|(path, (kind, size_bytes, target), mode, modified_s)| {
+        Entry { path, kind, size_bytes, mode, modified_s, target }
+    });
     prop_oneof![
-        (any::<u64>(), "[!-~]{1,128}", probes).prop_map(|(nonce, build, probes)| FromAgent::Hello(AgentHello { nonce, build, probes })),
+        (any::<u64>(), "[!-~]{1,128}", probes).prop_map(|(nonce, build, probes)| FromAgent::Hello(AgentHello {
+            nonce,
+            build,
+            probes
+        })),
         (1..=u32::MAX / 2).prop_map(|pid| FromAgent::Started { pid }),
         (spawn_step, 1..=ERRNO_MAX, prop::option::of(any_name()))
             .prop_map(|(step, errno, interpreter)| FromAgent::NotStarted(NotStarted { step, errno, interpreter })),
-        (status, any::<(u64, u64, bool, u64, u64)>()).prop_map(|(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib))| {
-            FromAgent::Exited(Exited { status, stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib })
-        }),
+        (status, any::<(u64, u64, bool, u64, u64)>()).prop_map(
+            |(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib))| {
+                FromAgent::Exited(Exited { status, stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib })
+            }
+        ),
         prop::collection::vec(entry, 1..=64).prop_map(FromAgent::Entries),
         (any::<u64>(), 0..=MODE_MAX).prop_map(|(size_bytes, mode)| FromAgent::FileInfo(FileInfo { size_bytes, mode })),
         (any::<bool>(), 0..=MODE_MAX).prop_map(|(created, mode)| FromAgent::Written(Written { created, mode })),
         (1..=INPUT_CREDIT_BYTES).prop_map(|bytes| FromAgent::Credit { bytes }),
         Just(FromAgent::Done),
-        (1..=ERRNO_MAX, prop::sample::select(FILE_STEPS.to_vec())).prop_map(|(errno, step)| FromAgent::Failed(Failed { errno, step })),
+        (1..=ERRNO_MAX, prop::sample::select(FILE_STEPS.to_vec()))
+            .prop_map(|(errno, step)| FromAgent::Failed(Failed { errno, step })),
     ]
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 const CONTENT_BYTES_MAX: u64 = FileReadRequest::BYTES_MAX;
 
 /// Puts what `input` holds into the request: as text when it is text, else in base64.
-pub(super) fn fill(request: &mut Value, input: &mut dyn Read) -> Result<()> {
+pub(super) fn fill(request: &mut Value, field: &str, input: &mut dyn Read) -> Result<()> {
     let mut bytes = Vec::new();
     input
         .take(CONTENT_BYTES_MAX + 1)
@@ -22,7 +22,7 @@ pub(super) fn fill(request: &mut Value, input: &mut dyn Read) -> Result<()> {
             .hint("pipe it to a command: pyro workspace exec WS -- tee FILE < BIG > /dev/null"));
     }
     let (field, content) = match String::from_utf8(bytes) {
-        Ok(text) => ("text", text),
+        Ok(text) => (field, text),
         Err(error) => ("base64", STANDARD.encode(error.as_bytes())),
     };
     if let Value::Object(fields) = request {

@@ -27,11 +27,19 @@ pub(super) struct Live {
 struct View {
     /// Output goes straight on.
     streams: bool,
-    /// Some output went on.
-    streamed: bool,
-    /// Nobody reads our output any more.
-    deaf: bool,
+    output: Output,
     progress: Drawn,
+}
+
+/// What became of the command's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// None has been passed on.
+    None,
+    /// It has been passed on.
+    Streamed,
+    /// Nobody reads ours any more.
+    Unwanted,
 }
 
 /// How progress is told.
@@ -64,7 +72,7 @@ impl Live {
             (false, true) => Drawn::Bar { bar: None, step: String::new() },
             (false, false) => Drawn::Lines { step: String::new() },
         };
-        Ok(Self { signals, cancel, view: View { streams: talks && !json, streamed: false, deaf: false, progress } })
+        Ok(Self { signals, cancel, view: View { streams: talks && !json, output: Output::None, progress } })
     }
 
     /// Does the call.
@@ -80,12 +88,12 @@ impl Live {
         calls.call(op, request, &mut session)
     }
 
-    /// Takes progress off the terminal. True: the command's output has been passed on.
-    pub(super) fn finish(self) -> bool {
+    /// Takes progress off the terminal.
+    pub(super) fn finish(self) -> Output {
         if let Drawn::Bar { bar: Some(bar), .. } = self.view.progress {
             bar.finish_and_clear();
         }
-        self.view.streamed
+        self.view.output
     }
 }
 
@@ -103,13 +111,13 @@ impl View {
     }
 
     fn output(&mut self, to: BorrowedFd<'_>, bytes: &[u8]) -> bool {
-        if !self.streams || self.deaf {
+        if !self.streams || self.output == Output::Unwanted {
             return false;
         }
         self.progress.clear();
-        self.streamed = true;
-        self.deaf = terminal::write_all(to, bytes).is_err();
-        self.deaf
+        let written = terminal::write_all(to, bytes);
+        self.output = if written.is_ok() { Output::Streamed } else { Output::Unwanted };
+        written.is_err()
     }
 }
 

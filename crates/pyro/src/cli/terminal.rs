@@ -1,6 +1,6 @@
 //! Standard output and error. A reader that went away is not our failure: what is left is not written, and we end quietly.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
@@ -45,14 +45,18 @@ pub(super) fn note(text: &str) {
 }
 
 /// Tells an error: sentence and hint on standard error, or one JSON document on standard output.
-pub(super) fn report(error: &Error, json: bool) -> ExitCode {
+pub(super) fn report(error: &Error, json: bool, red: bool) -> ExitCode {
     if json {
         print(format!("{:#}\n", super::error_json(error)).as_bytes());
     } else {
-        let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let _ = std::io::stderr().write_all(error_text(error, red).as_bytes());
     }
     ExitCode::from(error.exit_code())
+}
+
+/// Whether to use colours when nobody said. <https://no-color.org>: any value that is not empty.
+pub(super) fn colors(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The error for people.

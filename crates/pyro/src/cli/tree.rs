@@ -56,7 +56,6 @@ fn made(depth: Depth) -> Command {
         .about("A computer of its own for a chat-driven coding agent")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true)
         .after_help(examples::ROOT)
         .args(global_arguments());
     for (index, command) in level("", depth).into_iter().chain(others(depth)).enumerate() {
@@ -66,7 +65,7 @@ fn made(depth: Depth) -> Command {
 }
 
 fn global_arguments() -> [Arg; 4] {
-    [
+    let arguments = [
         Arg::new("json")
             .long("json")
             .global(true)
@@ -87,7 +86,8 @@ fn global_arguments() -> [Arg; 4] {
             .value_parser(["auto", "always", "never"])
             .default_value("auto")
             .help("Colours in text"),
-    ]
+    ];
+    arguments.map(|argument| argument.help_heading("Options of every command"))
 }
 
 /// Commands below `prefix`, in the order of the table.

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -25,7 +26,7 @@ pub(super) fn report(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         _ => {
             // Before `--`: what follows belongs to the command.
             let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
-            terminal::report(&explained(error, arguments), json)
+            terminal::report(&explained(error, arguments), json, terminal::colors(std::io::stderr().is_terminal()))
         }
     }
 }

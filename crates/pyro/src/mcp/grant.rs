@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Error, Result};
 use serde_json::Value;
 
-/// Fields of requests that name something on the host.
-pub(super) const HOST_PATH_FIELDS: [&str; 1] = ["seed_path"];
-
 /// The granted directories, resolved.
 #[derive(Debug)]
 pub(super) struct Grants(Vec<PathBuf>);
@@ -28,9 +25,9 @@ impl Grants {
     }
 
     /// Refuses a request that names something outside, and resolves what it names.
-    pub(super) fn check(&self, request: &mut Value) -> Result<()> {
-        for field in HOST_PATH_FIELDS {
-            if let Some(Value::String(path)) = request.get_mut(field) {
+    pub(super) fn check(&self, fields: &[&str], request: &mut Value) -> Result<()> {
+        for field in fields {
+            if let Some(Value::String(path)) = request.get_mut(*field) {
                 *path = self.resolved(field, path)?;
             }
         }

@@ -74,7 +74,7 @@ impl Server {
     /// Checked, with every default, and nothing of the host in it that was not granted.
     fn request(&self, op: &OpSurface, arguments: Option<rmcp::model::JsonObject>) -> Result<Value> {
         let mut request = op.request_from_json(arguments.map_or(Value::Null, Value::Object))?;
-        self.options.grants.check(&mut request)?;
+        self.options.grants.check(op.host_paths, &mut request)?;
         Ok(request)
     }
 
@@ -93,8 +93,7 @@ impl Server {
             }
         });
         let token = context.meta.get_progress_token();
-        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        ticks.tick().await;
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         let mut elapsed = Duration::ZERO;
         let mut cancelled = false;
         loop {

@@ -105,7 +105,7 @@ impl Hierarchies {
     }
 }
 
-/// Our own group of a v1 controller, as a directory. In a container that does not see its whole tree the root of what it sees is meant.
+/// Our own group of a v1 controller, as a directory.
 fn separate_parent(own: &str, controller: &str) -> Result<PathBuf, String> {
     let path = own
         .lines()
@@ -115,12 +115,7 @@ fn separate_parent(own: &str, controller: &str) -> Result<PathBuf, String> {
             controllers.split(',').any(|name| name == controller).then(|| fields.next().unwrap_or("/"))
         })
         .ok_or_else(|| format!("the kernel has no {controller} controller outside the unified tree"))?;
-    let mount = Path::new(MOUNT_POINT).join(controller);
-    let parent = mount.join(path.trim_start_matches('/'));
-    if parent.is_dir() {
-        return Ok(parent);
-    }
-    if mount.is_dir() { Ok(mount) } else { Err(format!("{} is not mounted", mount.display())) }
+    Ok(Path::new(MOUNT_POINT).join(controller).join(path.trim_start_matches('/')))
 }
 
 /// The nearest group above us (or ours) in which groups with these controllers can be made.
@@ -157,6 +152,16 @@ fn set(directory: &Path, file: &str, value: &str) -> Result<(), String> {
     write().map_err(|error| format!("write {value} to {}: {error}", path.display()))
 }
 
+/// For settings of swap: on kernels without swap accounting they are absent, and there is nothing to limit.
+fn set_if_there(directory: &Path, file: &str, value: &str) -> Result<(), String> {
+    match File::options().write(true).open(directory.join(file)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        opened => opened
+            .and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(|error| format!("write {value} to {}: {error}", directory.join(file).display())),
+    }
+}
+
 impl Groups {
     /// Makes the groups of a sandbox and sets their limits.
     ///
@@ -168,9 +173,10 @@ impl Groups {
             Hierarchies::None(why) => groups.miss_all(why),
             Hierarchies::Separate(own) => {
                 for resource in Resource::ALL {
-                    let made = separate_parent(own, resource.controller())
-                        .and_then(|parent| make_group(&parent, id))
-                        .and_then(|directory| Group::separate(resource, directory, limits));
+                    let made = match separate_group(own, resource, id) {
+                        Ok(made) => made.unused(id).map(|directory| Group::separate(resource, directory, limits))?,
+                        Err(why) => Err(why),
+                    };
                     match made {
                         Ok(group) => groups.groups.push(group),
                         Err(why) => groups.missing.push((resource, why)),
@@ -178,15 +184,9 @@ impl Groups {
                 }
             }
             Hierarchies::Unified(own) => match unified_group(own, id) {
-                Ok(directory) => groups.unified(&directory, limits),
+                Ok(made) => groups.unified(&made.unused(id)?, limits),
                 Err(why) => groups.miss_all(&why),
             },
-        }
-        for group in &groups.groups {
-            if !processes(&group.directory).is_empty() {
-                return Err(Error::conflict(format!("processes of an earlier {id} are still running"))
-                    .hint("pyro doctor --leaks names them"));
-            }
         }
         Ok(groups)
     }
@@ -202,26 +202,13 @@ impl Groups {
         }
         for resource in Resource::ALL {
             let done = match resource {
-                Resource::Memory => {
-                    set(directory, "memory.max", &(limits.mem_mib * MIB).to_string()).and_then(|()| {
-                        // Absent on kernels without swap accounting: then there is nothing to limit.
-                        if directory.join("memory.swap.max").exists() {
-                            set(directory, "memory.swap.max", "0")
-                        } else {
-                            Ok(())
-                        }
-                    })
-                }
+                Resource::Memory => set(directory, "memory.max", &(limits.mem_mib * MIB).to_string())
+                    .and_then(|()| set_if_there(directory, "memory.swap.max", "0")),
                 Resource::Pids => set(directory, "pids.max", &limits.pids_max.to_string()),
                 Resource::Cpu => set(directory, "cpu.max", &format!("{} {CPU_PERIOD_US}", quota(limits))),
             };
             match done {
-                Ok(()) => self.groups.push(Group {
-                    resource,
-                    version: Version::Two,
-                    directory: directory.to_owned(),
-                    join: None,
-                }),
+                Ok(()) => self.groups.push(Group { resource, version: Version::Two, directory: directory.to_owned(), join: None }),
                 Err(why) => self.missing.push((resource, why)),
             }
         }
@@ -268,10 +255,7 @@ impl Groups {
             Version::Two => "memory.events",
         };
         let text = fs::read_to_string(group.directory.join(file)).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))
-            .and_then(|count| count.trim().parse().ok())
-            .unwrap_or(0)
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Takes the groups away.
@@ -305,51 +289,84 @@ fn quota(limits: &Limits) -> u64 {
     u64::from(limits.vcpu_count) * CPU_PERIOD_US
 }
 
-fn make_group(parent: &Path, id: &str) -> Result<PathBuf, String> {
-    let ours = parent.join(OURS);
-    let directory = ours.join(id);
-    let make = || match fs::create_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            make_directory(&ours)?;
-            make_directory(&directory)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        result => result,
-    };
-    make().map_err(|error| format!("make {}: {error}", directory.display()))?;
-    Ok(directory)
+/// A directory that is there now.
+struct Made {
+    directory: PathBuf,
+    was_there: bool,
 }
 
-fn unified_group(own: &str, id: &str) -> Result<PathBuf, String> {
+impl Made {
+    /// The directory, if nothing runs in it: what is left of a sandbox that was killed can be used again.
+    fn unused(self, id: &str) -> Result<PathBuf> {
+        if self.was_there && !processes(&self.directory).is_empty() {
+            return Err(
+                Error::conflict(format!("processes of an earlier {id} are still running")).hint("pyro doctor --leaks names them")
+            );
+        }
+        Ok(self.directory)
+    }
+}
+
+fn make_group(parent: &Path, id: &str) -> Result<Made, (PathBuf, io::Error)> {
+    let ours = parent.join(OURS);
+    let directory = ours.join(id);
+    let mut made = fs::create_dir(&directory);
+    if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        // The first sandbox here since the machine started.
+        made = make_directory(&ours).and_then(|()| fs::create_dir(&directory));
+    }
+    match made {
+        Ok(()) => Ok(Made { directory, was_there: false }),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Made { directory, was_there: true }),
+        Err(error) => Err((directory, error)),
+    }
+}
+
+fn separate_group(own: &str, resource: Resource, id: &str) -> Result<Made, String> {
+    let parent = separate_parent(own, resource.controller())?;
+    let made = match make_group(&parent, id) {
+        // In a container that does not see its whole tree, the root of what it sees is its own group.
+        Err((_, error)) if error.kind() == ErrorKind::NotFound => {
+            make_group(&Path::new(MOUNT_POINT).join(resource.controller()), id)
+        }
+        result => result,
+    };
+    made.map_err(|(directory, error)| format!("make {}: {error}", directory.display()))
+}
+
+fn unified_group(own: &str, id: &str) -> Result<Made, String> {
     let parent = unified_parent(own)?;
     let ours = parent.join(OURS);
     for resource in Resource::ALL {
         // One by one: a controller that is not handed to us must not cost us the others. What is missing shows when its limit is set.
         let _ = set(&ours, "cgroup.subtree_control", &format!("+{}", resource.controller()));
     }
-    make_group(&parent, id)
+    make_group(&parent, id).map_err(|(directory, error)| format!("make {}: {error}", directory.display()))
 }
 
 impl Group {
     fn separate(resource: Resource, directory: PathBuf, limits: &Limits) -> Result<Self, String> {
-        match resource {
+        let limited = match resource {
             Resource::Memory => {
                 let bytes = (limits.mem_mib * MIB).to_string();
-                set(&directory, "memory.limit_in_bytes", &bytes)?;
-                // Absent on kernels without swap accounting: then there is nothing to limit.
-                if directory.join("memory.memsw.limit_in_bytes").exists() {
-                    set(&directory, "memory.memsw.limit_in_bytes", &bytes)?;
-                }
+                set(&directory, "memory.limit_in_bytes", &bytes)
+                    .and_then(|()| set_if_there(&directory, "memory.memsw.limit_in_bytes", &bytes))
             }
-            Resource::Pids => set(&directory, "pids.max", &limits.pids_max.to_string())?,
-            Resource::Cpu => {
-                set(&directory, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
-                set(&directory, "cpu.cfs_quota_us", &quota(limits).to_string())?;
+            Resource::Pids => set(&directory, "pids.max", &limits.pids_max.to_string()),
+            Resource::Cpu => set(&directory, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())
+                .and_then(|()| set(&directory, "cpu.cfs_quota_us", &quota(limits).to_string())),
+        };
+        let tasks = directory.join("tasks");
+        let joined = limited
+            .and_then(|()| File::options().write(true).open(&tasks).map_err(|error| format!("{}: {error}", tasks.display())));
+        match joined {
+            Ok(join) => Ok(Self { resource, version: Version::One, directory, join: Some(join) }),
+            Err(why) => {
+                // It was just made and nothing is in it; the reason for giving it up matters more than that it stays.
+                let _ = fs::remove_dir(&directory);
+                Err(why)
             }
         }
-        let tasks = directory.join("tasks");
-        let join = File::options().write(true).open(&tasks).map_err(|error| format!("{}: {error}", tasks.display()))?;
-        Ok(Self { resource, version: Version::One, directory, join: Some(join) })
     }
 
     /// The limit as the kernel has it.
@@ -451,11 +468,7 @@ pub fn list() -> Vec<Leftover> {
                             leftover.directories.push(entry.path());
                             leftover.processes.extend(members);
                         }
-                        None => found.push(Leftover {
-                            id: id.to_owned(),
-                            directories: vec![entry.path()],
-                            processes: members,
-                        }),
+                        None => found.push(Leftover { id: id.to_owned(), directories: vec![entry.path()], processes: members }),
                     }
                 }
             }
@@ -469,9 +482,15 @@ pub fn list() -> Vec<Leftover> {
     found
 }
 
-/// Ids are 12 lower-case hexadecimal digits; nothing else below a directory `pyro` is ours.
-fn is_id(name: &str) -> bool {
-    name.len() == 12 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// Marks end in 12 lower-case hexadecimal digits, with 8 more and a dash before them when they name a home; nothing else below a
+/// directory `pyro` is ours.
+pub fn is_id(name: &str) -> bool {
+    let is_hex =
+        |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match name.split_once('-') {
+        Some((home, id)) => is_hex(home, 8) && is_hex(id, 12),
+        None => is_hex(name, 12),
+    }
 }
 
 /// Removes the groups of every id that `is_owned` denies: kills what runs in them first. Returns what was removed.
@@ -500,12 +519,10 @@ pub fn remove(leftover: &Leftover) -> Result<()> {
                 break;
             }
             for pid in members {
-                pyro_sys::spawn::kill_now(pid)
-                    .map_err(|error| Error::internal(format!("kill process {pid}")).because(error))?;
+                pyro_sys::spawn::kill_now(pid).map_err(|error| Error::internal(format!("kill process {pid}")).because(error))?;
             }
         }
-        remove_group(directory)
-            .map_err(|error| Error::internal(format!("remove {}", directory.display())).because(error))?;
+        remove_group(directory).map_err(|error| Error::internal(format!("remove {}", directory.display())).because(error))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The file system of a sandbox: overlays, `/dev`, `/proc`, `/sys`, `/run`.
 //!
-//! In two halves. [`Parts`] are mounts that are in no namespace yet; the supervisor makes them while the sandbox's first process is
-//! busy with its network namespace. [`assemble`] puts them together inside that process, before it gives up its privileges.
+//! In two halves of mounts that are in no namespace yet: the supervisor makes [`Parts`] while the sandbox's first process is busy with its
+//! network namespace and with [`Own`]. [`assemble`] puts them together inside that process, before it gives up its privileges.
 //!
 //! The layers are hostile: they may hold symbolic links, files or nothing where `/dev` or `/proc` belong. So every mount point is
 //! looked up beneath the new root without following links; what is not a directory is refused.
@@ -72,13 +72,9 @@ enum Stack {
     Layers(Vec<OwnedFd>),
 }
 
-/// Mounts that are not attached anywhere.
+/// The overlays, attached nowhere. They need ids of the sandbox's user namespace, and the disk.
 pub struct Parts {
     stacks: Vec<Stack>,
-    dev: OwnedFd,
-    run: OwnedFd,
-    /// Copies of the host's nodes, when none could be made: in the order of [`DEVICES`].
-    nodes: Vec<OwnedFd>,
 }
 
 impl Parts {
@@ -92,9 +88,7 @@ impl Parts {
             let made = make_stack(plan, stack, user_namespace);
             stacks.push(made.map_err(|(what, error)| (format!("overlay of {}: {what}", stack.at), error))?);
         }
-        let (dev, nodes) = make_dev(plan).map_err(|error| ("device directory".to_owned(), error))?;
-        let run = make_run(plan).map_err(|error| ("run directory".to_owned(), error))?;
-        Ok(Self { stacks, dev, run, nodes })
+        Ok(Self { stacks })
     }
 
     /// How many descriptors each stack takes, 0 for one that is made: what [`Parts::from_descriptors`] needs to sort them.
@@ -110,21 +104,19 @@ impl Parts {
 
     /// All descriptors, to be sent.
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut all = vec![self.dev.as_fd(), self.run.as_fd()];
+        let mut all = Vec::new();
         for stack in &self.stacks {
             match stack {
                 Stack::Mounted(mount) => all.push(mount.as_fd()),
                 Stack::Layers(layers) => all.extend(layers.iter().map(AsFd::as_fd)),
             }
         }
-        all.extend(self.nodes.iter().map(AsFd::as_fd));
         all
     }
 
     /// Back from what was sent. `None` when something is missing.
     pub fn from_descriptors(shape: &[u8], descriptors: impl IntoIterator<Item = OwnedFd>) -> Option<Self> {
         let mut descriptors = descriptors.into_iter();
-        let (dev, run) = (descriptors.next()?, descriptors.next()?);
         let mut stacks = Vec::with_capacity(shape.len());
         for layers in shape {
             stacks.push(match layers {
@@ -138,7 +130,7 @@ impl Parts {
                 }
             });
         }
-        Some(Self { stacks, dev, run, nodes: descriptors.collect() })
+        Some(Self { stacks })
     }
 }
 
@@ -146,11 +138,7 @@ impl Parts {
 /// worth more; and a hostile layer could hold redirects.
 const OVERLAY_OPTIONS: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
-fn make_stack(
-    plan: &Plan<'_>,
-    stack: &StackMount,
-    user_namespace: &UserNamespace,
-) -> Result<Stack, (String, io::Error)> {
+fn make_stack(plan: &Plan<'_>, stack: &StackMount, user_namespace: &UserNamespace) -> Result<Stack, (String, io::Error)> {
     let copy = |path: &Path| {
         let named = |error| (path.display().to_string(), error);
         let mount = mount::copy_of_host_path(path).map_err(named)?;
@@ -182,9 +170,7 @@ fn overlay_of(plan: &Plan<'_>, layers: &[OwnedFd], upper: &Path, work: &Path) ->
         return Err(("no layers".to_owned(), io::ErrorKind::InvalidInput.into()));
     };
     // One mount for both: overlay demands it.
-    let place = |path: &Path| {
-        beneath::directory(writable, path, Mounts::Stay).map_err(|error| (path.display().to_string(), error))
-    };
+    let place = |path: &Path| beneath::directory(writable, path, Mounts::Stay).map_err(|error| (path.display().to_string(), error));
     let (upper, work) = (place(upper)?, place(work)?);
     let mut settings: Vec<Setting<'_>> = Vec::with_capacity(lowers.len() + 8);
     settings.push(Setting::Text("source", "pyro"));
@@ -209,21 +195,13 @@ const ROOT_REFUSES: Refuses = Refuses { writes: false, set_ids: true, devices: t
 /// Runs `action` so that what it makes belongs to the sandbox's root. An overlay over translated layers remembers who mounted it, and
 /// someone whose id does not exist in them could not write there.
 fn as_inside_root<T>(plan: &Plan<'_>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if plan.translates_ids {
-        pyro_sys::confine::with_file_ids(plan.ids.outside, plan.ids.outside, action)
-    } else {
-        action()
-    }
+    if plan.translates_ids { pyro_sys::confine::with_file_ids(plan.ids.outside, plan.ids.outside, action) } else { action() }
 }
 
 /// The deepest directory that holds both, and the way to each from there.
 fn common_directory(one: &Path, other: &Path) -> (PathBuf, PathBuf, PathBuf) {
-    let common: PathBuf = one
-        .components()
-        .zip(other.components())
-        .take_while(|(one, other)| one == other)
-        .map(|(part, _)| part)
-        .collect();
+    let common: PathBuf =
+        one.components().zip(other.components()).take_while(|(one, other)| one == other).map(|(part, _)| part).collect();
     let rest = |path: &Path| path.strip_prefix(&common).map_or_else(|_| path.to_owned(), Path::to_owned);
     let (one, other) = (rest(one), rest(other));
     (common, one, other)
@@ -244,60 +222,58 @@ fn tmpfs(plan: &Plan<'_>, part_of_memory: u64, refuses: Refuses) -> io::Result<O
 }
 
 fn make_dev(plan: &Plan<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
-    let dev =
-        tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
-    let owner = plan.ids.outside;
+    let dev = tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
+    let nodes = as_inside_root(plan, || fill_dev(plan, &dev))?;
+    Ok((dev, nodes))
+}
+
+fn fill_dev(plan: &Plan<'_>, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     let mut nodes = Vec::new();
     for (name, major, minor) in DEVICES {
-        let made = if plan.nested {
-            Err(io::ErrorKind::PermissionDenied.into())
-        } else {
-            files::make_device(&dev, name, major, minor)
-        };
+        let made =
+            if plan.nested { Err(io::ErrorKind::PermissionDenied.into()) } else { files::make_device(dev, name, major, minor) };
         match made {
             Ok(()) => {}
             // Root of a container that may make none, or no root: the host's own node is attached over a file.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                files::make_empty_file(&dev, name, 0o666)?;
+                files::make_empty_file(dev, name, 0o666)?;
                 let host = Path::new("/dev").join(name);
                 files::check_device(&host, major, minor)?;
                 nodes.push(mount::copy_of_host_path(&host)?);
             }
             Err(error) => return Err(error),
         }
-        files::own(&dev, name, owner)?;
     }
     for (name, target) in DEVICE_LINKS {
-        files::make_link(&dev, name, target)?;
-        files::own(&dev, name, owner)?;
+        files::make_link(dev, name, target)?;
     }
-    for (name, mode) in [("pts", 0o755), ("shm", 0o1777)] {
-        files::make_directory(&dev, name, mode)?;
-        files::own(&dev, name, owner)?;
-    }
-    Ok((dev, nodes))
+    files::make_directory(dev, "pts", 0o755)?;
+    files::make_directory(dev, "shm", 0o1777)?;
+    Ok(nodes)
 }
 
 fn make_run(plan: &Plan<'_>) -> io::Result<OwnedFd> {
-    let run =
-        tmpfs(plan, RUN_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: true, programs: false })?;
-    files::make_directory(&run, "lock", 0o1777)?;
-    files::own(&run, "lock", plan.ids.outside)?;
+    let run = tmpfs(plan, RUN_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: true, programs: false })?;
+    as_inside_root(plan, || files::make_directory(&run, "lock", 0o1777))?;
     Ok(run)
 }
 
-/// File systems that show the namespaces of whoever mounts them: made inside, before anything is attached.
-pub struct Views {
+/// The rest, attached nowhere: what shows the namespaces of whoever mounts it, and what is only memory.
+pub struct Own {
     proc: OwnedFd,
     sys: Option<OwnedFd>,
     pts: OwnedFd,
+    dev: OwnedFd,
+    /// Copies of the host's nodes, when none could be made: in the order of [`DEVICES`].
+    nodes: Vec<OwnedFd>,
+    run: OwnedFd,
 }
 
-impl Views {
+impl Own {
     /// Makes them.
     ///
     /// # Errors
-    /// When the kernel refuses `proc` or `devpts`. Without `sysfs` a sandbox works: an outer container may forbid it.
+    /// When the kernel refuses one. Only without `sysfs` a sandbox works: an outer container may forbid it.
     pub fn make(plan: &Plan<'_>) -> io::Result<Self> {
         let proc = mount::new_filesystem("proc", &[Setting::Text("source", "proc")], Refuses::ALL_BUT_WRITES)?;
         let sys = mount::new_filesystem("sysfs", &[Setting::Text("source", "sysfs")], Refuses::ALL).ok();
@@ -308,7 +284,9 @@ impl Views {
             settings.push(Setting::Text("gid", &group));
         }
         let pts_refuses = Refuses { writes: false, set_ids: true, devices: false, programs: true };
-        Ok(Self { proc, sys, pts: mount::new_filesystem("devpts", &settings, pts_refuses)? })
+        let pts = mount::new_filesystem("devpts", &settings, pts_refuses)?;
+        let (dev, nodes) = make_dev(plan)?;
+        Ok(Self { proc, sys, pts, dev, nodes, run: make_run(plan)? })
     }
 }
 
@@ -320,14 +298,12 @@ pub type Trouble = (&'static str, io::Error);
 ///
 /// # Errors
 /// The mount at fault; the process must end then.
-pub fn assemble(plan: &Plan<'_>, parts: Parts, views: &Views) -> Result<(), Trouble> {
+pub fn assemble(plan: &Plan<'_>, parts: Parts, own: &Own) -> Result<(), Trouble> {
     let mut overlays = Vec::with_capacity(parts.stacks.len());
     for (stack, of) in parts.stacks.into_iter().zip(&plan.launch.mounts) {
         overlays.push(match stack {
             Stack::Mounted(mount) => mount,
-            Stack::Layers(layers) => {
-                overlay_by_name(plan, &layers, of).map_err(|error| ("an overlay by name", error))?
-            }
+            Stack::Layers(layers) => overlay_by_name(plan, &layers, of).map_err(|error| ("an overlay by name", error))?,
         });
     }
     let (root, further) = overlays.split_first().ok_or(("/", io::Error::from(io::ErrorKind::InvalidInput)))?;
@@ -340,17 +316,17 @@ pub fn assemble(plan: &Plan<'_>, parts: Parts, views: &Views) -> Result<(), Trou
         let place = mount_point(plan, root, Path::new(name), Mounts::Stay)?;
         mount::attach(mount, place)
     };
-    put(&parts.dev, "dev").map_err(|error| ("/dev", error))?;
-    for (node, (name, _, _)) in parts.nodes.iter().zip(DEVICES) {
-        let place = beneath::entry(&parts.dev, Path::new(name), Mounts::Stay);
+    put(&own.dev, "dev").map_err(|error| ("/dev", error))?;
+    for (node, (name, _, _)) in own.nodes.iter().zip(DEVICES) {
+        let place = beneath::entry(&own.dev, Path::new(name), Mounts::Stay);
         place.and_then(|place| mount::attach(node, place)).map_err(|error| ("/dev", error))?;
     }
-    let pts = beneath::directory(&parts.dev, Path::new("pts"), Mounts::Stay);
-    pts.and_then(|place| mount::attach(&views.pts, place)).map_err(|error| ("/dev/pts", error))?;
-    put(&parts.run, "run").map_err(|error| ("/run", error))?;
-    put(&views.proc, "proc").map_err(|error| ("/proc", error))?;
-    protect_proc(&views.proc, &parts.dev).map_err(|error| ("/proc", error))?;
-    if let Some(sys) = &views.sys {
+    let pts = beneath::directory(&own.dev, Path::new("pts"), Mounts::Stay);
+    pts.and_then(|place| mount::attach(&own.pts, place)).map_err(|error| ("/dev/pts", error))?;
+    put(&own.run, "run").map_err(|error| ("/run", error))?;
+    put(&own.proc, "proc").map_err(|error| ("/proc", error))?;
+    protect_proc(&own.proc, &own.dev).map_err(|error| ("/proc", error))?;
+    if let Some(sys) = &own.sys {
         put(sys, "sys").map_err(|error| ("/sys", error))?;
         hide_directories(sys, &MASKED_SYS_DIRECTORIES).map_err(|error| ("/sys", error))?;
     }
@@ -376,8 +352,7 @@ fn hide_directories(root: &OwnedFd, names: &[&str]) -> io::Result<()> {
     for name in names {
         match beneath::directory(root, Path::new(name), Mounts::Stay) {
             Ok(place) => {
-                let nothing =
-                    [Setting::Text("source", "pyro"), Setting::Text("mode", "0555"), Setting::Text("size", "4k")];
+                let nothing = [Setting::Text("source", "pyro"), Setting::Text("mode", "0555"), Setting::Text("size", "4k")];
                 mount::attach(mount::new_filesystem("tmpfs", &nothing, Refuses::ALL)?, place)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

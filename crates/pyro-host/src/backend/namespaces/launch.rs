@@ -6,12 +6,12 @@
 //!  supervisor (U1, one thread)                     first process (U1, own mount/pid/ipc/uts namespaces)
 //!  fork_into ─────────────────────────────────────> die with the supervisor, own session
 //!  user namespace U2 with its id map                network namespace, loopback up
-//!  control groups and their limits                  proc, sysfs, devpts of its own namespaces
-//!  overlays, /dev, /run: mounts in no namespace     all mounts private
-//!  copy of the pyro binary, read-only
-//!  send all of it ────────────────────────────────> join the groups, cgroup namespace
-//!  wait for a report, or for the                    attach, pivot_root, host name
-//!  report's end, which is the exec                  enter U2: from here on no mount call can succeed
+//!  overlays: mounts in no namespace                 proc, sysfs, devpts, /dev, /run: likewise
+//!  copy of the pyro binary, read-only               all mounts private
+//!  send all of it ────────────────────────────────> attach, pivot_root
+//!  control groups and their limits, send ─────────> join the groups, cgroup namespace, host name
+//!  wait for a report, or for the                    enter U2: from here on no mount call can succeed
+//!  report's end, which is the exec
 //!                                                   ids, capabilities, limits, no new privileges, Landlock, filter
 //!                                                   exec the agent with /dev/null three times and the link
 //! ```
@@ -34,7 +34,7 @@ use pyro_sys::userns::UserNamespace;
 use pyro_sys::{mount as mounts, network};
 
 use super::cgroup::{Groups, Hierarchies};
-use super::filesystem::{self, Parts, Plan, Views};
+use super::filesystem::{self, Own, Parts, Plan};
 use super::timing::{self, Marks};
 use super::{MOUNTS_MAX, NamespaceSandbox, Namespaces};
 use crate::backend::Launch;
@@ -94,7 +94,7 @@ steps! {
     Begin = 1, "begin a session";
     Network = 2, "make its network namespace";
     Loopback = 3, "bring its loopback device up";
-    Views = 4, "mount its own proc and devpts";
+    Views = 4, "mount its own proc, devpts, /dev and /run";
     Private = 5, "separate its mounts";
     Parts = 6, "receive its mounts";
     Groups = 7, "join its control groups";
@@ -126,14 +126,18 @@ impl Step {
             Self::Root | Self::Dev | Self::Run | Self::Proc | Self::Sys => {
                 match error.raw_os_error() {
                     // ELOOP, ENOTDIR
-                    Some(40 | 20) => Some(
-                        "something in the workspace's files has its place: it must be a directory, or not be there",
-                    ),
+                    Some(40 | 20) => {
+                        Some("something in the workspace's files has its place: it must be a directory, or not be there")
+                    }
                     // EPERM
                     Some(1) => Some("an outer container hides parts of /proc or /sys: start it with them unmasked"),
                     _ => None,
                 }
             }
+            // EINVAL
+            Self::Overlay if error.raw_os_error() == Some(22) => Some(
+                "layers with translated ids need Linux 5.19; and a work directory that was used with `volatile` cannot be used again",
+            ),
             Self::Filter => Some("the kernel needs CONFIG_SECCOMP_FILTER; pyro never runs without it"),
             // EACCES
             Self::Exec if error.raw_os_error() == Some(13) => {
@@ -149,9 +153,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     check(launch)?;
     let threads = spawn::thread_count().map_err(|error| Error::internal("count own threads").because(error))?;
     if threads != 1 {
-        return Err(Error::internal(format!(
-            "a sandbox is launched by a process with one thread; this one has {threads}"
-        )));
+        return Err(Error::internal(format!("a sandbox is launched by a process with one thread; this one has {threads}")));
     }
     let privilege = &backend.privilege;
     let plan = Plan {
@@ -174,12 +176,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     let (control, agent_control) = socket::message_pair().map_err(|error| failed("open a socket", error))?;
 
     let kinds = Kinds::MOUNT | Kinds::PID | Kinds::IPC | Kinds::UTS;
-    let inside = Inside {
-        plan: &plan,
-        program: &program,
-        landlock,
-        fixed_groups: !matches!(privilege, Privilege::Single { .. }),
-    };
+    let inside = Inside { plan: &plan, program: &program, landlock, fixed_groups: !matches!(privilege, Privilege::Single { .. }) };
     let group = early.as_ref().and_then(Groups::start_in);
     marks.mark(1);
     let mut child_marks = marks.clone();
@@ -206,9 +203,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     let result = give(backend, &plan, &hierarchies, &mut sandbox, &control, marks);
     let report = match result {
         // The process may have ended with a report of its own, which says more than that it could not be written to.
-        Err(error) if error.kind == pyro_api::ErrorKind::Internal => {
-            await_exec(&control, &sandbox, marks).err().unwrap_or(error)
-        }
+        Err(error) if error.kind == pyro_api::ErrorKind::Internal => await_exec(&control, &sandbox, marks).err().unwrap_or(error),
         Err(error) => error,
         Ok(()) => match await_exec(&control, &sandbox, marks) {
             Ok(()) => return Ok(sandbox),
@@ -220,9 +215,8 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
 
 /// The request must be one that we can take responsibility for.
 fn check(launch: &Launch) -> Result<()> {
-    let id_is_ours = launch.id.len() == 12 && launch.id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if !id_is_ours {
-        return Err(Error::internal(format!("{} is not an id: 12 hexadecimal digits", launch.id)));
+    if !super::cgroup::is_id(&launch.id) {
+        return Err(Error::internal(format!("{} is not the mark of a sandbox", launch.id)));
     }
     if launch.hostname.is_empty() || launch.hostname.len() > HOST_NAME_BYTES_MAX {
         return Err(Error::invalid(format!("the host name must have 1 to {HOST_NAME_BYTES_MAX} bytes")));
@@ -231,8 +225,7 @@ fn check(launch: &Launch) -> Result<()> {
         return Err(Error::internal(format!("the first mount must be / and there may be {MOUNTS_MAX}")));
     }
     for mount in &launch.mounts {
-        let plain =
-            Path::new(&mount.at).components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+        let plain = Path::new(&mount.at).components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
         if !mount.at.starts_with('/') || !plain {
             return Err(Error::internal(format!("{} is not a plain absolute path", mount.at)));
         }
@@ -245,8 +238,9 @@ fn in_first_user_namespace(privilege: &Privilege) -> bool {
     match privilege {
         Privilege::Range { .. } | Privilege::Single { .. } => false,
         // The first namespace maps every id to itself (user_namespaces(7)); no other has all of them.
-        Privilege::Root { .. } => fs::read_to_string("/proc/self/uid_map")
-            .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"])),
+        Privilege::Root { .. } => {
+            fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+        }
     }
 }
 
@@ -260,16 +254,13 @@ fn give(
     marks: &mut Marks,
 ) -> Result<()> {
     let id = &plan.launch.id;
-    let user_namespace = UserNamespace::create(&backend.privilege.sandbox_maps(id)).map_err(|error| {
+    let user_namespace = UserNamespace::create(&backend.privilege.sandbox_maps(id), !plan.nested).map_err(|error| {
         Error::unavailable(format!("make the user namespace of sandbox {id}"))
             .because(error)
             .hint("sysctl user.max_user_namespaces must not be 0, and the ids of the sandbox must exist here")
     })?;
     marks.mark(3);
-    let mask = files::set_mask(0);
-    let parts = Parts::make(plan, &user_namespace);
-    files::set_mask(mask);
-    let parts = parts.map_err(|(what, error)| {
+    let parts = Parts::make(plan, &user_namespace).map_err(|(what, error)| {
         let hint = match error.raw_os_error() {
             // EINVAL: an idmapped layer where the kernel has none of that kind.
             Some(22) if plan.translates_ids => Some("mounting layers with translated ids needs Linux 5.19 and a file system that can (ext4, XFS, btrfs, tmpfs from 6.3)"),
@@ -289,28 +280,41 @@ fn give(
         })
         .map_err(|error| Error::unavailable(format!("open {}", backend.binary.display())).because(error))?;
     marks.mark(5);
+    let send = |message: &[u8], descriptors: &[BorrowedFd<'_>]| {
+        socket::send_descriptors(control, message, descriptors)
+            .map_err(|error| Error::internal(format!("send its mounts to sandbox {id}")).because(error))
+    };
+    let mut descriptors = vec![user_namespace.as_fd(), binary.as_fd()];
+    descriptors.extend(parts.descriptors());
+    // Never empty: descriptors travel with data.
+    let mut message = vec![PARTS];
+    message.extend(parts.shape());
+    send(&message, &descriptors)?;
+    marks.mark(6);
     if matches!(hierarchies, Hierarchies::Separate(_) | Hierarchies::None(_)) {
         sandbox.groups = Groups::create(hierarchies, id, &plan.launch.limits)?;
     }
-    marks.mark(6);
     let joins: Vec<BorrowedFd<'_>> = sandbox.groups.join_by().collect();
-    let mut message = vec![u8::try_from(joins.len()).expect("there are three resources")];
-    message.extend(parts.shape());
-    let mut descriptors = vec![user_namespace.as_fd(), binary.as_fd()];
-    descriptors.extend(joins);
-    descriptors.extend(parts.descriptors());
-    socket::send_descriptors(control, &message, &descriptors)
-        .map_err(|error| Error::internal(format!("send its mounts to sandbox {id}")).because(error))?;
+    send(&[GROUPS], &joins)?;
     marks.mark(7);
     Ok(())
 }
+
+/// First byte of the message with the mounts.
+const PARTS: u8 = b'p';
+/// The message with the control groups.
+const GROUPS: u8 = b'g';
 
 /// Waits until the agent runs: the report's other end closes at its exec.
 fn await_exec(control: &OwnedFd, sandbox: &NamespaceSandbox, marks: &mut Marks) -> Result<()> {
     let mut bytes = [0; 256];
     let length = loop {
-        let (length, _) = socket::receive_descriptors(control, &mut bytes)
-            .map_err(|error| Error::internal("read the report of a sandbox").because(error))?;
+        let received = match socket::receive_descriptors(control, &mut bytes) {
+            // Said once, before what there is to read, when the other end was closed with a message of ours unread in it (unix(7)).
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => socket::receive_descriptors(control, &mut bytes),
+            received => received,
+        };
+        let (length, _) = received.map_err(|error| Error::internal("read the report of a sandbox").because(error))?;
         if bytes[..length].first() != Some(&timing::TAG) {
             break length;
         }
@@ -361,13 +365,7 @@ impl Inside<'_> {
             Ok((binary, null)) => {
                 let null = null.as_fd();
                 let arguments = [c"pyro", c"@agent"];
-                spawn::exec_with_only(
-                    binary.as_fd(),
-                    &[null, null, null, link],
-                    &arguments,
-                    control.as_fd(),
-                    Step::Exec as u8,
-                )
+                spawn::exec_with_only(binary.as_fd(), &[null, null, null, link], &arguments, control.as_fd(), Step::Exec as u8)
             }
             Err(failure) => failure,
         }
@@ -378,7 +376,7 @@ impl Inside<'_> {
         spawn::die_with_parent().at(Step::Begin)?;
         spawn::new_session().at(Step::Begin)?;
         spawn::default_signals().at(Step::Begin)?;
-        files::set_mask(MASK);
+        spawn::ordinary_scheduling().at(Step::Begin)?;
         marks.mark(20);
         spawn::unshare(Kinds::NETWORK).at(Step::Network)?;
         marks.mark(21);
@@ -386,7 +384,9 @@ impl Inside<'_> {
         marks.mark(22);
         open_low_ports().at(Step::Ports)?;
         marks.mark(23);
-        let views = Views::make(self.plan).at(Step::Views)?;
+        files::set_mask(0);
+        let own = Own::make(self.plan).at(Step::Views)?;
+        files::set_mask(MASK);
         marks.mark(24);
         mount::make_all_private().at(Step::Private)?;
         marks.mark(25);
@@ -396,16 +396,10 @@ impl Inside<'_> {
         marks.mark(26);
         let mut descriptors = descriptors.into_iter();
         let short = || (Step::Parts, io::Error::from(io::ErrorKind::UnexpectedEof));
-        let (joins, shape) = message[..length].split_first().ok_or_else(short)?;
+        let Some((&PARTS, shape)) = message[..length].split_first() else { return Err(short()) };
         let (user_namespace, binary) = descriptors.next().zip(descriptors.next()).ok_or_else(short)?;
-        for join in descriptors.by_ref().take(usize::from(*joins)) {
-            fs::File::from(join).write_all(b"0").at(Step::Groups)?;
-        }
-        spawn::unshare(Kinds::CGROUP).at(Step::Groups)?;
-        marks.mark(27);
-
         let parts = Parts::from_descriptors(shape, descriptors).ok_or_else(short)?;
-        filesystem::assemble(self.plan, parts, &views).map_err(|(what, error)| {
+        filesystem::assemble(self.plan, parts, &own).map_err(|(what, error)| {
             let step = match what {
                 "/dev" | "/dev/pts" => Step::Dev,
                 "/run" => Step::Run,
@@ -417,8 +411,17 @@ impl Inside<'_> {
             };
             (step, error)
         })?;
-        drop(views);
-        marks.mark(29);
+        drop(own);
+        marks.mark(27);
+        let (length, joins) = socket::receive_descriptors(control, &mut message).at(Step::Groups)?;
+        if message[..length] != [GROUPS] {
+            return Err((Step::Groups, io::Error::from(io::ErrorKind::UnexpectedEof)));
+        }
+        for join in joins {
+            fs::File::from(join).write_all(b"0").at(Step::Groups)?;
+        }
+        spawn::unshare(Kinds::CGROUP).at(Step::Groups)?;
+        marks.mark(28);
         confine::set_host_name(&self.plan.launch.hostname).at(Step::HostName)?;
         let null = files::open_both_ways(Path::new("/dev/null")).at(Step::Null)?;
 
