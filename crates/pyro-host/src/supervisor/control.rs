@@ -186,7 +186,11 @@ impl Connection {
         while self.wants_to_write() {
             match self.stream.write(&self.output[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A reader that keeps up but for a little must not make what it has read stay here for ever.
+                    self.output.drain(..std::mem::take(&mut self.written));
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

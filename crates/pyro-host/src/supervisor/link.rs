@@ -82,7 +82,11 @@ impl Link {
             match self.stream.write(&self.out[self.written..]) {
                 Ok(0) => return Err(Broken::Closed),
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What was written must not stay until all is: there may always be a little more.
+                    self.out.drain(..std::mem::take(&mut self.written));
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(Broken::Closed),
             }

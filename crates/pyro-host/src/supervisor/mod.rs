@@ -48,6 +48,9 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How much longer the agent may take to end after that.
 const STOP_EXTRA: Duration = Duration::from_secs(2);
 
+/// Why a command ended whose workspace was stopped.
+const STOPPED: &str = "the workspace was stopped";
+
 /// Callers at one time. Each may hold a request of [`control::LINE_BYTES_MAX`]; an honest user has a handful.
 const CONNECTIONS_MAX: usize = 128;
 
@@ -400,7 +403,16 @@ impl Supervisor {
                 let ended = match message {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
-                    FromAgent::Exited(report) => exec.exited(report.status, kills(), self.subject.mem_mib)?,
+                    FromAgent::Exited(report) => {
+                        let ended = exec.exited(report.status, kills(), self.subject.mem_mib)?;
+                        match &ended.outcome {
+                            // Everything inside is being told to end, and then killed: that it was is no news, but why.
+                            Outcome::Signaled { .. } if self.stop_deadline.is_some() => {
+                                exec.ended(Outcome::SandboxLost { reason: STOPPED.to_owned() })
+                            }
+                            _ => ended,
+                        }
+                    }
                     FromAgent::NotStarted(report) => exec.not_started(&report)?,
                     FromAgent::Hello(_)
                     | FromAgent::Entries(_)
@@ -742,7 +754,7 @@ impl Supervisor {
             None => Ok(()),
         };
         let reason = match &end {
-            End::Stopped => "the workspace was stopped".to_owned(),
+            End::Stopped => STOPPED.to_owned(),
             End::Lost(why) => why.clone(),
         };
         for (_, task) in std::mem::take(&mut self.tasks) {
