@@ -184,7 +184,7 @@ fn what_reaches_the_kernel_is_refused() {
             ("perl -e 'exit(syscall(298, 0, 0, 0, 0, 0) >= 0 ? 0 : 1)'", "perf"),
             ("perl -e 'exit(syscall(425, 1, 0) >= 0 ? 0 : 1)'", "io_uring"),
             ("perl -e 'exit(syscall(250, 0, 0, 0) >= 0 ? 0 : 1)'", "keys"),
-            ("perl -e 'use Socket; exit(socket(my $s, 16, 3, 0) ? 0 : 1)'", "netlink"),
+            ("perl -e 'use Socket; exit(socket(my $s, 16, 3, 9) ? 0 : 1)'", "the audit log"),
             ("perl -e 'use Socket; exit(socket(my $s, 17, 3, 0) ? 0 : 1)'", "packets"),
             ("perl -e 'open(T, \"<\", \"/dev/tty\") or exit 1; exit(ioctl(T, 0x5412, \"x\") ? 0 : 1)'", "typing into the terminal"),
         ];
