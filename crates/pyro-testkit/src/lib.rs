@@ -8,5 +8,5 @@ mod case;
 mod env;
 pub mod hostile;
 
-pub use case::{case, surface_case};
-pub use env::{Ran, TestEnv};
+pub use case::{Mode, case, skip, surface_case};
+pub use env::{DEADLINE, Ran, TestEnv, processes_with};
