@@ -284,10 +284,7 @@ pub const GROUPS: &[Group] = &[
         reason: "resource limits can be lowered, but not the core size: 1 is what keeps a crash inside from starting the host's core handler, and 0 would not. Programs that want no core dumps have none, so they hear success",
         rule: Rule::When {
             cases: &[Case {
-                conditions: &[
-                    Condition::Equals { argument: 1, value: libc::RLIMIT_CORE },
-                    Condition::PointerGiven { argument: 2 },
-                ],
+                conditions: &[Condition::Equals { argument: 1, value: libc::RLIMIT_CORE }, Condition::PointerGiven { argument: 2 }],
                 verdict: Verdict::Refuse(0),
             }],
             otherwise: Verdict::Allow,
