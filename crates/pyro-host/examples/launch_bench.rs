@@ -84,8 +84,7 @@ fn many(root: &Path, directory: &Path, runs: usize) {
     for number in 0..runs {
         let launch = launch(root, directory, number);
         let begin = Instant::now();
-        let (mut sandbox, marks) =
-            backend.launch_timed(&launch).unwrap_or_else(|error| panic!("{error} {:?}", error.hint));
+        let (mut sandbox, marks) = backend.launch_timed(&launch).unwrap_or_else(|error| panic!("{error} {:?}", error.hint));
         let launched = begin.elapsed();
         let mut link = sandbox.link();
         link.read_exact(&mut [0]).expect("hello");

@@ -29,7 +29,8 @@ fn main() -> Result<()> {
     let workspace = host.request::<WorkspaceCreate>(create, &mut session)?.workspace.workspace;
     println!("made {workspace}");
 
-    let write: FileWriteRequest = request(json!({ "workspace": workspace, "path": "hello.sh", "text": "echo \"hello from $(uname)\"\n" }))?;
+    let write: FileWriteRequest =
+        request(json!({ "workspace": workspace, "path": "hello.sh", "text": "echo \"hello from $(uname)\"\n" }))?;
     host.request::<FileWrite>(write, &mut session)?;
 
     let exec: ExecRequest = request(json!({ "workspace": workspace, "command": ["sh", "hello.sh"] }))?;

@@ -21,7 +21,8 @@ pub fn diff(workspace: &str, mounts: &[StackMount], request: &DiffRequest) -> Re
         let mut changes = pyro_layer::diff(&stack, below.as_bytes()).map_err(refused)?;
         // Paths in a patch are those that results show: relative to /workspace when below it.
         let relative_to = if path.as_str().starts_with(WORKSPACE_DIRECTORY) { &WORKSPACE_DIRECTORY[1..] } else { "" };
-        let limits = if request.stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
+        let limits =
+            if request.stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
         let patch = pyro_layer::unified_patch(&stack, &mut changes, relative_to.as_bytes(), limits).map_err(refused)?;
         response.changes.extend(changes.iter().map(|change| convert(&mount.at, change)));
         if !request.stat {

@@ -54,9 +54,16 @@ impl Home {
     fn make(&self) -> Result<()> {
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);
-        for directory in
-            [self.root.clone(), self.workspaces(), self.runs(), self.layers(), self.environments(), self.tmp(), self.trash(), self.staging()]
-        {
+        for directory in [
+            self.root.clone(),
+            self.workspaces(),
+            self.runs(),
+            self.layers(),
+            self.environments(),
+            self.tmp(),
+            self.trash(),
+            self.staging(),
+        ] {
             private.create(&directory).map_err(|error| unusable(&directory).because(error))?;
         }
         Ok(())

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use pyro_api::{Error, Result};
 
+use crate::Host;
 use crate::home::Home;
 use crate::lease::Lease;
 use crate::name::new_id;
 use crate::role::{self, Role};
-use crate::Host;
 
 /// Held by the janitor at work.
 const LEASE: &str = "janitor.lease";

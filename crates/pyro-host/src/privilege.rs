@@ -92,10 +92,7 @@ impl Privilege {
             vec![ids]
         } else {
             let (root, rest) = (ids.outside, ids.outside + 1);
-            vec![
-                IdRange { inside: 0, outside: root, count: 1 },
-                IdRange { inside: 1, outside: rest, count: ids.count - 1 },
-            ]
+            vec![IdRange { inside: 0, outside: root, count: 1 }, IdRange { inside: 1, outside: rest, count: ids.count - 1 }]
         };
         IdMaps { users: lines.clone(), groups: lines }
     }
@@ -119,9 +116,7 @@ fn fnv1a(text: &str) -> u64 {
 pub fn detect() -> Result<Privilege> {
     let (uid, gid) = confine::effective_ids();
     let wanted = mask(&[Capability::SysAdmin, Capability::Setuid, Capability::Setgid, Capability::Chown]);
-    let capable = effective_capabilities().map_err(|error| Error::internal("own capabilities").because(error))?
-        & wanted
-        == wanted;
+    let capable = effective_capabilities().map_err(|error| Error::internal("own capabilities").because(error))? & wanted == wanted;
     if uid == 0 && capable {
         return Ok(Privilege::Root { slots: root_slots()? });
     }
@@ -133,9 +128,8 @@ pub fn detect() -> Result<Privilege> {
 }
 
 fn read(path: &str) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| {
-        Error::unavailable(format!("read {path}")).because(error).hint("mount a proc file system at /proc")
-    })
+    fs::read_to_string(path)
+        .map_err(|error| Error::unavailable(format!("read {path}")).because(error).hint("mount a proc file system at /proc"))
 }
 
 /// Ids that root here may give to sandboxes.
@@ -183,7 +177,9 @@ fn sub_ids(uid: u32) -> Result<(Range<u32>, Range<u32>), String> {
         let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
         sub_range(&text, uid, name.as_deref()).ok_or_else(|| {
             let name = name.clone().unwrap_or_else(|| uid.to_string());
-            format!("{path} gives {name} no range of 65535 ids (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name})")
+            format!(
+                "{path} gives {name} no range of 65535 ids (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name})"
+            )
         })
     };
     Ok((of("/etc/subuid")?, of("/etc/subgid")?))
@@ -216,35 +212,38 @@ fn user_name(uid: u32) -> Option<String> {
 fn user_namespaces_allowed() -> Result<()> {
     let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let refused = |setting: &str, hint: &str| {
-        Err(Error::unavailable(format!("this machine does not let ordinary users make user namespaces: {setting}"))
-            .hint(hint))
+        Err(Error::unavailable(format!("this machine does not let ordinary users make user namespaces: {setting}")).hint(hint))
     };
-    // Succeeds only where the new namespace gives its maker capabilities: AppArmor can make it worthless.
-    let attempt = spawn::fork_into(Namespaces::USER | Namespaces::UTS, None, || {
-        u8::from(confine::set_host_name("pyro").is_err())
-    });
-    let error = match attempt.and_then(|child| child.wait()) {
-        Ok(spawn::Exit::Code(0)) => return Ok(()),
-        Ok(_) => None,
+    let restricted = number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1);
+    let error = match userns::try_out() {
+        // AppArmor lets the namespace be made, and takes the capabilities in it away: whether from us, only using one tells.
+        Ok(()) if restricted => {
+            let attempt =
+                spawn::fork_into(Namespaces::USER | Namespaces::UTS, None, || u8::from(confine::set_host_name("pyro").is_err()));
+            match attempt.and_then(|child| child.wait()) {
+                Ok(spawn::Exit::Code(0)) => return Ok(()),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            }
+        }
+        Ok(()) => return Ok(()),
         Err(error) => Some(error),
     };
     if number("/proc/sys/user/max_user_namespaces") == Some(0) {
         return refused("user.max_user_namespaces is 0", "sysctl user.max_user_namespaces=10000, or run pyro as root");
     }
     if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
-        return refused(
-            "kernel.unprivileged_userns_clone is 0",
-            "sysctl kernel.unprivileged_userns_clone=1, or run pyro as root",
-        );
+        return refused("kernel.unprivileged_userns_clone is 0", "sysctl kernel.unprivileged_userns_clone=1, or run pyro as root");
     }
-    if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+    if restricted {
         return refused(
             "kernel.apparmor_restrict_unprivileged_userns is 1",
             "give the pyro binary an AppArmor profile with `userns,`, or sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run pyro as root",
         );
     }
-    let unavailable = Error::unavailable("this machine does not let ordinary users make user namespaces")
-        .hint("a container's seccomp profile or a kernel without CONFIG_USER_NS does this; run pyro as root or outside the container");
+    let unavailable = Error::unavailable("this machine does not let ordinary users make user namespaces").hint(
+        "a container's seccomp profile or a kernel without CONFIG_USER_NS does this; run pyro as root or outside the container",
+    );
     Err(match error {
         Some(error) => unavailable.because(error),
         None => unavailable,
@@ -270,16 +269,13 @@ pub fn enter_self(privilege: &Privilege) -> Result<()> {
 
 fn enter_range((uid, users): (u32, &Range<u32>), (gid, groups): (u32, &Range<u32>)) -> Result<()> {
     let with_own = |own: u32, sub: &Range<u32>| {
-        vec![
-            IdRange { inside: 0, outside: own, count: 1 },
-            IdRange { inside: 1, outside: sub.start, count: sub.end - sub.start },
-        ]
+        vec![IdRange { inside: 0, outside: own, count: 1 }, IdRange { inside: 1, outside: sub.start, count: sub.end - sub.start }]
     };
     let maps = IdMaps { users: with_own(uid, users), groups: with_own(gid, groups) };
     let namespace = UserNamespace::create_with_tools(&maps).map_err(|error| {
-        cannot_enter().because(error).hint(
-            "newuidmap and newgidmap must be set-user-id root, and /etc/subuid and /etc/subgid must agree with them",
-        )
+        cannot_enter()
+            .because(error)
+            .hint("newuidmap and newgidmap must be set-user-id root, and /etc/subuid and /etc/subgid must agree with them")
     })?;
     namespace.enter().map_err(|error| cannot_enter().because(error))?;
     confine::become_user(0, 0, true).map_err(|error| cannot_enter().because(error))?;
@@ -305,18 +301,8 @@ pub fn command_in(_privilege: &Privilege, binary: &Path, arguments: &[&OsStr]) -
 }
 
 /// Variables that roles read: where things are, and which locale and proxies `apt` uses when an environment is built.
-const ROLE_ENVIRONMENT: [&str; 10] = [
-    "PYRO_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-    "HOME",
-    "PATH",
-    "TMPDIR",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "LANG",
-];
+const ROLE_ENVIRONMENT: [&str; 10] =
+    ["PYRO_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "HOME", "PATH", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "LANG"];
 
 #[cfg(test)]
 mod tests;

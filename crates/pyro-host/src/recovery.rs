@@ -64,7 +64,8 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
 /// A workspace that is recorded and has no files: it is being made, or its maker or its deleter died half-way.
 pub fn settle_missing(host: &Host, record: WorkspaceRecord) -> Result<WorkspaceRecord> {
     let id = record.manifest.id.clone();
-    let lease = Lease::take(&host.home().run_lease(&id)).map_err(|error| Error::unavailable("a lease cannot be taken").because(error))?;
+    let lease =
+        Lease::take(&host.home().run_lease(&id)).map_err(|error| Error::unavailable("a lease cannot be taken").because(error))?;
     let Some(lease) = lease else { return Ok(record) };
     if host.home().workspace(&id).root().exists() {
         lease.remove();
@@ -159,12 +160,15 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
 fn is_live(home: &Home, id: &str) -> bool {
     // Leases of runs are tried; that of a workspace is not, for whoever starts it this moment would find it taken.
     let run = home.run_lease(id);
-    (run.exists() && matches!(Lease::take(&run), Ok(None))) || matches!(crate::client::connect(&home.workspace(id).control()), Ok(Some(_)))
+    (run.exists() && matches!(Lease::take(&run), Ok(None)))
+        || matches!(crate::client::connect(&home.workspace(id).control()), Ok(Some(_)))
 }
 
 /// Mount points below a home that this process can see: sandboxes mount in namespaces of their own, so there are none.
 fn mounts_below(home: &Home) -> Vec<String> {
     let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
     let places = table.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned);
-    places.filter(|place| std::path::Path::new(place).starts_with(home.root()) && std::path::Path::new(place) != home.root()).collect()
+    places
+        .filter(|place| std::path::Path::new(place).starts_with(home.root()) && std::path::Path::new(place) != home.root())
+        .collect()
 }

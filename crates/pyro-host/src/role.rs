@@ -66,7 +66,10 @@ pub fn start(binary: &Path, home: &Home, role: Role) -> Result<UnixStream> {
 fn passes(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     matches!(name, "PATH" | "HOME" | "USER" | "LANG" | "TMPDIR" | "RUST_BACKTRACE")
-        || matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "no_proxy" | "ssl_cert_file" | "ssl_cert_dir")
+        || matches!(
+            name.to_ascii_lowercase().as_str(),
+            "http_proxy" | "https_proxy" | "no_proxy" | "ssl_cert_file" | "ssl_cert_dir"
+        )
 }
 
 /// What a role process begins with: a session of its own, and the call that its caller sends.
@@ -75,7 +78,11 @@ fn passes(name: &std::ffi::OsStr) -> bool {
 /// When the caller is gone or says nothing that can be understood.
 pub fn take_call() -> Result<(Connection, Call, Vec<Input>)> {
     let stdin = std::io::stdin();
-    let stream = stdin.as_fd().try_clone_to_owned().map(UnixStream::from).map_err(|error| Error::internal("standard input").because(error))?;
+    let stream = stdin
+        .as_fd()
+        .try_clone_to_owned()
+        .map(UnixStream::from)
+        .map_err(|error| Error::internal("standard input").because(error))?;
     // The connection alone holds it now: what we drop is closed.
     let null = std::fs::File::open("/dev/null").map_err(|error| Error::unavailable("/dev/null").because(error))?;
     rustix::stdio::dup2_stdin(&null).map_err(|error| Error::internal("standard input").because(error))?;

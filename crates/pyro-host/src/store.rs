@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyro_api::nearest::{did_you_mean, nearest};
 use pyro_api::ops::exec::Outcome;
 use pyro_api::ops::workspace::IsolationReport;
 use pyro_api::values::WorkspaceRef;
@@ -17,7 +18,6 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use crate::clock::Instant;
 use crate::home::Home;
 use crate::manifest::{Manifest, Mount};
-use crate::name;
 use crate::state::WorkspaceState;
 
 /// How long a writer waits for another: many times what the slowest commit takes (an fsync of some 10 ms), and within a person's patience.
@@ -135,8 +135,9 @@ impl Store {
             Err(error) if is_damaged(&error) => {
                 // Set aside, never deleted: the manifests give us all but the history.
                 let aside = path.with_extension(format!("damaged-{}", Instant::now().0));
-                std::fs::rename(&path, &aside)
-                    .map_err(|error| Error::unavailable(format!("{} is damaged and cannot be set aside", path.display())).because(error))?;
+                std::fs::rename(&path, &aside).map_err(|error| {
+                    Error::unavailable(format!("{} is damaged and cannot be set aside", path.display())).because(error)
+                })?;
                 for side in ["db-wal", "db-shm"] {
                     // They belong to the damaged file; SQLite makes its own.
                     let _ = std::fs::remove_file(path.with_extension(side));
@@ -192,7 +193,13 @@ impl Store {
             // A manifest that cannot be read is left where it is: nothing is deleted on doubt.
             let Ok(manifest) = Manifest::read(&home.workspace(&id)) else { continue };
             let used_at = Instant(manifest.created_at);
-            let record = WorkspaceRecord { manifest, state: WorkspaceState::Stopped, used_at, exec_count: last_exec(home, &id), isolation: None };
+            let record = WorkspaceRecord {
+                manifest,
+                state: WorkspaceState::Stopped,
+                used_at,
+                exec_count: last_exec(home, &id),
+                isolation: None,
+            };
             match self.insert(&record) {
                 Ok(()) => {}
                 // Somebody else adopts at the same time.
@@ -319,16 +326,15 @@ impl Store {
             return self.get(&id);
         }
         let mut statement = self.connection.prepare_cached("SELECT id, name FROM workspace ORDER BY name").map_err(failed)?;
-        let all: Vec<(String, String)> = statement
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .and_then(Iterator::collect)
-            .map_err(failed)?;
-        let begins: Vec<&(String, String)> = all.iter().filter(|(id, name)| name.starts_with(text) || id.starts_with(text)).collect();
+        let all: Vec<(String, String)> =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect).map_err(failed)?;
+        let begins: Vec<&(String, String)> =
+            all.iter().filter(|(id, name)| name.starts_with(text) || id.starts_with(text)).collect();
         match begins.as_slice() {
             [(id, _)] => self.get(id),
             [] => {
-                let near = name::nearest(text, all.iter().map(|(_, name)| name.as_str()));
-                let hint = name::did_you_mean(&near).unwrap_or_else(|| match all.len() {
+                let near = nearest(text, all.iter().map(|(_, name)| name.as_str()));
+                let hint = did_you_mean(&near).unwrap_or_else(|| match all.len() {
                     0 => "there are no workspaces; workspace create makes one".to_owned(),
                     _ => "workspace list shows them".to_owned(),
                 });
@@ -357,7 +363,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn set_state(&mut self, id: &str, state: &WorkspaceState, isolation: Option<&IsolationReport>, event: Option<&str>) -> Result<()> {
+    pub fn set_state(
+        &mut self,
+        id: &str,
+        state: &WorkspaceState,
+        isolation: Option<&IsolationReport>,
+        event: Option<&str>,
+    ) -> Result<()> {
         let failure = match state {
             WorkspaceState::Failed { why } => Some(why.as_str()),
             WorkspaceState::Stopped | WorkspaceState::Starting | WorkspaceState::Running | WorkspaceState::Stopping => None,
@@ -381,7 +393,8 @@ impl Store {
     /// `Conflict` when a live workspace has the name.
     pub fn set_name_and_labels(&mut self, id: &str, name: &str, labels: &BTreeMap<String, String>, subject: &str) -> Result<()> {
         self.durably(|transaction| {
-            transaction.execute("UPDATE workspace SET name = ?2, used_at = ?3 WHERE id = ?1", params![id, name, Instant::now().0])?;
+            transaction
+                .execute("UPDATE workspace SET name = ?2, used_at = ?3 WHERE id = ?1", params![id, name, Instant::now().0])?;
             set_labels(transaction, id, labels)?;
             add_event(transaction, id, "workspace update", subject, Some("ok"), None).map(drop)
         })
@@ -409,12 +422,16 @@ impl Store {
     /// When the database cannot be written.
     pub fn begin_exec(&mut self, id: &str, exec: u64, command: &str) -> Result<OpenEvent> {
         self.quickly(|transaction| {
-            transaction
-                .prepare_cached("INSERT INTO exec (workspace_id, exec, command) VALUES (?1, ?2, ?3)")?
-                .execute(params![id, bytes(exec), command])?;
-            transaction
-                .prepare_cached("UPDATE workspace SET exec_count = ?2, used_at = ?3 WHERE id = ?1")?
-                .execute(params![id, bytes(exec), Instant::now().0])?;
+            transaction.prepare_cached("INSERT INTO exec (workspace_id, exec, command) VALUES (?1, ?2, ?3)")?.execute(params![
+                id,
+                bytes(exec),
+                command
+            ])?;
+            transaction.prepare_cached("UPDATE workspace SET exec_count = ?2, used_at = ?3 WHERE id = ?1")?.execute(params![
+                id,
+                bytes(exec),
+                Instant::now().0
+            ])?;
             add_event(transaction, id, "workspace exec", command, None, Some(exec))
         })
         .map_err(failed)
@@ -451,7 +468,8 @@ impl Store {
     /// When the database cannot be written.
     pub fn close_open(&mut self, id: &str, outcome: &Outcome, words: &str) -> Result<()> {
         self.durably(|transaction| {
-            transaction.execute("UPDATE exec SET outcome = ?2 WHERE workspace_id = ?1 AND outcome IS NULL", params![id, json(outcome)])?;
+            transaction
+                .execute("UPDATE exec SET outcome = ?2 WHERE workspace_id = ?1 AND outcome IS NULL", params![id, json(outcome)])?;
             transaction.execute("UPDATE event SET outcome = ?2 WHERE workspace_id = ?1 AND outcome IS NULL", params![id, words])?;
             Ok(())
         })
@@ -586,7 +604,12 @@ fn add_event(
     Ok(OpenEvent(transaction.last_insert_rowid()))
 }
 
-fn close_event(transaction: &Transaction<'_>, event: OpenEvent, outcome: &str, duration_ms: Option<u64>) -> Result<(), rusqlite::Error> {
+fn close_event(
+    transaction: &Transaction<'_>,
+    event: OpenEvent,
+    outcome: &str,
+    duration_ms: Option<u64>,
+) -> Result<(), rusqlite::Error> {
     transaction
         .prepare_cached("UPDATE event SET outcome = ?2, duration_ms = ?3 WHERE id = ?1 AND outcome IS NULL")?
         .execute(params![event.0, outcome, duration_ms.map(bytes)])?;

@@ -154,11 +154,7 @@ fn runner(arguments: &[String]) -> ExitCode {
         }
     }
     let removed = fs::remove_dir_all(&place);
-    println!(
-        "\ntest result: {}. {passed} passed; {} failed",
-        if failed.is_empty() { "ok" } else { "FAILED" },
-        failed.len()
-    );
+    println!("\ntest result: {}. {passed} passed; {} failed", if failed.is_empty() { "ok" } else { "FAILED" }, failed.len());
     removed.expect("a sandbox has left something that cannot be removed");
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -186,12 +182,7 @@ fn run_case(program: &Path, name: &str, mode: Mode, home: &Path) -> Result<(), S
     if output.status.success() {
         return Ok(());
     }
-    Err(format!(
-        "{}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    ))
+    Err(format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
 fn ids_of(user: &str) -> Option<(u32, u32)> {
@@ -430,13 +421,9 @@ fn the_first_process_sees_its_own_world_only(bench: &Bench) {
     let pids: Vec<&String> = numbers.iter().filter(|name| name.parse::<u32>().is_ok()).collect();
     assert_eq!(pids, ["1"]);
     assert_eq!(running.ask("read /proc/sys/kernel/hostname")[0], "brave-otter");
-    assert_eq!(
-        running.ask("read /proc/self/cgroup").iter().filter(|line| !line.is_empty() && !line.ends_with(":/")).count(),
-        0
-    );
+    assert_eq!(running.ask("read /proc/self/cgroup").iter().filter(|line| !line.is_empty() && !line.ends_with(":/")).count(), 0);
     let status = running.ask("read /proc/self/status").join("\n");
-    let field =
-        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("a field").trim().to_owned();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("a field").trim().to_owned();
     assert_eq!(field("Uid:").split_ascii_whitespace().collect::<Vec<_>>(), ["0"; 4]);
     assert_eq!(field("Gid:").split_ascii_whitespace().collect::<Vec<_>>(), ["0"; 4]);
     if bench.mode != Mode::Single {
@@ -458,13 +445,11 @@ fn the_first_process_sees_its_own_world_only(bench: &Bench) {
 
 fn dev_is_exactly_the_list(bench: &Bench) {
     let mut running = bench.start();
-    let golden =
-        ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+    let golden = ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
     assert_eq!(running.ask("list /dev").into_iter().collect::<BTreeSet<_>>(), set(&golden));
     assert_eq!(running.ask("list /dev/pts"), ["ptmx"]);
     // The numbers of Documentation/admin-guide/devices.txt; dev_t of glibc is major << 8 | minor for small ones.
-    for (name, major, minor) in
-        [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)]
+    for (name, major, minor) in [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)]
     {
         let seen = running.ask(&format!("stat /dev/{name}")).concat();
         assert!(seen.starts_with(&format!("device {} 666 ", major << 8 | minor)), "{name}: {seen}");
@@ -530,8 +515,7 @@ fn guarantees_of_the_level_are_seen_from_outside(bench: &Bench) {
     let mut running = bench.start();
     running.ask("pid");
     let guarantees = running.sandbox.probe();
-    let held =
-        |name| guarantees.iter().find(|guarantee| guarantee.name == name).expect("every guarantee is probed").held;
+    let held = |name| guarantees.iter().find(|guarantee| guarantee.name == name).expect("every guarantee is probed").held;
     for name in IsolationLevel::Namespaces.guarantees() {
         assert!(held(*name), "{guarantees:?}");
     }
@@ -553,9 +537,8 @@ fn files_made_inside_have_their_ids_on_disk(bench: &Bench) {
     assert_eq!(running.ask("write /workspace/of-daemon"), ["done"]);
     assert_eq!(running.ask("own 33 /workspace/of-daemon"), ["done"]);
     let disk = bench.home.join("disk/upper/root/workspace");
-    let owner = |name: &str| {
-        fs::metadata(disk.join(name)).map(|data| (data.uid(), data.gid())).expect("it is in the writable layer")
-    };
+    let owner =
+        |name: &str| fs::metadata(disk.join(name)).map(|data| (data.uid(), data.gid())).expect("it is in the writable layer");
     // The case runs in the user namespace that layers are read in: what is inside is on disk, in every mode.
     assert_eq!(owner("of-root"), (own, own));
     let daemon = if bench.mode == Mode::Single { own } else { 33 };
@@ -610,17 +593,8 @@ fn layers_by_name_give_the_same(bench: &Bench) {
     assert_eq!(running.ask("attempts"), Vec::<String>::new());
     let mounts = running.ask("read /proc/self/mountinfo");
     let home = bench.home.to_str().expect("a plain path");
-    assert!(
-        mounts.iter().all(|line| !line.split_ascii_whitespace().nth(3).is_some_and(|root| root.contains(home))),
-        "{mounts:?}"
-    );
-    assert!(
-        running
-            .sandbox
-            .probe()
-            .iter()
-            .any(|guarantee| guarantee.name == GuaranteeName::OwnFileSystem && guarantee.held)
-    );
+    assert!(mounts.iter().all(|line| !line.split_ascii_whitespace().nth(3).is_some_and(|root| root.contains(home))), "{mounts:?}");
+    assert!(running.sandbox.probe().iter().any(|guarantee| guarantee.name == GuaranteeName::OwnFileSystem && guarantee.held));
     running.end();
     assert_eq!(fs::read_dir(bench.home.join("staging")).expect("the staging directory").count(), 0);
 }
@@ -650,11 +624,7 @@ fn a_hostile_root_is_refused(bench: &Bench) {
             shape(&lower.join(place));
             let mut launch = bench.launch(lower);
             launch.mounts[0] = bench.stack("/", launch.mounts[0].lowers.clone(), &format!("disk-{number}"));
-            let error = bench
-                .backend()
-                .launch(&launch)
-                .err()
-                .unwrap_or_else(|| panic!("shape {number} of {place} was launched"));
+            let error = bench.backend().launch(&launch).err().unwrap_or_else(|| panic!("shape {number} of {place} was launched"));
             assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
             assert!(error.message.contains(place) && error.hint.is_some(), "{error} {:?}", error.hint);
         }
@@ -712,8 +682,7 @@ fn a_sandbox_dies_with_its_supervisor(bench: &Bench) {
     let child = spawn::fork_into(spawn::Namespaces::NONE, None, || {
         let running = bench.start();
         let mut writer = writer;
-        let children =
-            fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).expect("own children");
+        let children = fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).expect("own children");
         writer.write_all(format!("{}\n", children.trim()).as_bytes()).expect("say it");
         // No destructor may run: it is killed.
         std::mem::forget(running);
@@ -750,16 +719,12 @@ fn an_agent_that_cannot_be_run_is_an_error(bench: &Bench) {
     let program = bench.home.join("private");
     fs::copy(std::env::current_exe().expect("own path"), &program).expect("copy");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("close it");
-    let error =
-        Namespaces::new(program, bench.privilege.clone()).launch(&launch).err().expect("nobody inside may run it");
+    let error = Namespaces::new(program, bench.privilege.clone()).launch(&launch).err().expect("nobody inside may run it");
     assert!(
         error.message.contains("start the agent") && error.hint.as_deref().is_some_and(|hint| hint.contains("chmod")),
         "{error}"
     );
-    let error = Namespaces::new(bench.home.join("none"), bench.privilege.clone())
-        .launch(&launch)
-        .err()
-        .expect("it is not there");
+    let error = Namespaces::new(bench.home.join("none"), bench.privilege.clone()).launch(&launch).err().expect("it is not there");
     assert!(error.message.contains("none"), "{error}");
     assert!(!cgroup::list().iter().any(|leftover| leftover.id == launch.id), "a failed launch leaves nothing");
 }
@@ -807,9 +772,7 @@ fn a_sandbox_id_is_used_once_at_a_time(bench: &Bench) {
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
     // The one that runs is not touched by that.
     assert_eq!(running.ask("pid"), ["1"]);
-    assert!(
-        running.sandbox.probe().iter().any(|guarantee| guarantee.name == GuaranteeName::MemoryLimit && guarantee.held)
-    );
+    assert!(running.sandbox.probe().iter().any(|guarantee| guarantee.name == GuaranteeName::MemoryLimit && guarantee.held));
     running.end();
 }
 

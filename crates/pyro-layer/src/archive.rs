@@ -33,7 +33,9 @@ use crate::decompress;
 use crate::environment::Manifest;
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
 use crate::import::{SeedReport, open_empty};
-use crate::limits::{ARCHIVE_DEPTH_MAX, ARCHIVE_NAME_BYTES_MAX, CHUNK_BYTES, DIRECTORY_NAMES_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
+use crate::limits::{
+    ARCHIVE_DEPTH_MAX, ARCHIVE_NAME_BYTES_MAX, CHUNK_BYTES, DIRECTORY_NAMES_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX,
+};
 use crate::tar_reader::{TarEntry, TarKind, TarReader};
 use crate::writer::{self, Metadata};
 use crate::{Owners, Watch};
@@ -254,7 +256,8 @@ impl Unpacking<'_> {
             }
             Err(errno) => return Err(errno).naming(&path, "make the directory"),
         }
-        let made = beneath::open_beneath(self.here(), name.to_bytes(), OFlags::RDONLY | OFlags::DIRECTORY).naming(&path, "open it")?;
+        let made =
+            beneath::open_beneath(self.here(), name.to_bytes(), OFlags::RDONLY | OFlags::DIRECTORY).naming(&path, "open it")?;
         self.keep_directory(path, metadata, &made)
     }
 
@@ -287,9 +290,21 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn make_file<R: Read>(&mut self, path: &[u8], name: &CStr, entry: &TarEntry, metadata: &Metadata, reader: &mut TarReader<R>) -> Result<()> {
+    fn make_file<R: Read>(
+        &mut self,
+        path: &[u8],
+        name: &CStr,
+        entry: &TarEntry,
+        metadata: &Metadata,
+        reader: &mut TarReader<R>,
+    ) -> Result<()> {
         if entry.size > self.limits.bytes_max {
-            return Err(Error::limit(format!("{} is {} bytes large; the limit is {}", shown(path), entry.size, self.limits.bytes_max)));
+            return Err(Error::limit(format!(
+                "{} is {} bytes large; the limit is {}",
+                shown(path),
+                entry.size,
+                self.limits.bytes_max
+            )));
         }
         self.make_room(path, name, FileType::RegularFile)?;
         let file = writer::make_file(self.here(), name, path)?;
@@ -352,14 +367,16 @@ impl Unpacking<'_> {
             return Err(Error::refused(path, "is a link whose target is empty, too long or holds a NUL byte"));
         }
         self.make_room(path, name, FileType::Symlink)?;
-        let target = CString::new(entry.link.clone()).map_err(|_| Error::refused(path, "is a link whose target holds a NUL byte"))?;
+        let target =
+            CString::new(entry.link.clone()).map_err(|_| Error::refused(path, "is a link whose target holds a NUL byte"))?;
         writer::make_symlink(self.here(), name, &target, path, metadata, self.policy.owners)?;
         self.note(path, |manifest| manifest.symlink(path, metadata, &entry.link))
     }
 
     fn make_hard_link(&mut self, path: &[u8], name: &CStr, entry: &TarEntry) -> Result<()> {
         let target = clean(&entry.link)?;
-        let missing = || Error::refused(path, &format!("is a hard link to {}, which the archive has not brought before it", shown(&target)));
+        let missing =
+            || Error::refused(path, &format!("is a hard link to {}, which the archive has not brought before it", shown(&target)));
         let (above, target_name) = match target.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&target[..slash], &target[slash + 1..]),
             None => (&target[..0], &target[..]),
@@ -390,7 +407,8 @@ impl Unpacking<'_> {
     fn finish_directories(&mut self) -> Result<()> {
         // In reverse order of names every directory comes after what is below it.
         for (path, metadata) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let directory = beneath::open_beneath(&self.root, &path, OFlags::RDONLY | OFlags::DIRECTORY).naming(&path, "finish it")?;
+            let directory =
+                beneath::open_beneath(&self.root, &path, OFlags::RDONLY | OFlags::DIRECTORY).naming(&path, "finish it")?;
             self.report.attributes_left_behind += metadata.apply(directory.as_fd(), &path, self.policy.owners)?;
         }
         Ok(())

@@ -31,7 +31,11 @@ pub(crate) fn names(file: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> rustix::io::R
         Err(Errno::OPNOTSUPP) => 0,
         Err(errno) => return Err(errno),
     };
-    Ok(buffer[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).filter_map(|name| CString::new(name).ok()).collect())
+    Ok(buffer[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .filter_map(|name| CString::new(name).ok())
+        .collect())
 }
 
 /// The value of one attribute, `None` when it is not there or not for us to see.

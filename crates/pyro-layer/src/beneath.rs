@@ -67,7 +67,12 @@ pub(crate) fn stat(directory: impl AsFd, name: &CStr) -> Result<Stat> {
 /// Opens something for reading its content. A name that turned into a FIFO or a device meanwhile does not block us; the caller looks at
 /// what it got with `fstat` before reading.
 pub(crate) fn open_content(directory: impl AsFd, name: &CStr) -> Result<OwnedFd> {
-    fs::openat(directory, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+    fs::openat(
+        directory,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Opens a path beneath a directory, through real directories only. Paths longer than the kernel takes are opened in pieces.

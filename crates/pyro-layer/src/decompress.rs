@@ -38,7 +38,8 @@ pub(crate) fn open<R: Read>(mut input: R) -> Result<Decompressed<R>> {
         return other("a zip file");
     }
     let gzip = first.starts_with(b"\x1f\x8b");
-    let zstd = first.starts_with(b"\x28\xb5\x2f\xfd") || (first.len() >= 4 && first[0] & 0xf0 == 0x50 && first[1..4] == *b"\x2a\x4d\x18");
+    let zstd =
+        first.starts_with(b"\x28\xb5\x2f\xfd") || (first.len() >= 4 && first[0] & 0xf0 == 0x50 && first[1..4] == *b"\x2a\x4d\x18");
     let input = BufReader::with_capacity(INPUT_BUFFER_BYTES, Cursor::new(first).chain(input));
     Ok(if gzip {
         Decompressed::Gzip(Box::new(MultiGzDecoder::new(input)))

@@ -106,7 +106,9 @@ impl Change {
     #[must_use]
     pub fn mode_change(&self) -> Option<(u32, u32)> {
         match (self.old, self.new) {
-            (Some(old), Some(new)) if old.mode != new.mode && old.kind == new.kind && old.kind != Kind::Symlink => Some((old.mode, new.mode)),
+            (Some(old), Some(new)) if old.mode != new.mode && old.kind == new.kind && old.kind != Kind::Symlink => {
+                Some((old.mode, new.mode))
+            }
             _ => None,
         }
     }
@@ -124,7 +126,14 @@ pub fn diff(stack: &Stack, below: &[u8]) -> Result<Vec<Change>> {
     let layers = open_layers(stack)?;
     let lowers = (1..layers.len()).collect();
     let descents = layers.into_iter().map(Descent::new).collect::<rustix::io::Result<_>>().naming(b"", "open a layer")?;
-    let mut comparison = Comparison { layers: descents, path: WalkPath::default(), frames: Vec::new(), changes: Vec::new(), paths_bytes: 0, buffer: Vec::new() };
+    let mut comparison = Comparison {
+        layers: descents,
+        path: WalkPath::default(),
+        frames: Vec::new(),
+        changes: Vec::new(),
+        paths_bytes: 0,
+        buffer: Vec::new(),
+    };
     comparison.frames.push(Frame { upper: true, lowers, opaque: false, left: Vec::new() });
     comparison.list(below.first().copied())?;
     // The names on the way to `below` are compared too, one at each level, and dropped: `below` may have vanished with its parent.
@@ -310,7 +319,8 @@ impl Comparison {
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             match &mut found {
                 None => {
-                    found = Some(Met { side: side(&stat, layer), stat, parts: if is_directory { vec![layer] } else { Vec::new() } });
+                    found =
+                        Some(Met { side: side(&stat, layer), stat, parts: if is_directory { vec![layer] } else { Vec::new() } });
                     if !is_directory {
                         break;
                     }
@@ -319,7 +329,9 @@ impl Comparison {
                 Some(_) => break,
             }
             let opened = beneath::open_beneath(self.layers[layer].here(), name.to_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
-            if is_opaque(opened.naming(&self.path.join(name), "open it")?.as_fd()).naming(&self.path.join(name), "read an attribute")? {
+            if is_opaque(opened.naming(&self.path.join(name), "open it")?.as_fd())
+                .naming(&self.path.join(name), "read an attribute")?
+            {
                 break;
             }
         }
@@ -353,7 +365,9 @@ impl Comparison {
         let path = self.path.join(name);
         self.paths_bytes += path.len();
         if self.paths_bytes > CHANGED_PATHS_BYTES_MAX {
-            return Err(Error::limit(format!("the names of what has changed come to more than {CHANGED_PATHS_BYTES_MAX} bytes; look at a part")));
+            return Err(Error::limit(format!(
+                "the names of what has changed come to more than {CHANGED_PATHS_BYTES_MAX} bytes; look at a part"
+            )));
         }
         self.changes.push(Change {
             path,
@@ -471,7 +485,6 @@ fn is_opaque(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
     }
     Ok(false)
 }
-
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -76,8 +76,8 @@ impl Manifest {
     }
 
     fn record(&mut self, path: &[u8], kind: u8, metadata: Option<&Metadata>, size: u64, rest: &[u8]) {
-        let (mode, (seconds, nanoseconds), (user, group)) =
-            metadata.map_or((0, (0, 0), (0, 0)), |metadata| (metadata.mode, metadata.modified_at, metadata.owner.unwrap_or((0, 0))));
+        let (mode, (seconds, nanoseconds), (user, group)) = metadata
+            .map_or((0, (0, 0), (0, 0)), |metadata| (metadata.mode, metadata.modified_at, metadata.owner.unwrap_or((0, 0))));
         let mut record = vec![kind];
         record.extend_from_slice(&mode.to_le_bytes());
         record.extend_from_slice(&user.to_le_bytes());

@@ -21,7 +21,9 @@ use rustix::io::Errno;
 use crate::attributes;
 use crate::beneath::{self, Descent, Entry, Mounts, RawKind, WalkPath};
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
-use crate::limits::{CHUNK_BYTES, COPY_ATTEMPTS_MAX, HARD_LINKS_PENDING_MAX, LISTINGS_MAX, SKIPPED_NAME_BYTES_MAX, SKIPPED_NAMES_MAX};
+use crate::limits::{
+    CHUNK_BYTES, COPY_ATTEMPTS_MAX, HARD_LINKS_PENDING_MAX, LISTINGS_MAX, SKIPPED_NAME_BYTES_MAX, SKIPPED_NAMES_MAX,
+};
 use crate::writer::{self, Metadata};
 use crate::{Owners, Progress, Watch};
 
@@ -216,7 +218,10 @@ impl Copy<'_> {
         frame.listings += 1;
         if frame.listings > LISTINGS_MAX {
             let path = self.path.join(name);
-            return Err(Error::new(ErrorKind::Changed, format!("{}: the directory around it keeps changing while it is copied", shown(&path))));
+            return Err(Error::new(
+                ErrorKind::Changed,
+                format!("{}: the directory around it keeps changing while it is copied", shown(&path)),
+            ));
         }
         let known: HashSet<&CStr> = frame.entries.iter().map(|entry| entry.name.as_c_str()).collect();
         let new: Vec<Entry> = entries.iter().filter(|entry| !known.contains(entry.name.as_c_str())).cloned().collect();
@@ -362,7 +367,8 @@ impl Copy<'_> {
             at = *parent;
         }
         names.reverse();
-        let directory = beneath::open_beneath(&self.to_root, &names.join(&b'/'), OFlags::PATH | OFlags::DIRECTORY).naming(path, "link it")?;
+        let directory =
+            beneath::open_beneath(&self.to_root, &names.join(&b'/'), OFlags::PATH | OFlags::DIRECTORY).naming(path, "link it")?;
         fs::linkat(&directory, &link.name, self.to.here(), name, AtFlags::empty()).naming(path, "link it")?;
         link.left -= 1;
         if link.left == 0 {

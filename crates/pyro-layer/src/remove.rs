@@ -125,7 +125,12 @@ impl Removed {
 fn enter(descent: &mut Descent, name: &std::ffi::CStr) -> rustix::io::Result<()> {
     let stat = match descent.enter(name, Mounts::Stay) {
         Err(Errno::ACCESS) => {
-            let handle = fs::openat(descent.here(), name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let handle = fs::openat(
+                descent.here(),
+                name,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             open_up(&handle)?;
             descent.enter(name, Mounts::Stay)?
         }

@@ -83,7 +83,15 @@ struct Records {
 impl<R: Read> TarReader<R> {
     /// A reader that takes at most `bytes_max` bytes from its input.
     pub(crate) fn new(input: R, bytes_max: u64) -> Self {
-        Self { input, bytes_left: bytes_max, bytes_max, data_left: 0, padding_left: 0, global: Records::default(), seen_header: false }
+        Self {
+            input,
+            bytes_left: bytes_max,
+            bytes_max,
+            data_left: 0,
+            padding_left: 0,
+            global: Records::default(),
+            seen_header: false,
+        }
     }
 
     /// The next entry; what was not read of the one before is skipped.
@@ -170,7 +178,10 @@ impl<R: Read> TarReader<R> {
                 Err(error) => return Err(Error::reading("cannot read the archive", error)),
             }
         }
-        self.bytes_left = self.bytes_left.checked_sub(BLOCK as u64).ok_or_else(|| Error::limit(format!("the archive holds more than {} bytes", self.bytes_max)))?;
+        self.bytes_left = self
+            .bytes_left
+            .checked_sub(BLOCK as u64)
+            .ok_or_else(|| Error::limit(format!("the archive holds more than {} bytes", self.bytes_max)))?;
         Ok(Some(block))
     }
 
@@ -190,7 +201,11 @@ impl<R: Read> TarReader<R> {
     fn set_data(&mut self, header: &Header, size: u64) -> Result<()> {
         // Checked before anything is added to it: a size near 2^64 must not wrap.
         if size > self.bytes_left {
-            return Err(Error::limit(format!("{} is larger than what may still be unpacked ({} bytes)", shown(&header.name), self.bytes_left)));
+            return Err(Error::limit(format!(
+                "{} is larger than what may still be unpacked ({} bytes)",
+                shown(&header.name),
+                self.bytes_left
+            )));
         }
         self.data_left = size;
         self.padding_left = size.next_multiple_of(BLOCK as u64) - size;
@@ -316,7 +331,9 @@ impl<R: Read> TarReader<R> {
         if kind == TarKind::File {
             if header.kind == b'S' {
                 (size, pieces) = self.gnu_pieces(&header, &name)?;
-            } else if let Some(real) = records.get(b"GNU.sparse.realsize".as_slice()).or_else(|| records.get(b"GNU.sparse.size".as_slice())) {
+            } else if let Some(real) =
+                records.get(b"GNU.sparse.realsize".as_slice()).or_else(|| records.get(b"GNU.sparse.size".as_slice()))
+            {
                 size = decimal(real).ok_or_else(|| bad_record("GNU.sparse size", real))?;
                 pieces = self.pax_pieces(&records, &own.sparse, &name)?;
                 if let Some(real_name) = records.remove(b"GNU.sparse.name".as_slice()) {
@@ -382,7 +399,12 @@ impl<R: Read> TarReader<R> {
     }
 
     /// The map of a PAX sparse entry, in one of its three dialects.
-    fn pax_pieces(&mut self, records: &HashMap<Vec<u8>, Vec<u8>>, repeated: &[(Vec<u8>, Vec<u8>)], name: &[u8]) -> Result<Vec<Piece>> {
+    fn pax_pieces(
+        &mut self,
+        records: &HashMap<Vec<u8>, Vec<u8>>,
+        repeated: &[(Vec<u8>, Vec<u8>)],
+        name: &[u8],
+    ) -> Result<Vec<Piece>> {
         let mut numbers: Vec<u64> = Vec::new();
         if records.get(b"GNU.sparse.major".as_slice()).map(Vec::as_slice) == Some(b"1") {
             // 1.0: decimal lines before the data, padded to a block.
@@ -462,7 +484,8 @@ impl Header {
         let value = |what: &str, from: usize, length: usize| {
             number(field(from, length)).ok_or_else(|| Error::damaged(format!("{} has a {what} that is no number", shown(&name))))
         };
-        let modified_at = signed_number(field(136, 12)).ok_or_else(|| Error::damaged(format!("{} has a time that is no number", shown(&name))))?;
+        let modified_at = signed_number(field(136, 12))
+            .ok_or_else(|| Error::damaged(format!("{} has a time that is no number", shown(&name))))?;
         Ok(Self {
             kind: block[156],
             link: until_nul(field(157, 100)).to_vec(),

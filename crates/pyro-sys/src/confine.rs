@@ -47,9 +47,7 @@ pub fn keep_capabilities(kept: &[Capability]) -> io::Result<()> {
             continue;
         }
         // SAFETY: prctl(2) with PR_CAPBSET_DROP takes a number and touches no memory.
-        match check(libc::c_long::from(unsafe {
-            libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0)
-        })) {
+        match check(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) })) {
             Ok(_) => {}
             // One past the last that this kernel has.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -190,9 +188,8 @@ struct LandlockRuleset {
 #[must_use]
 pub fn landlock_version() -> u32 {
     // SAFETY: with this flag landlock_create_ruleset(2) takes no structure, and answers a number.
-    let version = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<LandlockRuleset>(), 0_usize, LANDLOCK_VERSION)
-    };
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<LandlockRuleset>(), 0_usize, LANDLOCK_VERSION) };
     u32::try_from(version).unwrap_or(0)
 }
 

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use crate::check;
@@ -99,8 +99,7 @@ pub fn create(context: impl AsFd, refuses: Refuses) -> io::Result<OwnedFd> {
 /// # Errors
 /// As open_tree(2).
 pub fn copy(start: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     if path.as_os_str().is_empty() {
         flags |= OpenTreeFlags::AT_EMPTY_PATH;
     }
@@ -141,12 +140,7 @@ pub fn detach_host_path(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)
 }
 
-fn set_attributes(
-    mount: BorrowedFd<'_>,
-    path: &CString,
-    flags: libc::c_int,
-    attributes: &libc::mount_attr,
-) -> io::Result<()> {
+fn set_attributes(mount: BorrowedFd<'_>, path: &CString, flags: libc::c_int, attributes: &libc::mount_attr) -> io::Result<()> {
     // SAFETY: mount_setattr(2) (5.12) reads a C string and a mount_attr of the given size; both live until it returns.
     let result = unsafe {
         libc::syscall(
@@ -166,8 +160,7 @@ fn set_attributes(
 /// # Errors
 /// As mount_setattr(2).
 pub fn restrict(mount: impl AsFd, refuses: Refuses) -> io::Result<()> {
-    let attributes =
-        libc::mount_attr { attr_set: u64::from(refuses.flags().bits()), attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes = libc::mount_attr { attr_set: u64::from(refuses.flags().bits()), attr_clr: 0, propagation: 0, userns_fd: 0 };
     set_attributes(mount.as_fd(), &CString::default(), libc::AT_EMPTY_PATH, &attributes)
 }
 

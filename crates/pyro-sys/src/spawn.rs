@@ -138,11 +138,7 @@ pub fn thread_count() -> io::Result<u64> {
 ///
 /// # Errors
 /// When this process has more than one thread (`EBUSY`: see the module's text), or the kernel refuses.
-pub fn fork_into(
-    namespaces: Namespaces,
-    cgroup: Option<BorrowedFd<'_>>,
-    body: impl FnOnce() -> u8,
-) -> io::Result<Child> {
+pub fn fork_into(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> u8) -> io::Result<Child> {
     if thread_count()? != 1 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
@@ -153,9 +149,7 @@ pub fn fork_into(
         // that their order, which differs between processors, does not matter). There is no CLONE_VM and no stack: like fork, the child
         // continues here on its own copy of the stack. This process has one thread (checked above), so no lock of the allocator or of
         // std is held by a thread that does not exist in the child.
-        None => check(unsafe {
-            libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD as u64, 0, &raw mut descriptor, 0, 0)
-        })?,
+        None => check(unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD as u64, 0, &raw mut descriptor, 0, 0) })?,
         Some(cgroup) => {
             let arguments = libc::clone_args {
                 flags: flags | CLONE_INTO_CGROUP,
@@ -361,26 +355,14 @@ const KEPT_MAX: usize = 16;
 /// return: when it cannot be run, `tag` and the error number are written to `report` ([`parse_report`]) and the process exits.
 ///
 /// `program` may be an `O_PATH` descriptor of a file in no mount namespace.
-pub fn exec_with_only(
-    program: BorrowedFd<'_>,
-    kept: &[BorrowedFd<'_>],
-    arguments: &[&CStr],
-    report: BorrowedFd<'_>,
-    tag: u8,
-) -> ! {
+pub fn exec_with_only(program: BorrowedFd<'_>, kept: &[BorrowedFd<'_>], arguments: &[&CStr], report: BorrowedFd<'_>, tag: u8) -> ! {
     let error = exec_raw(program, kept, arguments, report, tag);
     report_error(report, tag, &error);
     // SAFETY: _exit(2) has no requirements.
     unsafe { libc::_exit(127) }
 }
 
-fn exec_raw(
-    program: BorrowedFd<'_>,
-    kept: &[BorrowedFd<'_>],
-    arguments: &[&CStr],
-    report: BorrowedFd<'_>,
-    tag: u8,
-) -> io::Error {
+fn exec_raw(program: BorrowedFd<'_>, kept: &[BorrowedFd<'_>], arguments: &[&CStr], report: BorrowedFd<'_>, tag: u8) -> io::Error {
     if kept.len() > KEPT_MAX || arguments.len() > KEPT_MAX {
         return io::Error::from_raw_os_error(libc::E2BIG);
     }

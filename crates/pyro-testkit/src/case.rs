@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What the test runner sets: `PYRO_TEST_BINARY` (the program; for users who cannot read the build directory), `PYRO_TEST_HOME`
-//! (a home whose built environments are kept), `PYRO_TEST_REQUIRE=namespaces` (a case that cannot run is a failure).
+//! (a home whose built environments are kept), `PYRO_TEST_REQUIRE=namespaces,…` (that a case cannot run for lack of one of these is a failure).
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
@@ -31,12 +31,53 @@ use crate::env::{TestEnv, binary};
 pub fn case(built: Option<&str>, story: impl FnOnce(&TestEnv)) {
     let env = TestEnv::shared(&binary(built));
     if let Err(why) = sandboxes(&env) {
-        let required = std::env::var("PYRO_TEST_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "namespaces"), "namespaces are required and cannot be used: {why}");
-        println!("SKIPPED namespaces: {why}");
-        return;
+        return skip("namespaces", &why);
     }
     told(&env, story);
+}
+
+/// Says that a case, or the part of it that matters, cannot run here, because `what` is missing. The case must then return: it is taken out of the passes.
+/// With `what` in `PYRO_TEST_REQUIRE` it fails.
+///
+/// # Panics
+/// When it is required.
+pub fn skip(what: &str, why: &str) {
+    let required = std::env::var("PYRO_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name.trim() == what), "{what} is required and is not there: {why}");
+    let thread = std::thread::current();
+    println!("SKIPPED {what}: {} cannot run: {why}", thread.name().unwrap_or("a case"));
+}
+
+/// What the user who runs the cases may do about user ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Root.
+    Root,
+    /// An ordinary user with a range of ids in `/etc/subuid` and `/etc/subgid`.
+    Range,
+    /// An ordinary user with one id.
+    Single,
+}
+
+impl Mode {
+    /// Of the user we are.
+    #[must_use]
+    pub fn ours() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let uid =
+            status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()).unwrap_or_default().to_owned();
+        if uid == "0" {
+            return Self::Root;
+        }
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name =
+            users.lines().find(|line| line.split(':').nth(2) == Some(&uid)).and_then(|line| line.split(':').next()).unwrap_or(&uid);
+        let has = |file: &str| {
+            let table = std::fs::read_to_string(file).unwrap_or_default();
+            table.lines().any(|line| matches!(line.split(':').next(), Some(owner) if owner == name || owner == uid))
+        };
+        if has("/etc/subuid") && has("/etc/subgid") { Self::Range } else { Self::Single }
+    }
 }
 
 /// A case that needs no sandbox: command line, errors, what is refused.

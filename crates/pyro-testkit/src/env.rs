@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -19,6 +19,9 @@ use tempfile::TempDir;
 
 /// How long anything that a case waits for may take on a slow, busy machine. Passing cases never come near it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Between two times that something is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// A home and the program.
 #[derive(Debug)]
@@ -57,6 +60,19 @@ impl TestEnv {
         Self { binary: binary.to_owned(), home, own: None, names: Mutex::default() }
     }
 
+    /// A new home beside the shared one, in which nothing is built.
+    ///
+    /// # Panics
+    /// When the directory cannot be made.
+    #[must_use]
+    pub fn empty(&self) -> Self {
+        let own = self.scratch();
+        let home = own.path().join("home");
+        let env = Self { binary: self.binary.clone(), home, own: Some(own), names: Mutex::default() };
+        env.pyro(&["env", "list"]).expect_ok();
+        env
+    }
+
     /// A new home beside the shared one. Environments that are built in the shared home can be used in it: their manifests name
     /// the shared layers, which a fresh home does not own and so never removes.
     ///
@@ -64,11 +80,7 @@ impl TestEnv {
     /// When the directory cannot be made.
     #[must_use]
     pub fn fresh(&self) -> Self {
-        let beside = self.home.parent().expect("a home is in a directory");
-        let own = tempfile::Builder::new().prefix("fresh-").tempdir_in(beside).expect("make a directory for a fresh home");
-        let home = own.path().join("home");
-        let env = Self { binary: self.binary.clone(), home, own: Some(own), names: Mutex::default() };
-        env.pyro(&["env", "list"]).expect_ok();
+        let env = self.empty();
         for manifest in fs::read_dir(self.home.join("environments")).into_iter().flatten().flatten() {
             let Ok(text) = fs::read_to_string(manifest.path().join("manifest.json")) else { continue };
             let mut value: Value = serde_json::from_str(&text).expect("a manifest is JSON");
@@ -105,6 +117,57 @@ impl TestEnv {
         let name = format!("{word}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         name
+    }
+
+    /// A directory on the host that is removed when it is dropped. Only this user can enter it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn scratch(&self) -> TempDir {
+        let beside = self.home.parent().expect("a home is in a directory");
+        // Beside the home and not in /tmp: on a disk, which has room and all attributes.
+        tempfile::Builder::new().prefix("scratch-").tempdir_in(beside).expect("make a directory")
+    }
+
+    /// Id of a workspace.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn id(&self, workspace: &str) -> String {
+        let view: Value = self.json(&["workspace", "status", workspace]);
+        view["id"].as_str().expect("a workspace has an id").to_owned()
+    }
+
+    /// Process id of the supervisor of a running workspace.
+    ///
+    /// # Panics
+    /// When its lease says nothing.
+    pub fn supervisor(&self, workspace: &str) -> i32 {
+        let lease = self.home.join("workspaces").join(self.id(workspace)).join("lease");
+        let text = fs::read_to_string(&lease).expect("a running workspace has a lease");
+        text.trim().parse().unwrap_or_else(|_| panic!("{} says {text:?}", lease.display()))
+    }
+
+    /// Whether a guarantee holds in the sandboxes of this machine and user, as measured.
+    ///
+    /// # Panics
+    /// When it is not in the report.
+    pub fn holds(&self, guarantee: &str) -> bool {
+        let answer: Value = self.json(&["run", "debian:12", "--", "true"]);
+        let guarantees = answer["isolation"]["guarantees"].as_array().expect("a report has guarantees");
+        let found = guarantees.iter().find(|found| found["name"] == guarantee);
+        found.unwrap_or_else(|| panic!("{guarantee} is not in {guarantees:?}"))["held"] == true
+    }
+
+    /// Builds an environment if it is not built. Cases of a test program wait for each other here.
+    ///
+    /// # Panics
+    /// When the build fails.
+    pub fn environment(&self, name: &str) {
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pyro(&["env", "build", name]).expect_ok();
     }
 
     /// A workspace from `debian:12`, running, with a name of its own.
@@ -197,30 +260,22 @@ impl TestEnv {
                 return answer;
             }
             assert!(Instant::now() < deadline, "waited {DEADLINE:?} for {what}");
-            std::thread::yield_now();
+            // Not a wait for anything: what is waited for needs the processor that asking takes.
+            std::thread::park_timeout(ASK_EVERY);
         }
     }
 
-    /// Waits for a child to end.
+    /// Waits for a child to end, and gives what it wrote meanwhile.
     ///
     /// # Panics
     /// When it does not within [`DEADLINE`].
-    pub fn wait(&self, what: &str, mut child: Child) -> Ran {
-        // Both pipes are emptied by threads of their own, or a talkative child would never end.
-        let drain = |pipe: Option<Box<dyn std::io::Read + Send>>| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                if let Some(mut pipe) = pipe {
-                    let _ = pipe.read_to_end(&mut bytes);
-                }
-                bytes
-            })
-        };
-        let stdout = drain(child.stdout.take().map(|pipe| Box::new(pipe) as Box<_>));
-        let stderr = drain(child.stderr.take().map(|pipe| Box::new(pipe) as Box<_>));
-        let status = self.wait_for(what, || child.try_wait().expect("wait for pyro"));
-        let bytes = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().expect("a drain does not panic");
-        Ran::of(what.to_owned(), &std::process::Output { status, stdout: bytes(stdout), stderr: bytes(stderr) })
+    pub fn wait(&self, what: &str, child: Child) -> Ran {
+        let pid = child.id();
+        let (sender, receiver) = mpsc::channel();
+        // On a thread, which also empties both pipes: a talkative child would never end.
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let ended = receiver.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("waited {DEADLINE:?} for {what} (process {pid})"));
+        Ran::of(what.to_owned(), &ended.expect("wait for pyro"))
     }
 
     /// Deletes whatever has a name that this env gave out.
@@ -242,6 +297,18 @@ impl TestEnv {
         let leaks: Vec<&str> = answer["leaks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         assert!(leaks.is_empty(), "left over in {}:\n  {}", self.home.display(), leaks.join("\n  "));
     }
+}
+
+/// Processes of this machine that have this word in their command line. Sandboxed ones are seen from outside like any other.
+#[must_use]
+pub fn processes_with(word: &str) -> Vec<i32> {
+    let is_it = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    let numbers =
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(is_it).collect()
 }
 
 impl Drop for TestEnv {

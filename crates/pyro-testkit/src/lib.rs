@@ -10,5 +10,5 @@ mod env;
 pub mod hostile;
 pub mod loopback;
 
-pub use case::{case, surface_case};
-pub use env::{Ran, TestEnv};
+pub use case::{Mode, case, skip, surface_case};
+pub use env::{DEADLINE, Ran, TestEnv, processes_with};

@@ -84,6 +84,8 @@ pub fn render(sections: &[Section], repetitions: u32, versions: &[String], pyro:
         memory()
     );
     let _ = writeln!(page, "- kernel: {}; {}", read("/proc/sys/kernel/osrelease"), distribution());
+    let load = read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ");
+    let _ = writeln!(page, "- load average (1, 5, 15 minutes) at the end, of which the benchmark itself is about 1: {load}");
     let mut all = vec![first_line(Command::new(pyro).arg("--version"))];
     all.extend(versions.iter().cloned());
     let _ = writeln!(page, "- versions: {}", all.join(", "));

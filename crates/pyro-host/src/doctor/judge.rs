@@ -18,7 +18,8 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 /// A native guest takes below 2 ns for a round of the loop, an emulated one a thousand.
 const KVM_ROUND_NS_MAX: u64 = 50;
 /// File systems on which locks, overlays or attributes are not what they should be.
-const NETWORK_FILE_SYSTEMS: &[&str] = &["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre", "virtiofs", "vboxsf"];
+const NETWORK_FILE_SYSTEMS: &[&str] =
+    &["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre", "virtiofs", "vboxsf"];
 
 /// Judges a machine. Pure.
 #[must_use]
@@ -102,9 +103,13 @@ fn setting_at_fault(facts: &HostFacts) -> Option<String> {
         return Some("sudo sysctl kernel.unprivileged_userns_clone=1".to_owned());
     }
     if !is_root && facts.number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        return Some("sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give pyro an AppArmor profile that allows userns".to_owned());
+        return Some(
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give pyro an AppArmor profile that allows userns"
+                .to_owned(),
+        );
     }
-    (facts.exists("/proc/self") && !facts.exists("/proc/self/ns/user")).then(|| "this kernel was built without CONFIG_USER_NS".to_owned())
+    (facts.exists("/proc/self") && !facts.exists("/proc/self/ns/user"))
+        .then(|| "this kernel was built without CONFIG_USER_NS".to_owned())
 }
 
 fn mounts(trials: &Trials, is_root: bool) -> Check {
@@ -130,7 +135,9 @@ fn overlay(facts: &HostFacts, trials: &Trials) -> Check {
         Attempt::Failed(why) => {
             let known = facts.text("/proc/filesystems");
             let fix = match known {
-                Some(known) if !known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") => "sudo modprobe overlay".to_owned(),
+                Some(known) if !known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") => {
+                    "sudo modprobe overlay".to_owned()
+                }
                 Some(_) | None if trials.file_system.as_deref() == Some("overlay") => {
                     "an overlay cannot have its writable layer on an overlay: set PYRO_HOME to a directory on a volume".to_owned()
                 }
@@ -138,7 +145,9 @@ fn overlay(facts: &HostFacts, trials: &Trials) -> Check {
             };
             poor(NAME, Missing, format!("cannot be mounted: {why}"), Some(fix))
         }
-        Attempt::NotTried(why) => poor(NAME, Limited, format!("not tried: {why}"), Some("set PYRO_HOME to a directory of your own".to_owned())),
+        Attempt::NotTried(why) => {
+            poor(NAME, Limited, format!("not tried: {why}"), Some("set PYRO_HOME to a directory of your own".to_owned()))
+        }
     }
 }
 
@@ -149,16 +158,20 @@ fn mapped_mounts(trials: &Trials, is_root: bool) -> Check {
     match &trials.mapped_mounts {
         _ if !is_root => good(NAME, "not needed: only root's sandboxes share layers between id ranges"),
         Attempt::Worked(_) => good(NAME, format!("work on {kind}")),
-        Attempt::Failed(why) => {
-            poor(NAME, Missing, format!("do not work on {kind}: {why}"), Some("set PYRO_HOME to a directory on ext4, xfs or btrfs, or use a newer kernel".to_owned()))
-        }
+        Attempt::Failed(why) => poor(
+            NAME,
+            Missing,
+            format!("do not work on {kind}: {why}"),
+            Some("set PYRO_HOME to a directory on ext4, xfs or btrfs, or use a newer kernel".to_owned()),
+        ),
         Attempt::NotTried(why) => poor(NAME, Limited, format!("not tried: {why}"), None),
     }
 }
 
 fn has_range(facts: &HostFacts, trials: &Trials) -> bool {
     let given = ["/etc/subuid", "/etc/subgid"].iter().all(|file| facts.id_range(file).is_some_and(|count| count >= IDS));
-    let tools = ["newuidmap", "newgidmap"].iter().all(|tool| facts.set_uid_program(tool).is_some_and(|place| facts.is_privileged(&place)));
+    let tools =
+        ["newuidmap", "newgidmap"].iter().all(|tool| facts.set_uid_program(tool).is_some_and(|place| facts.is_privileged(&place)));
     given && tools && !matches!(trials.id_range, Attempt::Failed(_))
 }
 
@@ -171,17 +184,32 @@ fn id_ranges(facts: &HostFacts, trials: &Trials, is_root: bool) -> Check {
         return if mapped > IDS {
             good(NAME, "root gives each sandbox its own")
         } else {
-            poor(NAME, Limited, format!("only {mapped} ids are mapped here: sandboxes get a single one"), Some("map at least 65537 ids into this container".to_owned()))
+            poor(
+                NAME,
+                Limited,
+                format!("only {mapped} ids are mapped here: sandboxes get a single one"),
+                Some("map at least 65537 ids into this container".to_owned()),
+            )
         };
     }
     let user = &facts.user;
     for tool in ["newuidmap", "newgidmap"] {
         match facts.set_uid_program(tool) {
             None => {
-                return poor(NAME, Limited, format!("{tool} is missing: everything inside has your own id"), Some("sudo apt-get install uidmap".to_owned()));
+                return poor(
+                    NAME,
+                    Limited,
+                    format!("{tool} is missing: everything inside has your own id"),
+                    Some("sudo apt-get install uidmap".to_owned()),
+                );
             }
             Some(place) if !facts.is_privileged(&place) => {
-                return poor(NAME, Limited, format!("{} is not setuid root", place.display()), Some(format!("sudo chmod u+s {}", place.display())));
+                return poor(
+                    NAME,
+                    Limited,
+                    format!("{} is not setuid root", place.display()),
+                    Some(format!("sudo chmod u+s {}", place.display())),
+                );
             }
             Some(_) => {}
         }
@@ -200,7 +228,12 @@ fn id_ranges(facts: &HostFacts, trials: &Trials, is_root: bool) -> Check {
     }
     match &trials.id_range {
         Attempt::Worked(_) => good(NAME, format!("{user} has a range, and newuidmap maps it")),
-        Attempt::Failed(why) => poor(NAME, Limited, format!("newuidmap refuses: {why}"), Some("check the ranges of /etc/subuid and /etc/subgid".to_owned())),
+        Attempt::Failed(why) => poor(
+            NAME,
+            Limited,
+            format!("newuidmap refuses: {why}"),
+            Some("check the ranges of /etc/subuid and /etc/subgid".to_owned()),
+        ),
         Attempt::NotTried(why) => poor(NAME, Limited, format!("not tried: {why}"), None),
     }
 }
@@ -208,10 +241,16 @@ fn id_ranges(facts: &HostFacts, trials: &Trials, is_root: bool) -> Check {
 fn seccomp(facts: &HostFacts) -> Check {
     const NAME: &str = "seccomp";
     match (facts.text("/proc/self/status"), facts.text("/proc/sys/kernel/seccomp/actions_avail")) {
-        (_, Some(actions)) if actions.split_whitespace().any(|action| action == "errno") => good(NAME, "filters of system calls can be loaded"),
-        (Some(status), _) if status.lines().any(|line| line.starts_with("Seccomp:")) => good(NAME, "filters of system calls can be loaded"),
+        (_, Some(actions)) if actions.split_whitespace().any(|action| action == "errno") => {
+            good(NAME, "filters of system calls can be loaded")
+        }
+        (Some(status), _) if status.lines().any(|line| line.starts_with("Seccomp:")) => {
+            good(NAME, "filters of system calls can be loaded")
+        }
         (None, None) => poor(NAME, Limited, "cannot be told: /proc cannot be read", Some("mount /proc".to_owned())),
-        (Some(_), _) | (None, Some(_)) => poor(NAME, Missing, "this kernel has none", Some("use a kernel with CONFIG_SECCOMP_FILTER".to_owned())),
+        (Some(_), _) | (None, Some(_)) => {
+            poor(NAME, Missing, "this kernel has none", Some("use a kernel with CONFIG_SECCOMP_FILTER".to_owned()))
+        }
     }
 }
 
@@ -220,7 +259,8 @@ fn landlock(facts: &HostFacts) -> Check {
     match pyro_sys::confine::landlock_version() {
         0 => {
             let modules = facts.text("/sys/kernel/security/lsm").unwrap_or_default();
-            let fix = if modules.is_empty() { "" } else { ": it is not in the kernel's list of security modules (boot option lsm=)" };
+            let fix =
+                if modules.is_empty() { "" } else { ": it is not in the kernel's list of security modules (boot option lsm=)" };
             poor(NAME, Limited, format!("not available{fix}; sandboxes do without"), None)
         }
         version => good(NAME, format!("version {version}")),
@@ -236,7 +276,12 @@ fn cgroups(facts: &HostFacts, trials: &Trials, is_root: bool) -> Check {
     } else if facts.exists("/sys/fs/cgroup/memory") {
         "v1"
     } else {
-        return poor(NAME, Limited, "none are mounted: limits of memory, processors and processes are not enforced", Some("mount cgroup2 at /sys/fs/cgroup".to_owned()));
+        return poor(
+            NAME,
+            Limited,
+            "none are mounted: limits of memory, processors and processes are not enforced",
+            Some("mount cgroup2 at /sys/fs/cgroup".to_owned()),
+        );
     };
     match &trials.cgroup {
         Attempt::Worked(controllers) => {
@@ -247,7 +292,12 @@ fn cgroups(facts: &HostFacts, trials: &Trials, is_root: bool) -> Check {
             if lacking.is_empty() {
                 good(NAME, format!("{kind}: {controllers}"))
             } else {
-                poor(NAME, Limited, format!("{kind}: {controllers}; not enforced: {}", lacking.join(", ")), Some(delegation(is_root, kind)))
+                poor(
+                    NAME,
+                    Limited,
+                    format!("{kind}: {controllers}; not enforced: {}", lacking.join(", ")),
+                    Some(delegation(is_root, kind)),
+                )
             }
         }
         Attempt::Failed(why) | Attempt::NotTried(why) => {
@@ -267,9 +317,12 @@ fn delegation(is_root: bool, kind: &str) -> String {
 fn terminals(trials: &Trials) -> Check {
     match &trials.terminal {
         Attempt::Worked(_) => good("terminals", "can be made"),
-        Attempt::Failed(why) | Attempt::NotTried(why) => {
-            poor("terminals", Limited, format!("cannot be made: {why}"), Some("mount devpts at /dev/pts, with /dev/ptmx".to_owned()))
-        }
+        Attempt::Failed(why) | Attempt::NotTried(why) => poor(
+            "terminals",
+            Limited,
+            format!("cannot be made: {why}"),
+            Some("mount devpts at /dev/pts, with /dev/ptmx".to_owned()),
+        ),
     }
 }
 
@@ -278,11 +331,18 @@ fn disk(trials: &Trials) -> Check {
     let kind = trials.file_system.as_deref().unwrap_or("unknown file system");
     let elsewhere = || Some("set PYRO_HOME to a directory on a larger local disk".to_owned());
     if NETWORK_FILE_SYSTEMS.contains(&kind) {
-        return poor(NAME, Missing, format!("PYRO_HOME is on {kind}, a network file system: neither overlays nor locks work there"), elsewhere());
+        return poor(
+            NAME,
+            Missing,
+            format!("PYRO_HOME is on {kind}, a network file system: neither overlays nor locks work there"),
+            elsewhere(),
+        );
     }
     match trials.free_bytes {
         None => poor(NAME, Limited, format!("free space cannot be read ({kind})"), elsewhere()),
-        Some(free) if free < FREE_BYTES_MIN => poor(NAME, Missing, format!("{} MiB free on {kind}: too little for an environment", free >> 20), elsewhere()),
+        Some(free) if free < FREE_BYTES_MIN => {
+            poor(NAME, Missing, format!("{} MiB free on {kind}: too little for an environment", free >> 20), elsewhere())
+        }
         Some(free) if free < FREE_BYTES_WANTED => poor(NAME, Limited, format!("{} MiB free on {kind}", free >> 20), elsewhere()),
         Some(free) => good(NAME, format!("{} GiB free on {kind}", free >> 30)),
     }
@@ -293,9 +353,16 @@ fn mmdebstrap(facts: &HostFacts) -> Check {
     let fix = || Some("sudo apt-get install mmdebstrap".to_owned());
     match facts.program(NAME) {
         None => poor(NAME, Limited, "missing: Debian environments cannot be built; host can", fix()),
-        Some(_) if facts.program("apt-get").is_none() => poor(NAME, Limited, "is there, but apt is missing", Some("sudo apt-get install apt".to_owned())),
+        Some(_) if facts.program("apt-get").is_none() => {
+            poor(NAME, Limited, "is there, but apt is missing", Some("sudo apt-get install apt".to_owned()))
+        }
         Some(_) if !facts.exists("/usr/share/keyrings/debian-archive-keyring.gpg") && !facts.exists("/etc/apt/trusted.gpg.d") => {
-            poor(NAME, Limited, "is there, but not the keys of Debian's archive", Some("sudo apt-get install debian-archive-keyring".to_owned()))
+            poor(
+                NAME,
+                Limited,
+                "is there, but not the keys of Debian's archive",
+                Some("sudo apt-get install debian-archive-keyring".to_owned()),
+            )
         }
         Some(place) => good(NAME, place.display().to_string()),
     }
@@ -309,13 +376,23 @@ fn kvm(facts: &HostFacts, trials: &Trials) -> Check {
     }
     match &trials.kvm {
         Attempt::Worked(answer) => match answer.parse::<u64>() {
-            Ok(round_ns) if round_ns <= KVM_ROUND_NS_MAX => good(NAME, format!("runs guest code at full speed ({round_ns} ns a round)")),
-            Ok(round_ns) => poor(NAME, Limited, format!("exists but is unusable: guest code is emulated ({round_ns} ns for what takes 1)"), None),
+            Ok(round_ns) if round_ns <= KVM_ROUND_NS_MAX => {
+                good(NAME, format!("runs guest code at full speed ({round_ns} ns a round)"))
+            }
+            Ok(round_ns) => poor(
+                NAME,
+                Limited,
+                format!("exists but is unusable: guest code is emulated ({round_ns} ns for what takes 1)"),
+                None,
+            ),
             Err(_) => poor(NAME, Limited, format!("the probe answered {answer:?}"), None),
         },
-        Attempt::Failed(why) if why.contains("ermission denied") => {
-            poor(NAME, Limited, "exists, but you may not use it", Some(format!("sudo usermod -aG kvm {}, then log in again", facts.user)))
-        }
+        Attempt::Failed(why) if why.contains("ermission denied") => poor(
+            NAME,
+            Limited,
+            "exists, but you may not use it",
+            Some(format!("sudo usermod -aG kvm {}, then log in again", facts.user)),
+        ),
         Attempt::Failed(why) => poor(NAME, Limited, format!("exists but is unusable: {why}"), None),
         Attempt::NotTried(why) => poor(NAME, Limited, format!("not tried: {why}"), None),
     }

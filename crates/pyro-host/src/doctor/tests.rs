@@ -1,5 +1,4 @@
 //! Broken machines as a table: what is wrong with each, and what a person is told.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -201,8 +200,20 @@ fn each_fault_is_named_with_its_setting() {
             "ext4",
         ),
         ("id ranges", |machine| machine.lacks("usr/bin/newuidmap"), CheckStatus::Limited, true, "install uidmap"),
-        ("id ranges", |machine| machine.has("etc/subuid", "bob:100000:65536\n"), CheckStatus::Limited, true, "usermod --add-subuids"),
-        ("id ranges", |machine| machine.has("etc/subgid", "ann:100000:1000\n"), CheckStatus::Limited, true, "usermod --add-subgids"),
+        (
+            "id ranges",
+            |machine| machine.has("etc/subuid", "bob:100000:65536\n"),
+            CheckStatus::Limited,
+            true,
+            "usermod --add-subuids",
+        ),
+        (
+            "id ranges",
+            |machine| machine.has("etc/subgid", "ann:100000:1000\n"),
+            CheckStatus::Limited,
+            true,
+            "usermod --add-subgids",
+        ),
         (
             "id ranges",
             |machine| {
@@ -225,17 +236,41 @@ fn each_fault_is_named_with_its_setting() {
             "CONFIG_SECCOMP_FILTER",
         ),
         ("cgroups", |machine| machine.lacks("sys/fs/cgroup"), CheckStatus::Limited, true, "mount cgroup2"),
-        ("cgroups", |machine| machine.trials.cgroup = refused("Permission denied"), CheckStatus::Limited, true, "systemd-run --user"),
-        ("cgroups", |machine| machine.trials.cgroup = Attempt::Worked("memory (v2), pids (v2)".to_owned()), CheckStatus::Limited, true, "Delegate"),
+        (
+            "cgroups",
+            |machine| machine.trials.cgroup = refused("Permission denied"),
+            CheckStatus::Limited,
+            true,
+            "systemd-run --user",
+        ),
+        (
+            "cgroups",
+            |machine| machine.trials.cgroup = Attempt::Worked("memory (v2), pids (v2)".to_owned()),
+            CheckStatus::Limited,
+            true,
+            "Delegate",
+        ),
         ("disk", |machine| machine.trials.free_bytes = Some(2 << 30), CheckStatus::Limited, true, "PYRO_HOME"),
         ("disk", |machine| machine.trials.free_bytes = Some(1 << 20), CheckStatus::Missing, true, "PYRO_HOME"),
         ("disk", |machine| machine.trials.file_system = Some("nfs4".to_owned()), CheckStatus::Missing, true, "PYRO_HOME"),
         ("mmdebstrap", |machine| machine.lacks("usr/bin/mmdebstrap"), CheckStatus::Limited, true, "install mmdebstrap"),
         ("mmdebstrap", |machine| machine.lacks("usr/share/keyrings"), CheckStatus::Limited, true, "debian-archive-keyring"),
-        ("kvm", |machine| machine.trials.kvm = refused("Permission denied (os error 13)"), CheckStatus::Limited, true, "usermod -aG kvm ann"),
+        (
+            "kvm",
+            |machine| machine.trials.kvm = refused("Permission denied (os error 13)"),
+            CheckStatus::Limited,
+            true,
+            "usermod -aG kvm ann",
+        ),
         ("kvm", |machine| machine.trials.kvm = Attempt::Worked("1200".to_owned()), CheckStatus::Limited, true, ""),
         ("kvm", |machine| machine.trials.kvm = refused("no answer within 5 s"), CheckStatus::Limited, true, ""),
-        ("terminals", |machine| machine.trials.terminal = refused("No such file or directory"), CheckStatus::Limited, true, "devpts"),
+        (
+            "terminals",
+            |machine| machine.trials.terminal = refused("No such file or directory"),
+            CheckStatus::Limited,
+            true,
+            "devpts",
+        ),
     ];
     for (name, fault, status, ok, fix) in table {
         let mut machine = Machine::sound();
@@ -266,7 +301,13 @@ fn an_empty_machine_is_judged_all_the_same() {
         file_system: None,
     };
     let findings = judge(&HostFacts::beneath(root.path(), 1000, ""), &machine.trials);
-    assert!(findings.checks.iter().all(|check| check.status != CheckStatus::Ok || ["landlock", "mapped mounts"].contains(&check.name.as_str())), "{findings:?}");
+    assert!(
+        findings
+            .checks
+            .iter()
+            .all(|check| check.status != CheckStatus::Ok || ["landlock", "mapped mounts"].contains(&check.name.as_str())),
+        "{findings:?}"
+    );
 }
 
 #[test]

@@ -131,19 +131,28 @@ fn enter_user_namespace() -> std::io::Result<()> {
 
 /// As a sandbox's supervisor does: root needs no user namespace for it.
 fn enter_mounts() -> std::io::Result<()> {
-    if rustix::process::getuid().is_root() { spawn::unshare(Namespaces::MOUNT)? } else { enter_user_namespace()? }
+    if rustix::process::getuid().is_root() {
+        spawn::unshare(Namespaces::MOUNT)?
+    } else {
+        enter_user_namespace()?
+    }
     mount::make_all_private()
 }
 
 /// Mounts an overlay and writes through it.
 fn overlay(place: &Path) -> std::io::Result<()> {
-    let in_user_namespace = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let in_user_namespace =
+        fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
     rustix::process::chdir(place)?;
     for directory in ["lower", "upper", "work", "merged"] {
         fs::create_dir(directory)?;
     }
     fs::write("lower/file", "below")?;
-    let options = if in_user_namespace { "lowerdir=lower,upperdir=upper,workdir=work,userxattr" } else { "lowerdir=lower,upperdir=upper,workdir=work" };
+    let options = if in_user_namespace {
+        "lowerdir=lower,upperdir=upper,workdir=work,userxattr"
+    } else {
+        "lowerdir=lower,upperdir=upper,workdir=work"
+    };
     mount::overlay_by_name(Path::new("merged"), options)?;
     fs::write("merged/file", "above")?;
     if fs::read("lower/file")? == b"below" && fs::read("upper/file")? == b"above" {
@@ -209,7 +218,9 @@ fn terminal() -> Attempt {
 
 /// Makes a cgroup beside our own in every tree that counts, and takes it away again.
 fn cgroup(facts: &HostFacts) -> Attempt {
-    let Some(own) = facts.text("/proc/self/cgroup") else { return Attempt::NotTried("/proc/self/cgroup cannot be read".to_owned()) };
+    let Some(own) = facts.text("/proc/self/cgroup") else {
+        return Attempt::NotTried("/proc/self/cgroup cannot be read".to_owned());
+    };
     let name = format!("pyro-doctor-{}", std::process::id());
     let mut works = Vec::new();
     let mut why = Vec::new();
@@ -217,7 +228,10 @@ fn cgroup(facts: &HostFacts) -> Attempt {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let tree = if controllers.is_empty() {
-            ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().find(|tree| facts.exists(&format!("{tree}/cgroup.controllers"))).map(str::to_owned)
+            ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+                .into_iter()
+                .find(|tree| facts.exists(&format!("{tree}/cgroup.controllers")))
+                .map(str::to_owned)
         } else if controllers.split(',').any(|controller| ["memory", "pids", "cpu"].contains(&controller)) {
             controllers.split(',').find(|one| ["memory", "pids", "cpu"].contains(one)).map(|one| format!("/sys/fs/cgroup/{one}"))
         } else {
@@ -231,9 +245,19 @@ fn cgroup(facts: &HostFacts) -> Attempt {
             Ok(()) => {
                 if controllers.is_empty() {
                     let given = fs::read_to_string(place.join("cgroup.controllers")).unwrap_or_default();
-                    works.extend(given.split_whitespace().filter(|one| ["memory", "pids", "cpu"].contains(one)).map(|one| format!("{one} (v2)")));
+                    works.extend(
+                        given
+                            .split_whitespace()
+                            .filter(|one| ["memory", "pids", "cpu"].contains(one))
+                            .map(|one| format!("{one} (v2)")),
+                    );
                 } else {
-                    works.extend(controllers.split(',').filter(|one| ["memory", "pids", "cpu"].contains(one)).map(|one| format!("{one} (v1)")));
+                    works.extend(
+                        controllers
+                            .split(',')
+                            .filter(|one| ["memory", "pids", "cpu"].contains(one))
+                            .map(|one| format!("{one} (v1)")),
+                    );
                 }
                 // It is empty, so this cannot fail for long.
                 let _ = fs::remove_dir(&place);

@@ -41,10 +41,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// # Errors
 /// `NotFound` for an unknown name, `Invalid` for includes that may not be shown, `Unavailable` when a tool is missing or a mirror does not
 /// answer, `Limit` when the disk is full, `Cancelled`. Whatever the error, nothing half-made is to be seen.
-pub fn build(home: &Path, name: &str, options: &BuildOptions, progress: OnProgress<'_>, cancelled: &dyn Fn() -> bool) -> Result<Environment> {
+pub fn build(
+    home: &Path,
+    name: &str,
+    options: &BuildOptions,
+    progress: OnProgress<'_>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Environment> {
     let entry = entry(name)?;
     if name != HOST && !options.includes.is_empty() {
-        return Err(Error::invalid(format!("{name} shows no directories of this machine")).hint("--include goes with the environment host"));
+        return Err(
+            Error::invalid(format!("{name} shows no directories of this machine")).hint("--include goes with the environment host")
+        );
     }
     let directory = manifest::directory(home, name);
     let before = manifest::read(home, name).unwrap_or_default();
@@ -77,7 +85,10 @@ fn finished_meanwhile(home: &Path, name: &str, options: &BuildOptions, before: O
         return Ok(None);
     }
     let Some(environment) = resolve(home, name).unwrap_or_default() else { return Ok(None) };
-    let shows_all = options.includes.iter().all(|wanted| environment.includes.iter().any(|shown| shown.trim_end_matches('/') == wanted.trim_end_matches('/')));
+    let shows_all = options
+        .includes
+        .iter()
+        .all(|wanted| environment.includes.iter().any(|shown| shown.trim_end_matches('/') == wanted.trim_end_matches('/')));
     Ok((shows_all && environment.id_mode == options.id_mode).then_some(environment))
 }
 
@@ -91,7 +102,12 @@ fn lock(directory: &Path, name: &str, progress: OnProgress<'_>, cancelled: &dyn 
             return Err(taken_back(name));
         }
         if !said {
-            progress(Progress { step: format!("waiting for another process that builds {name}"), done: 0, total: None, unit: "packages".to_owned() });
+            progress(Progress {
+                step: format!("waiting for another process that builds {name}"),
+                done: 0,
+                total: None,
+                unit: "packages".to_owned(),
+            });
             said = true;
         }
         // The kernel's lock has no wait that could be cancelled or time out without a signal.
@@ -149,7 +165,9 @@ impl DebianBuild<'_> {
             .map_err(|error| failed(format!("cannot build {}", self.name), error))?;
         let mut command = command::mmdebstrap(&tmp, self.suite, self.packages, self.options.id_mode, has_sources, wrapper)?;
         let unpacked = self.run_command(&mut command, &layer.join("root"), progress, cancelled)?;
-        finish_tree(&layer.join("root")).and_then(|()| sync_directory(&layer)).map_err(|error| failed(format!("cannot build {}", self.name), error))?;
+        finish_tree(&layer.join("root"))
+            .and_then(|()| sync_directory(&layer))
+            .map_err(|error| failed(format!("cannot build {}", self.name), error))?;
         let relative = publish(self.home, &layer, &unpacked.digest)?;
         Ok(Manifest {
             name: self.name.to_owned(),
@@ -166,7 +184,13 @@ impl DebianBuild<'_> {
         })
     }
 
-    fn run_command(&self, command: &mut Command, root: &Path, progress: OnProgress<'_>, cancelled: &dyn Fn() -> bool) -> Result<Unpacked> {
+    fn run_command(
+        &self,
+        command: &mut Command,
+        root: &Path,
+        progress: OnProgress<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Unpacked> {
         let log = File::create(self.log).map_err(|error| failed(format!("cannot write the log of {}", self.name), error))?;
         // Ctrl-C at a terminal must reach us only: we end the build in order.
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -178,7 +202,8 @@ impl DebianBuild<'_> {
                 let (started, child) = mpsc::channel();
                 scope.spawn(move || {
                     // The filter is this thread's and of what it starts.
-                    let filtered = confine::no_new_privileges().and_then(|()| seccomp::install(&Program::build(Filter::FakeRootOnly)));
+                    let filtered =
+                        confine::no_new_privileges().and_then(|()| seccomp::install(&Program::build(Filter::FakeRootOnly)));
                     let _ = started.send(filtered.and_then(|()| command.spawn()));
                     // The kernel ends the build when the *thread* that started it is gone, so this one must stay.
                     let _ = until_finished.recv();
@@ -203,7 +228,13 @@ impl DebianBuild<'_> {
     }
 
     /// Waits for the end of the build and of the unpacking, whichever way they end.
-    fn watch(&self, running: &mut Running, happened: &Receiver<Happened>, progress: OnProgress<'_>, cancelled: &dyn Fn() -> bool) -> Result<Unpacked> {
+    fn watch(
+        &self,
+        running: &mut Running,
+        happened: &Receiver<Happened>,
+        progress: OnProgress<'_>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Unpacked> {
         let mut lines = BuildLines::new(self.name);
         let mut unpacked = None;
         let mut stopped = false;
@@ -223,7 +254,12 @@ impl DebianBuild<'_> {
                     }
                 }
                 Ok(Happened::Unpacking { bytes }) => {
-                    progress(Progress { step: format!("unpacking {}", self.name), done: bytes, total: None, unit: "bytes".to_owned() });
+                    progress(Progress {
+                        step: format!("unpacking {}", self.name),
+                        done: bytes,
+                        total: None,
+                        unit: "bytes".to_owned(),
+                    });
                 }
                 Ok(Happened::Unpacked(result)) => {
                     if result.is_err() {
@@ -263,7 +299,8 @@ impl DebianBuild<'_> {
         }
         let hint = if lines.error_says("NO_PUBKEY") || lines.error_says("gpgv: ") {
             "apt does not trust the archive's key: sudo apt-get install debian-archive-keyring"
-        } else if ["Could not resolve", "Could not connect", "Failed to fetch", "Err:"].iter().any(|words| lines.error_says(words)) {
+        } else if ["Could not resolve", "Could not connect", "Failed to fetch", "Err:"].iter().any(|words| lines.error_says(words))
+        {
             "check that sudo apt-get update works on this machine"
         } else {
             return Error::unavailable(message).hint(log);

@@ -87,7 +87,14 @@ rm -rf "$root/var/log/apt" "$root"/var/log/*.log
 }
 
 /// The whole command line. Standard input: nothing, or the sources. Standard output: the tree as a tar stream. Standard error: its lines.
-pub(super) fn mmdebstrap(work: &Path, suite: &str, packages: &[&str], mode: IdMode, has_sources: bool, wrapper: Wrapper) -> Result<Command> {
+pub(super) fn mmdebstrap(
+    work: &Path,
+    suite: &str,
+    packages: &[&str],
+    mode: IdMode,
+    has_sources: bool,
+    wrapper: Wrapper,
+) -> Result<Command> {
     let program = find("mmdebstrap").ok_or_else(|| missing("mmdebstrap", "mmdebstrap"))?;
     for (tool, package) in [("unshare", "util-linux"), ("setpriv", "util-linux"), ("apt-get", "apt"), ("dpkg", "dpkg")] {
         find(tool).ok_or_else(|| missing(tool, package))?;
@@ -117,7 +124,10 @@ pub(super) fn mmdebstrap(work: &Path, suite: &str, packages: &[&str], mode: IdMo
     }
     command.args([suite, "-"]);
     if has_sources {
-        command.arg("-").stdin(std::fs::File::open(work.join("sources.list")).map_err(|error| Error::internal("cannot read back the sources").because(error))?);
+        command.arg("-").stdin(
+            std::fs::File::open(work.join("sources.list"))
+                .map_err(|error| Error::internal("cannot read back the sources").because(error))?,
+        );
     } else {
         command.stdin(Stdio::null());
     }
@@ -143,7 +153,13 @@ pub(super) enum Wrapper {
 /// Which wrapper works here, by trying it.
 pub(super) fn possible_wrapper() -> Result<Wrapper> {
     let attempt = |arguments: &[&str]| {
-        Command::new("unshare").args(arguments).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output()
+        Command::new("unshare")
+            .args(arguments)
+            .arg("true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
     };
     let full = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
     if attempt(&full).is_ok_and(|output| output.status.success()) {
@@ -167,5 +183,6 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn missing(program: &str, package: &str) -> Error {
-    Error::unavailable(format!("building an environment needs {program}, which is not on the PATH")).hint(format!("sudo apt-get install {package}"))
+    Error::unavailable(format!("building an environment needs {program}, which is not on the PATH"))
+        .hint(format!("sudo apt-get install {package}"))
 }

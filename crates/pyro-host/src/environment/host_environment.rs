@@ -98,7 +98,10 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hostname", "sandbox\n"),
     ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
     ("etc/machine-id", ""),
-    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n"),
+    (
+        "etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
+    ),
     ("etc/resolv.conf", ""),
 ];
 
@@ -120,7 +123,10 @@ pub(super) fn notes(includes: &[String], path: &[String]) -> Vec<String> {
         "without root, what is there can be read and run inside, but not changed".to_owned(),
     ];
     if !includes.is_empty() {
-        notes.push("included directories were looked through for keys and sockets when it was built; what is put there later is shown too".to_owned());
+        notes.push(
+            "included directories were looked through for keys and sockets when it was built; what is put there later is shown too"
+                .to_owned(),
+        );
     }
     if !path.is_empty() {
         notes.push(format!("in front of PATH: {}", path.join(":")));
@@ -134,7 +140,8 @@ pub(super) fn build(home: &Path, description: &str, id_mode: IdMode, includes: &
     let mut all: Vec<String> = Vec::new();
     for include in earlier {
         all.push(include::check(root, include).map_err(|error| {
-            Error::conflict(error.message).hint("it was shown so far: pyro env build host --rebuild, with every --include that you want")
+            Error::conflict(error.message)
+                .hint("it was shown so far: pyro env build host --rebuild, with every --include that you want")
         })?);
     }
     for include in includes {

@@ -28,8 +28,19 @@ const KEY_DIRECTORIES: &[&str] =
 
 /// Files that hold keys, wherever they are.
 const KEY_FILES: &[&str] = &[
-    "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk", ".netrc", ".git-credentials", ".pypirc", ".bash_history",
-    ".zsh_history", ".pgpass", ".my.cnf",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "id_ecdsa_sk",
+    "id_ed25519_sk",
+    ".netrc",
+    ".git-credentials",
+    ".pypirc",
+    ".bash_history",
+    ".zsh_history",
+    ".pgpass",
+    ".my.cnf",
 ];
 
 /// Names that hold keys in a user's directory, but that packages deep in a toolchain carry harmlessly.
@@ -113,20 +124,24 @@ fn check_way(root: &Path, shown: &str, include: &str) -> Result<()> {
 /// Looks through the whole directory for keys and sockets. Links are not followed: inside, they lead to what is there.
 fn check_content(top: &Path, include: &str) -> Result<()> {
     let refuse = |path: &Path, why: &str| {
-        Err(Error::invalid(format!("{include} cannot be shown inside: {} {why}", path.display())).hint("name a directory without it, such as its bin"))
+        Err(Error::invalid(format!("{include} cannot be shown inside: {} {why}", path.display()))
+            .hint("name a directory without it, such as its bin"))
     };
     let mut waiting = vec![(top.to_owned(), 1)];
     let mut seen = 0_usize;
     while let Some((directory, depth)) = waiting.pop() {
-        let entries = fs::read_dir(&directory)
-            .map_err(|error| Error::invalid(format!("{include} cannot be shown inside: cannot look into {}", directory.display())).because(error))?;
+        let entries = fs::read_dir(&directory).map_err(|error| {
+            Error::invalid(format!("{include} cannot be shown inside: cannot look into {}", directory.display())).because(error)
+        })?;
         for entry in entries {
             let entry = entry.map_err(|error| Error::invalid(format!("{include} cannot be read")).because(error))?;
             let path = entry.path();
             let kind = entry.file_type().map_err(|error| Error::invalid(format!("{include} cannot be read")).because(error))?;
             seen += 1;
             if seen > ENTRIES_MAX || depth > DEPTH_MAX {
-                return Err(Error::limit(format!("{include} is too large to be shown inside: it holds more than {ENTRIES_MAX} files")));
+                return Err(Error::limit(format!(
+                    "{include} is too large to be shown inside: it holds more than {ENTRIES_MAX} files"
+                )));
             }
             if kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
                 return refuse(&path, "is a socket or a device");
@@ -152,13 +167,17 @@ fn is_key(name: &str, kind: FileType, depth: usize) -> bool {
 
 /// The part of a path that names a place for keys.
 fn names_keys(path: &Path) -> Option<&str> {
-    path.iter().filter_map(|part| part.to_str()).find(|part| KEY_DIRECTORIES.contains(part) || [".config", ".docker"].contains(part))
+    path.iter()
+        .filter_map(|part| part.to_str())
+        .find(|part| KEY_DIRECTORIES.contains(part) || [".config", ".docker"].contains(part))
 }
 
 /// Home directories of the machine's users, from its list of users and from where they usually are.
 fn homes(root: &Path) -> Vec<PathBuf> {
     let mut homes = vec![PathBuf::from("/root"), PathBuf::from("/home")];
-    homes.extend(fs::read_dir(root.join("home")).into_iter().flatten().flatten().map(|entry| Path::new("/home").join(entry.file_name())));
+    homes.extend(
+        fs::read_dir(root.join("home")).into_iter().flatten().flatten().map(|entry| Path::new("/home").join(entry.file_name())),
+    );
     if let Ok(users) = fs::File::open(root.join("etc/passwd")) {
         for line in BufReader::new(users).lines().map_while(io::Result::ok) {
             let mut fields = line.split(':').skip(2);

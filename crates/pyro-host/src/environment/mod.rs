@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pyro_api::nearest::{did_you_mean, nearest};
 use pyro_api::ops::environment::EnvironmentView;
 use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -202,7 +203,9 @@ pub fn inspect(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Environme
         None => {
             let entry = entry(name)?;
             let (contents, notes) = match entry.source {
-                CatalogueSource::Debian { packages, .. } => (packages.iter().map(|&package| package.to_owned()).collect(), Vec::new()),
+                CatalogueSource::Debian { packages, .. } => {
+                    (packages.iter().map(|&package| package.to_owned()).collect(), Vec::new())
+                }
                 CatalogueSource::Host => (vec!["/usr".to_owned()], host_environment::notes(&[], &[])),
             };
             EnvironmentView {
@@ -245,41 +248,9 @@ pub fn view(environment: &Environment, used_by: UsedBy<'_>) -> EnvironmentView {
 
 fn unknown(name: &str) -> Error {
     let all: Vec<&str> = CATALOGUE.iter().map(|entry| entry.name).collect();
-    let near = nearest(name, &all);
     let list = all.join(", ");
-    Error::not_found(format!("there is no environment {name}")).hint(match near {
-        Some(near) => format!("did you mean {near}? There are: {list}"),
+    Error::not_found(format!("there is no environment {name}")).hint(match did_you_mean(&nearest(name, all)) {
+        Some(near) => format!("{near} There are: {list}"),
         None => format!("there are: {list}"),
     })
-}
-
-/// The name that takes the fewest changes, when that is at most a third of its letters: more than that is another word.
-fn nearest<'a>(name: &str, among: &[&'a str]) -> Option<&'a str> {
-    among
-        .iter()
-        .map(|&candidate| (edit_distance(name, candidate), candidate))
-        .filter(|&(distance, candidate)| distance <= candidate.len().div_ceil(3) || candidate.starts_with(name) || name.starts_with(candidate))
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance in bytes. Names are short and bounded, so the plain table is enough.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, a) in left.bytes().enumerate() {
-        let mut diagonal = line;
-        let mut last = line + 1;
-        for (column, b) in right.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row.get(column + 1).copied().unwrap_or(usize::MAX);
-            last = replaced.min(last + 1).min(diagonal + 1);
-            if let Some(cell) = row.get_mut(column + 1) {
-                *cell = last;
-            }
-        }
-        if let Some(first) = row.first_mut() {
-            *first = line + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

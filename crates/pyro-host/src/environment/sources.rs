@@ -41,7 +41,9 @@ pub(super) fn of_suite(suite: &str, files: &[PathBuf], keyring_exists: bool) -> 
     let wanted = [suite.to_owned(), format!("{suite}-updates"), format!("{suite}-security")];
     let mut found = Vec::new();
     for wanted in &wanted {
-        found.extend(entries.iter().filter(|entry| entry.suites.contains(wanted)).filter_map(|entry| source(entry, wanted, keyring_exists)));
+        found.extend(
+            entries.iter().filter(|entry| entry.suites.contains(wanted)).filter_map(|entry| source(entry, wanted, keyring_exists)),
+        );
     }
     if !found.iter().any(|source| source.suite == suite) {
         // Another release of Debian: its mirror has this one too. A suite with a dash is not a release's main one.
@@ -136,7 +138,8 @@ const TRANSPORT_KEYS: &[&str] = &[
 fn is_transport(line: &str) -> bool {
     let Some((key, value)) = line.split_once(' ') else { return false };
     let key = key.to_ascii_lowercase();
-    let ours = TRANSPORT_KEYS.iter().any(|wanted| key.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));
+    let ours =
+        TRANSPORT_KEYS.iter().any(|wanted| key.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));
     // An empty value in a dump stands for a branch, and would unset nothing.
     ours && value != "\"\";"
 }
@@ -158,7 +161,8 @@ fn usable(uri: &str) -> Option<String> {
 
 /// Debian's own archive, by the last part of the mirror's path (`debian`, `debian-security`, `debian.list`) or by its keyring.
 fn is_debian_archive(entry: &Entry) -> bool {
-    let by_path = entry.uris.iter().any(|uri| uri.trim_end_matches('/').rsplit('/').next().is_some_and(|last| last.starts_with("debian")));
+    let by_path =
+        entry.uris.iter().any(|uri| uri.trim_end_matches('/').rsplit('/').next().is_some_and(|last| last.starts_with("debian")));
     let by_key = entry.signed_by.as_deref().is_some_and(|keyring| keyring.contains("debian-archive"));
     (by_path || by_key) && entry.components.iter().any(|component| component == COMPONENT)
 }

@@ -1,5 +1,4 @@
 //! Catalogue, manifests, locks, sources, progress, the `host` environment. Building from a mirror is tested with the whole product.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -147,7 +146,9 @@ fn an_environment_that_is_being_built_is_neither_removed_nor_built_twice() {
     assert_eq!(remove(home.path(), "debian:12", NOBODY).unwrap_err().kind, ErrorKind::Conflict);
     let said = RefCell::new(Vec::new());
     let options = BuildOptions { rebuild: false, includes: Vec::new(), id_mode: IdMode::Root };
-    let error = build(home.path(), "debian:12", &options, &mut |progress| said.borrow_mut().push(progress.step), &|| !said.borrow().is_empty());
+    let error = build(home.path(), "debian:12", &options, &mut |progress| said.borrow_mut().push(progress.step), &|| {
+        !said.borrow().is_empty()
+    });
     assert_eq!(error.unwrap_err().kind, ErrorKind::Cancelled);
     assert_eq!(*said.borrow(), ["waiting for another process that builds debian:12"]);
 }
@@ -196,20 +197,26 @@ fn sources_are_debians_own_for_the_suite() {
     ]);
     let paragraphs = "# a comment\nTypes: deb deb-src\nURIs: http://mirror.test/debian\nSuites: bookworm\n bookworm-updates\nComponents: main\nSigned-By: /k/debian-archive.gpg\n\n\
         Types: deb\nEnabled: no\nURIs: http://off.test/debian\nSuites: bookworm-security\nComponents: main\n";
-    assert_eq!(sources_in("a.sources", paragraphs), [
-        "deb [signed-by=/k/debian-archive.gpg] http://mirror.test/debian bookworm main",
-        "deb [signed-by=/k/debian-archive.gpg] http://mirror.test/debian bookworm-updates main",
-    ]);
+    assert_eq!(
+        sources_in("a.sources", paragraphs),
+        [
+            "deb [signed-by=/k/debian-archive.gpg] http://mirror.test/debian bookworm main",
+            "deb [signed-by=/k/debian-archive.gpg] http://mirror.test/debian bookworm-updates main",
+        ]
+    );
 }
 
 #[test]
 fn another_release_lends_its_mirror() {
     let lines = "deb http://mirror.test/debian trixie main\ndeb http://mirror.test/debian trixie-updates main\ndeb http://s.test/debian-security trixie-security main\n";
-    assert_eq!(sources_in("a.list", lines), [
-        format!("deb {KEYRING} http://mirror.test/debian bookworm main"),
-        format!("deb {KEYRING} http://mirror.test/debian bookworm-updates main"),
-        format!("deb {KEYRING} http://s.test/debian-security bookworm-security main"),
-    ]);
+    assert_eq!(
+        sources_in("a.list", lines),
+        [
+            format!("deb {KEYRING} http://mirror.test/debian bookworm main"),
+            format!("deb {KEYRING} http://mirror.test/debian bookworm-updates main"),
+            format!("deb {KEYRING} http://s.test/debian-security bookworm-security main"),
+        ]
+    );
     assert_eq!(sources_in("a.list", "deb http://archive.test/ubuntu noble main\n"), [""; 0]);
     assert_eq!(sources_in("a.list", "deb cdrom:[Debian]/debian bookworm main\n"), [""; 0]);
 }
@@ -247,7 +254,13 @@ fn progress_follows_the_lines_of_a_build() {
 #[test]
 fn a_failed_build_tells_the_line_that_says_why() {
     let mut lines = progress::BuildLines::new("debian:12");
-    for line in ["Get:1 x", "tar: ./usr/x: Cannot write: No space left on device", "E: tar --extract failed: 512", "I: main() received signal PIPE", "E: mmdebstrap failed to run"] {
+    for line in [
+        "Get:1 x",
+        "tar: ./usr/x: Cannot write: No space left on device",
+        "E: tar --extract failed: 512",
+        "I: main() received signal PIPE",
+        "E: mmdebstrap failed to run",
+    ] {
         lines.take(line);
     }
     assert_eq!(lines.error(), "tar: ./usr/x: Cannot write: No space left on device; E: tar --extract failed: 512");
@@ -264,13 +277,26 @@ fn machine() -> tempfile::TempDir {
         fs::write(&place, content).unwrap();
         fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
     };
-    for path in ["usr/bin/bash", "usr/bin/git", "usr/lib/libc.so.6", "opt/node/bin/node", "home/ann/.rustup/bin/rustc", "home/ann/notes"] {
+    for path in
+        ["usr/bin/bash", "usr/bin/git", "usr/lib/libc.so.6", "opt/node/bin/node", "home/ann/.rustup/bin/rustc", "home/ann/notes"]
+    {
         file(path, 0o755, "program");
     }
-    for path in ["etc/ld.so.cache", "etc/profile", "etc/alternatives/README", "etc/python3.11/sitecustomize.py", "etc/ssl/certs/ca.pem", "etc/ssl/openssl.cnf"] {
+    for path in [
+        "etc/ld.so.cache",
+        "etc/profile",
+        "etc/alternatives/README",
+        "etc/python3.11/sitecustomize.py",
+        "etc/ssl/certs/ca.pem",
+        "etc/ssl/openssl.cnf",
+    ] {
         file(path, 0o644, "public");
     }
-    file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000::/home/ann:/bin/bash\nsvc:x:105:105::/opt/svc:/bin/false\nbob:x:1001:1001::/srv/bob:/bin/sh\n");
+    file(
+        "etc/passwd",
+        0o644,
+        "root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000::/home/ann:/bin/bash\nsvc:x:105:105::/opt/svc:/bin/false\nbob:x:1001:1001::/srv/bob:/bin/sh\n",
+    );
     for path in SECRETS {
         file(path, 0o644, "SECRET");
     }
@@ -289,15 +315,35 @@ fn machine() -> tempfile::TempDir {
 }
 
 const SECRETS: &[&str] = &[
-    "etc/shadow", "etc/gshadow", "etc/ssl/private/key.pem", "etc/ssh/ssh_host_rsa_key", "etc/environment", "etc/profile.d/token.sh", "etc/gitconfig",
-    "etc/npmrc", "etc/pip.conf", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/machine-id", "etc/sudoers", "etc/apt/auth.conf", "root/.ssh/id_rsa",
-    "home/ann/.ssh/id_ed25519", "var/lib/data", "run/secret",
+    "etc/shadow",
+    "etc/gshadow",
+    "etc/ssl/private/key.pem",
+    "etc/ssh/ssh_host_rsa_key",
+    "etc/environment",
+    "etc/profile.d/token.sh",
+    "etc/gitconfig",
+    "etc/npmrc",
+    "etc/pip.conf",
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/machine-id",
+    "etc/sudoers",
+    "etc/apt/auth.conf",
+    "root/.ssh/id_rsa",
+    "home/ann/.ssh/id_ed25519",
+    "var/lib/data",
+    "run/secret",
 ];
 
 #[test]
 fn the_host_layer_holds_nothing_but_the_allow_list() {
     let root = machine();
-    let plan = host_environment::plan(root.path(), vec!["/opt/node".to_owned(), "/home/ann/.rustup".to_owned(), "/opt/node/bin".to_owned()]).unwrap();
+    let plan = host_environment::plan(
+        root.path(),
+        vec!["/opt/node".to_owned(), "/home/ann/.rustup".to_owned(), "/opt/node/bin".to_owned()],
+    )
+    .unwrap();
     assert_eq!(plan.mounts, ["/usr", "/lib32", "/home/ann/.rustup", "/opt/node"]);
     assert_eq!(plan.path, ["/home/ann/.rustup/bin", "/opt/node/bin"]);
     let out = tempfile::tempdir().unwrap();
@@ -320,8 +366,21 @@ fn the_host_layer_holds_nothing_but_the_allow_list() {
         }
     }
     let expected = [
-        "bin", "etc/alternatives/README", "etc/group", "etc/hostname", "etc/hosts", "etc/ld.so.cache", "etc/localtime", "etc/machine-id", "etc/nsswitch.conf",
-        "etc/passwd", "etc/profile", "etc/python3.11/sitecustomize.py", "etc/resolv.conf", "etc/ssl/certs/ca.pem", "etc/ssl/openssl.cnf",
+        "bin",
+        "etc/alternatives/README",
+        "etc/group",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/ld.so.cache",
+        "etc/localtime",
+        "etc/machine-id",
+        "etc/nsswitch.conf",
+        "etc/passwd",
+        "etc/profile",
+        "etc/python3.11/sitecustomize.py",
+        "etc/resolv.conf",
+        "etc/ssl/certs/ca.pem",
+        "etc/ssl/openssl.cnf",
     ];
     assert_eq!(found, expected.map(str::to_owned).into());
     assert_eq!(fs::read_link(layer.join("bin")).unwrap(), Path::new("usr/bin"));
@@ -334,7 +393,9 @@ fn the_host_layer_holds_nothing_but_the_allow_list() {
 #[test]
 fn the_digest_of_host_follows_its_content_and_its_mounts() {
     let root = machine();
-    let digest = |includes: &[&str]| host_environment::plan(root.path(), includes.iter().map(|&include| include.to_owned()).collect()).unwrap().digest();
+    let digest = |includes: &[&str]| {
+        host_environment::plan(root.path(), includes.iter().map(|&include| include.to_owned()).collect()).unwrap().digest()
+    };
     let before = digest(&[]);
     assert_eq!(before, digest(&[]));
     assert_ne!(before, digest(&["/opt/node"]));
@@ -407,7 +468,17 @@ fn this_machine_as_environment_shows_no_home_and_no_key() {
         assert!(include::SHOWN_ALREADY.iter().any(|shown| Path::new(&mount.at).starts_with(shown)), "{}", mount.at);
     }
     let root = &built.mounts[0].source;
-    for absent in ["etc/shadow", "etc/ssl/private", "etc/ssh", "etc/sudoers", "etc/environment", "etc/profile.d", "etc/apt", "var/run", "root/.ssh"] {
+    for absent in [
+        "etc/shadow",
+        "etc/ssl/private",
+        "etc/ssh",
+        "etc/sudoers",
+        "etc/environment",
+        "etc/profile.d",
+        "etc/apt",
+        "var/run",
+        "root/.ssh",
+    ] {
         assert!(fs::symlink_metadata(root.join(absent)).is_err(), "{absent}");
     }
     for empty in ["home", "root", "run", "proc", "sys", "dev", "tmp", "usr", "var/lib"] {

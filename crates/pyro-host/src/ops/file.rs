@@ -2,7 +2,8 @@
 
 use pyro_api::Result;
 use pyro_api::ops::file::{
-    DiffRequest, DiffResponse, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest, FileWriteResponse,
+    DiffRequest, DiffResponse, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
+    FileWriteResponse,
 };
 use pyro_api::ops::{FileList, FileRead, FileWrite, WorkspaceDiff};
 

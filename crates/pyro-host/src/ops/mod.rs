@@ -1,9 +1,11 @@
 //! One handler for each op, in files named as those of `pyro-api`. That an op has none is a compile error naming it.
 
 use pyro_api::ops::{
-    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Run, WorkspaceCreate, WorkspaceDelete,
-    WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceLogs, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
+    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Run, WorkspaceCreate,
+    WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceLogs, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    WorkspaceUpdate,
 };
+use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -33,14 +35,10 @@ macro_rules! call_by_name {
         /// Does the op of that name with its request as JSON.
         pub(crate) fn call(host: &Host, name: &str, request: Value, session: &mut Session<'_>) -> Result<Value> {
             $(if name == <$op as Op>::NAME {
-                return host.request::<$op>(parse(request)?, session).and_then(|response| to_value(&response));
+                return host.request::<$op>(request_from_json::<$op>(request)?, session).and_then(|response| to_value(&response));
             })*
-            let names = [$(<$op as Op>::NAME),*];
-            let error = Error::invalid(format!("there is no operation {name:?}"));
-            Err(match crate::name::did_you_mean(&crate::name::nearest(name, names)) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            })
+            // Not one of them: the table says so, with the nearest name.
+            table::find(name).and_then(|op| Err(Error::internal(format!("{} has no handler", op.name))))
         }
     };
 }
@@ -51,7 +49,7 @@ pub(crate) fn to_value<T: Serialize>(response: &T) -> Result<Value> {
     serde_json::to_value(response).map_err(|error| Error::internal("a response cannot be written as JSON").because(error))
 }
 
-/// A request from JSON.
+/// A request or a response that one of our own processes wrote.
 pub(crate) fn parse<T: DeserializeOwned>(request: Value) -> Result<T> {
     serde_json::from_value(request).map_err(|error| Error::invalid(error.to_string()))
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pyro_api::ops::workspace::{
-    CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, ListRequest, ListResponse, StartRequest, StateView, StatusRequest,
-    StopRequest, UpdateRequest, WorkspaceView,
+    CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, ListRequest, ListResponse, StartRequest, StateView,
+    StatusRequest, StopRequest, UpdateRequest, WorkspaceView,
 };
 use pyro_api::ops::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,

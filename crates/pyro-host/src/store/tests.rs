@@ -20,8 +20,18 @@ fn home() -> (tempfile::TempDir, Home) {
 fn workspace(id: &str, name: &str) -> WorkspaceRecord {
     let mounts = vec![Mount { at: "/".into(), lowers: vec!["/layers/x".into()] }];
     let labels = BTreeMap::from([("branch".to_owned(), "main".to_owned())]);
-    let manifest =
-        Manifest::new(id.into(), name.into(), labels, "debian:12".into(), "d".into(), mounts, (1, 1024), "namespaces".into(), None, 5);
+    let manifest = Manifest::new(
+        id.into(),
+        name.into(),
+        labels,
+        "debian:12".into(),
+        "d".into(),
+        mounts,
+        (1, 1024),
+        "namespaces".into(),
+        None,
+        5,
+    );
     WorkspaceRecord { manifest, state: WorkspaceState::Running, used_at: Instant(5), exec_count: 0, isolation: None }
 }
 
@@ -30,12 +40,12 @@ fn a_workspace_is_found_by_name_id_and_unique_beginning() {
     let (_directory, home) = home();
     let mut store = Store::open(&home).unwrap();
     store.insert(&workspace("aaaaaaaaaaaa", "brave-otter")).unwrap();
-    store.insert(&workspace("bbbbbbbbbbbb", "brave-owl")).unwrap();
+    store.insert(&workspace("bbbbbbbbbbbb", "brave-yak")).unwrap();
     for wanted in ["brave-otter", "aaaaaaaaaaaa", "brave-ot", "aaa"] {
         assert_eq!(store.find(&wanted.parse().unwrap()).unwrap().manifest.id, "aaaaaaaaaaaa", "{wanted}");
     }
     let error = store.find(&"brave".parse().unwrap()).unwrap_err();
-    assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::Invalid, Some("write more of it: brave-otter, brave-owl")));
+    assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::Invalid, Some("write more of it: brave-otter, brave-yak")));
     let error = store.find(&"brave-oter".parse().unwrap()).unwrap_err();
     assert_eq!((error.kind, error.hint.as_deref()), (ErrorKind::NotFound, Some("did you mean brave-otter?")));
 }
@@ -75,7 +85,8 @@ fn a_lost_database_is_made_again_from_the_manifests() {
         let found = Store::open(&home).unwrap().workspaces().unwrap();
         assert_eq!(found.len(), 1, "{damage:?}");
     }
-    let aside = std::fs::read_dir(home.root()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().contains("damaged"));
+    let aside =
+        std::fs::read_dir(home.root()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().contains("damaged"));
     assert_eq!(aside.count(), 1, "the damaged file is kept");
 }
 
@@ -115,7 +126,11 @@ fn commands_and_events_tell_the_same_story() {
     assert_eq!(count, 3);
     assert_eq!(
         told,
-        [("workspace create", Some("ok"), None), ("workspace exec", Some("exited 2"), Some(1)), ("workspace exec", Some("lost"), Some(2))]
+        [
+            ("workspace create", Some("ok"), None),
+            ("workspace exec", Some("exited 2"), Some(1)),
+            ("workspace exec", Some("lost"), Some(2))
+        ]
     );
     assert_eq!(store.exec("aaaaaaaaaaaa", "one", 1).unwrap().outcome, Some(Outcome::Exited { code: 2 }));
     assert_eq!(store.exec("aaaaaaaaaaaa", "one", 3).unwrap_err().kind, ErrorKind::NotFound);

@@ -85,28 +85,53 @@ fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> usize {
     written
 }
 
-/// Shows a kept stream from `offset` on. A stream of which nothing was kept is empty.
+/// Shown of a kept stream at a time.
+const PAGE_BYTES: u64 = 64 * 1024;
+
+/// Shows a kept stream from `offset` on, without a gap; what is omitted follows what is shown. A stream of which nothing was kept is empty.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn show_kept(path: &Path, offset: u64, dropped_bytes: u64) -> io::Result<Clip> {
-    let mut clipper = Clipper::default();
+    let (mut shown, mut kept_bytes, mut lines_omitted) = (Vec::new(), 0, 0);
     match File::open(path) {
         Ok(mut file) => {
+            kept_bytes = file.metadata()?.len();
             file.seek(SeekFrom::Start(offset))?;
-            let mut buffer = vec![0; 64 * 1024];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => break,
-                    count => clipper.push(&buffer[..count]),
-                }
+            (&mut file).take(PAGE_BYTES).read_to_end(&mut shown)?;
+            if kept_bytes > offset.saturating_add(shown.len() as u64) {
+                // Whole lines where there are any, and whole characters.
+                let end = shown.iter().rposition(|byte| *byte == b'\n').map_or(shown.len(), |at| at + 1);
+                shown.truncate(character_end(&shown, end));
+                lines_omitted = count_lines(&mut file, offset + shown.len() as u64)?;
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let clip = clipper.finish();
-    Ok(Clip { bytes_total: clip.bytes_total + dropped_bytes, bytes_dropped: dropped_bytes, ..clip })
+    let bytes_omitted = kept_bytes.saturating_sub(offset).saturating_sub(shown.len() as u64);
+    let binary = shown.contains(&0) || std::str::from_utf8(&shown).is_err();
+    Ok(Clip {
+        text: String::from_utf8_lossy(&shown).into_owned(),
+        bytes_total: kept_bytes + dropped_bytes,
+        bytes_omitted,
+        lines_omitted,
+        bytes_dropped: dropped_bytes,
+        binary,
+    })
+}
+
+/// Line ends from `offset` to the end of the file.
+fn count_lines(file: &mut File, offset: u64) -> io::Result<u64> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut lines = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(lines),
+            count => lines += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
 }
 
 /// Head and tail of a stream.
@@ -256,5 +281,21 @@ mod tests {
         assert_eq!((kept.bytes_total(), kept.bytes_dropped()), (11, 0));
         assert_eq!(show_kept(&path, 6, 0).unwrap().text, "world");
         assert_eq!(show_kept(&directory.path().join("none"), 0, 0).unwrap().text, "");
+
+        let lines: String = (0..50_000).map(|line| format!("line {line}\n")).collect();
+        std::fs::write(&path, &lines).unwrap();
+        let (mut offset, mut pages) = (0, String::new());
+        loop {
+            let page = show_kept(&path, offset, 0).unwrap();
+            let left = lines.len() as u64 - offset - page.text.len() as u64;
+            assert_eq!((page.bytes_omitted, page.bytes_total), (left, lines.len() as u64));
+            assert_eq!(page.lines_omitted, lines[lines.len() - usize::try_from(left).unwrap()..].lines().count() as u64);
+            pages.push_str(&page.text);
+            offset += page.text.len() as u64;
+            if page.bytes_omitted == 0 {
+                break;
+            }
+        }
+        assert_eq!(pages, lines, "page after page gives all of it");
     }
 }

@@ -93,7 +93,12 @@ fn hostile_archives_are_refused_by_name() {
         ("absolute name", raw().file(b"/etc/passwd", b"x").end(), Refused, "/etc/passwd is an absolute name"),
         ("absolute name, twice the slash", raw().file(b"//etc/passwd", b"x").end(), Refused, "absolute"),
         ("absolute name in a PAX record", raw().pax(&[(b"path", b"/etc/x")]).file(b"x", b"").end(), Refused, "/etc/x"),
-        ("absolute name in a GNU long name", raw().entry(b'L', b"././@LongLink", b"", b"/etc/x\0", |_| {}).file(b"x", b"").end(), Refused, "/etc/x"),
+        (
+            "absolute name in a GNU long name",
+            raw().entry(b'L', b"././@LongLink", b"", b"/etc/x\0", |_| {}).file(b"x", b"").end(),
+            Refused,
+            "/etc/x",
+        ),
         ("absolute prefix", raw().entry(b'0', b"passwd", b"", b"", |h| set(h, 345, b"/etc")).end(), Refused, "/etc/passwd"),
         ("dot dot", raw().file(b"../x", b"").end(), Refused, "../x holds `..`"),
         ("dot dot in the middle", raw().directory(b"a").file(b"a/../../x", b"").end(), Refused, ".."),
@@ -124,10 +129,20 @@ fn hostile_archives_are_refused_by_name() {
         ("hard link to nothing deeper", raw().hard_link(b"h", b"no/such").end(), Refused, "no/such"),
         ("hard link to itself", raw().hard_link(b"h", b"h").end(), Refused, "h is a hard link to h"),
         ("hard link to a later entry", raw().hard_link(b"h", b"f").file(b"f", b"").end(), Refused, "has not brought before"),
-        ("hard link through a link", raw().symlink(b"l", b"/etc").hard_link(b"h", b"l/passwd").end(), Refused, "l/passwd leads through"),
+        (
+            "hard link through a link",
+            raw().symlink(b"l", b"/etc").hard_link(b"h", b"l/passwd").end(),
+            Refused,
+            "l/passwd leads through",
+        ),
         ("hard link to a directory", raw().directory(b"d").hard_link(b"h", b"d").end(), Refused, "hard link to a directory"),
         ("hard link to the tree", raw().hard_link(b"h", b".").end(), Refused, "h"),
-        ("hard link over another type", raw().file(b"f", b"").symlink(b"l", b"x").hard_link(b"l", b"f").end(), Refused, "l comes twice"),
+        (
+            "hard link over another type",
+            raw().file(b"f", b"").symlink(b"l", b"x").hard_link(b"l", b"f").end(),
+            Refused,
+            "l comes twice",
+        ),
         ("hard link with content", raw().file(b"f", b"").entry(b'1', b"h", b"f", b"data", |_| {}).end(), Damaged, "h has content"),
         ("symbolic link with content", raw().entry(b'2', b"l", b"x", b"data", |_| {}).end(), Damaged, "l has content"),
         ("directory with content", raw().entry(b'5', b"d", b"", b"data", |_| {}).end(), Damaged, "d has content"),
@@ -142,24 +157,64 @@ fn hostile_archives_are_refused_by_name() {
         ("5,000 directories deep", raw().pax(&[(b"path", &deep)]).directory(b"x").end(), Limit, "deep"),
         ("a long name without end", raw().entry(b'L', b"l", b"", &long(17_000), |_| {}).file(b"x", b"").end(), Limit, "16384"),
         ("two sizes", raw().pax(&[(b"size", b"512")]).file(b"x", &long(1024)).end(), Damaged, "x has two sizes, 1024 and 512"),
-        ("two names that differ", raw().entry(b'L', b"l", b"", b"one\0", |_| {}).pax(&[(b"path", b"two")]).file(b"x", b"").end(), Damaged, "two names"),
+        (
+            "two names that differ",
+            raw().entry(b'L', b"l", b"", b"one\0", |_| {}).pax(&[(b"path", b"two")]).file(b"x", b"").end(),
+            Damaged,
+            "two names",
+        ),
         ("two extended headers", raw().pax(&[]).pax(&[]).file(b"x", b"").end(), Damaged, "two extended headers"),
-        ("two long names", raw().entry(b'L', b"l", b"", b"a\0", |_| {}).entry(b'L', b"l", b"", b"b\0", |_| {}).file(b"x", b"").end(), Damaged, "two long names"),
-        ("one name twice in a header", raw().pax(&[(b"path", b"a"), (b"path", b"b")]).file(b"x", b"").end(), Damaged, "says path twice"),
+        (
+            "two long names",
+            raw().entry(b'L', b"l", b"", b"a\0", |_| {}).entry(b'L', b"l", b"", b"b\0", |_| {}).file(b"x", b"").end(),
+            Damaged,
+            "two long names",
+        ),
+        (
+            "one name twice in a header",
+            raw().pax(&[(b"path", b"a"), (b"path", b"b")]).file(b"x", b"").end(),
+            Damaged,
+            "says path twice",
+        ),
         ("extended header for nothing", raw().pax(&[(b"path", b"a")]).end(), Damaged, "before the entry"),
         ("long name for nothing", raw().entry(b'L', b"l", b"", b"a\0", |_| {}).end(), Damaged, "before the entry"),
-        ("global name", raw().entry(b'g', b"g", b"", &record(b"path", b"a"), |_| {}).file(b"x", b"").end(), Damaged, "path of every entry"),
-        ("global size", raw().entry(b'g', b"g", b"", &record(b"size", b"0"), |_| {}).file(b"x", b"y").end(), Damaged, "size of every entry"),
+        (
+            "global name",
+            raw().entry(b'g', b"g", b"", &record(b"path", b"a"), |_| {}).file(b"x", b"").end(),
+            Damaged,
+            "path of every entry",
+        ),
+        (
+            "global size",
+            raw().entry(b'g', b"g", b"", &record(b"size", b"0"), |_| {}).file(b"x", b"y").end(),
+            Damaged,
+            "size of every entry",
+        ),
         ("record too long", raw().entry(b'x', b"x", b"", b"99 path=a\n", |_| {}).file(b"x", b"").end(), Damaged, "malformed"),
         ("record without a length", raw().entry(b'x', b"x", b"", b"path=a\n", |_| {}).file(b"x", b"").end(), Damaged, "malformed"),
         ("record of length 0", raw().entry(b'x', b"x", b"", b"0 path=a\n", |_| {}).file(b"x", b"").end(), Damaged, "malformed"),
-        ("extended header of 2 MiB", raw().entry(b'x', b"x", b"", &long(2 << 20), |_| {}).file(b"x", b"").end(), Limit, "extended header"),
+        (
+            "extended header of 2 MiB",
+            raw().entry(b'x', b"x", b"", &long(2 << 20), |_| {}).file(b"x", b"").end(),
+            Limit,
+            "extended header",
+        ),
         ("negative size in a record", raw().pax(&[(b"size", b"-1")]).file(b"x", b"").end(), Damaged, "no number"),
         ("time that is none", raw().pax(&[(b"mtime", b"1e9")]).file(b"x", b"").end(), Damaged, "mtime"),
         ("size beyond the archive", raw().entry(b'0', b"x", b"", b"", |h| h.set_size(1 << 20)).end(), Damaged, "cut short"),
         ("size beyond all limits", raw().entry(b'0', b"x", b"", b"", |h| h.set_size(1 << 40)).end(), Limit, "x is larger"),
-        ("size of 2^63", raw().entry(b'0', b"x", b"", b"", |h| set(h, 124, &[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0])).end(), Damaged, "no number"),
-        ("negative size", raw().entry(b'0', b"x", b"", b"", |h| set(h, 124, &[0xff; 12])).end(), Damaged, "x has a size that is no number"),
+        (
+            "size of 2^63",
+            raw().entry(b'0', b"x", b"", b"", |h| set(h, 124, &[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0])).end(),
+            Damaged,
+            "no number",
+        ),
+        (
+            "negative size",
+            raw().entry(b'0', b"x", b"", b"", |h| set(h, 124, &[0xff; 12])).end(),
+            Damaged,
+            "x has a size that is no number",
+        ),
         ("size that is text", raw().entry(b'0', b"x", b"", b"", |h| set(h, 124, b"99999999999\0")).end(), Damaged, "x has a size"),
         ("unknown type", raw().entry(b'Q', b"x", b"", b"", |_| {}).end(), Refused, "x is of a type that is not known here (Q)"),
         ("part of a volume", raw().entry(b'M', b"x", b"", b"", |_| {}).end(), Refused, "(M)"),
@@ -168,7 +223,16 @@ fn hostile_archives_are_refused_by_name() {
         ("no end mark", raw().file(b"a", b"").bytes, Damaged, "end mark is missing"),
         ("cut in a header", raw().file(b"a", b"").file(b"b", b"").bytes[..700].to_vec(), Damaged, "cut short"),
         ("cut in content", raw().file(b"a", &long(2000)).bytes[..1500].to_vec(), Damaged, "cut short"),
-        ("wrong checksum", { let mut bytes = raw().file(b"a", b"").file(b"b", b"").end(); bytes[512] ^= 1; bytes }, Damaged, "checksum"),
+        (
+            "wrong checksum",
+            {
+                let mut bytes = raw().file(b"a", b"").file(b"b", b"").end();
+                bytes[512] ^= 1;
+                bytes
+            },
+            Damaged,
+            "checksum",
+        ),
         ("no archive", long(1024), Damaged, "no tar archive"),
         ("nothing", Vec::new(), Damaged, "empty"),
         ("xz", b"\xfd7zXZ\0 and so on".to_vec(), Refused, "xz"),
@@ -180,9 +244,24 @@ fn hostile_archives_are_refused_by_name() {
         ("sparse map with other data", sparse("0,1", 10, &long(2)), Damaged, "2 bytes of data"),
         ("sparse map of odd length", sparse("0,1,2", 10, &long(2)), Damaged, "map"),
         ("sparse file of a petabyte", sparse("0,2", 1 << 50, &long(2)), Limit, "bytes large"),
-        ("sparse without a size", raw().pax(&[(b"GNU.sparse.map", b"0,1")]).file(b"x", b"y").end(), Damaged, "sparse without a size"),
-        ("1,001 entries", (0..1001).fold(raw(), |raw, index| raw.directory(format!("d{index}").as_bytes())).end(), Limit, "more than 1000 entries"),
-        ("more bytes than allowed", (0..5).fold(raw(), |raw, index| raw.file(format!("f{index}").as_bytes(), &vec![0; 1 << 20])).end(), Limit, "larger than"),
+        (
+            "sparse without a size",
+            raw().pax(&[(b"GNU.sparse.map", b"0,1")]).file(b"x", b"y").end(),
+            Damaged,
+            "sparse without a size",
+        ),
+        (
+            "1,001 entries",
+            (0..1001).fold(raw(), |raw, index| raw.directory(format!("d{index}").as_bytes())).end(),
+            Limit,
+            "more than 1000 entries",
+        ),
+        (
+            "more bytes than allowed",
+            (0..5).fold(raw(), |raw, index| raw.file(format!("f{index}").as_bytes(), &vec![0; 1 << 20])).end(),
+            Limit,
+            "larger than",
+        ),
     ];
     assert!(cases.len() >= 40, "the table is the test");
     let scratch = Scratch::new();
@@ -193,7 +272,11 @@ fn hostile_archives_are_refused_by_name() {
         let error = import(archive, &destination).expect_err(case);
         assert_eq!(error.kind(), *kind, "{case}: {error}");
         assert!(error.to_string().contains(wanted), "{case}: {error}");
-        assert_eq!(fs::read_dir(scratch.path(&format!("case{index}"))).expect("list").count(), 1, "{case}: nothing beside the destination");
+        assert_eq!(
+            fs::read_dir(scratch.path(&format!("case{index}"))).expect("list").count(),
+            1,
+            "{case}: nothing beside the destination"
+        );
         // In every outer form the same is refused.
         for compressed in [gzip(archive), zstd(archive)] {
             let destination = scratch.directory(&format!("compressed{index}.{}/destination", compressed[0]));
@@ -207,7 +290,10 @@ fn hostile_archives_are_refused_by_name() {
 }
 
 fn sparse(map: &str, size: u64, data: &[u8]) -> Vec<u8> {
-    Raw::default().pax(&[(b"GNU.sparse.size", size.to_string().as_bytes()), (b"GNU.sparse.map", map.as_bytes())]).file(b"x", data).end()
+    Raw::default()
+        .pax(&[(b"GNU.sparse.size", size.to_string().as_bytes()), (b"GNU.sparse.map", map.as_bytes())])
+        .file(b"x", data)
+        .end()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -231,8 +317,12 @@ fn odd_but_honest_archives_are_taken() {
     let raw = Raw::default;
     let nodes = import("later counts", &raw().file(b"f", b"first").file(b"f", b"second").end());
     assert_eq!(nodes[b"f".as_slice()].content, b"second");
-    let nodes = import("replacing keeps the other name", &raw().file(b"f", b"first").hard_link(b"h", b"f").file(b"f", b"second").end());
-    assert_eq!((nodes[b"f".as_slice()].content.as_slice(), nodes[b"h".as_slice()].content.as_slice()), (b"second".as_slice(), b"first".as_slice()));
+    let nodes =
+        import("replacing keeps the other name", &raw().file(b"f", b"first").hard_link(b"h", b"f").file(b"f", b"second").end());
+    assert_eq!(
+        (nodes[b"f".as_slice()].content.as_slice(), nodes[b"h".as_slice()].content.as_slice()),
+        (b"second".as_slice(), b"first".as_slice())
+    );
     let nodes = import("missing parents", &raw().file(b"a/b/c", b"x").end());
     assert_eq!((nodes[b"a/b".as_slice()].kind, nodes[b"a/b".as_slice()].mode), ('d', 0o755));
     let nodes = import("spellings", &raw().directory(b"./a//").file(b"././a/./b", b"x").end());
@@ -241,21 +331,47 @@ fn odd_but_honest_archives_are_taken() {
     assert_eq!((nodes[b"d".as_slice()].kind, nodes[b"d".as_slice()].mode), ('d', 0o700));
     let nodes = import("links as they are", &raw().symlink(b"a", b"/etc/passwd").symlink(b"b", b"../../x").end());
     assert_eq!(nodes[b"a".as_slice()].content, b"/etc/passwd");
-    let nodes = import("a directory that keeps others out", &raw().entry(b'5', b"d", b"", b"", |header| header.set_mode(0)).file(b"d/x", b"in").end());
+    let nodes = import(
+        "a directory that keeps others out",
+        &raw().entry(b'5', b"d", b"", b"", |header| header.set_mode(0)).file(b"d/x", b"in").end(),
+    );
     assert_eq!((nodes[b"d".as_slice()].mode, nodes[b"d/x".as_slice()].content.as_slice()), (0, b"in".as_slice()));
     let nodes = import("setuid", &raw().entry(b'0', b"su", b"", b"x", |header| header.set_mode(0o4755)).end());
     assert_eq!(nodes[b"su".as_slice()].mode, 0o4755);
-    let nodes = import("times", &raw().pax(&[(b"mtime", b"-1.25")]).file(b"f", b"").pax(&[(b"mtime", b"4102444800.9999999999")]).file(b"g", b"").end());
+    let nodes = import(
+        "times",
+        &raw().pax(&[(b"mtime", b"-1.25")]).file(b"f", b"").pax(&[(b"mtime", b"4102444800.9999999999")]).file(b"g", b"").end(),
+    );
     assert_eq!(nodes[b"f".as_slice()].modified_at, (-2, 750_000_000));
     assert_eq!(nodes[b"g".as_slice()].modified_at, (4_102_444_800, 999_999_999));
-    let nodes = import("a global comment and time", &raw().entry(b'g', b"g", b"", &[record(b"comment", b"0123"), record(b"mtime", b"77")].concat(), |_| {}).file(b"f", b"").end());
+    let nodes = import(
+        "a global comment and time",
+        &raw()
+            .entry(b'g', b"g", b"", &[record(b"comment", b"0123"), record(b"mtime", b"77")].concat(), |_| {})
+            .file(b"f", b"")
+            .end(),
+    );
     assert_eq!(nodes[b"f".as_slice()].modified_at, (77, 0));
     let nodes = import("one zero block", &raw().file(b"f", b"x").end()[..1536]);
     assert!(nodes.contains_key(b"f".as_slice()));
     let nodes = import("sparse in one record", &sparse("1,1,8,1", 10, b"ab"));
     assert_eq!(nodes[b"x".as_slice()].content, b"\0a\0\0\0\0\0\0b\0");
-    let nodes = import("attributes", &raw().pax(&[(b"SCHILY.xattr.user.k", b"v\0w"), (b"SCHILY.xattr.user.overlay.opaque", b"y"), (b"SCHILY.xattr.trusted.overlay.opaque", b"y"), (b"SCHILY.xattr.security.selinux", b"z")]).directory(b"d").end());
-    assert_eq!(nodes[b"d".as_slice()].attributes.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect::<Vec<_>>(), [(b"user.k".as_slice(), b"v\0w".as_slice())]);
+    let nodes = import(
+        "attributes",
+        &raw()
+            .pax(&[
+                (b"SCHILY.xattr.user.k", b"v\0w"),
+                (b"SCHILY.xattr.user.overlay.opaque", b"y"),
+                (b"SCHILY.xattr.trusted.overlay.opaque", b"y"),
+                (b"SCHILY.xattr.security.selinux", b"z"),
+            ])
+            .directory(b"d")
+            .end(),
+    );
+    assert_eq!(
+        nodes[b"d".as_slice()].attributes.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect::<Vec<_>>(),
+        [(b"user.k".as_slice(), b"v\0w".as_slice())]
+    );
     let nodes = import("volume label", &raw().entry(b'V', b"backup", b"", b"", |_| {}).file(b"f", b"").end());
     assert_eq!(nodes.len(), 2);
     let nodes = import("the tree's own mode", &raw().entry(b'5', b"./", b"", b"", |header| header.set_mode(0o1751)).end());
@@ -305,10 +421,11 @@ fn unpacking_can_be_cancelled() {
     let archive = Raw::default().file(b"a", b"").file(b"b", &vec![0; 3 << 20]).end();
     for allowed in 0..4 {
         let mut calls = 0;
-        let result = import_archive(archive.as_slice(), &scratch.directory(&format!("d{allowed}")), Owners::Canonical, LIMITS, &mut |_| {
-            calls += 1;
-            if calls > allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let result =
+            import_archive(archive.as_slice(), &scratch.directory(&format!("d{allowed}")), Owners::Canonical, LIMITS, &mut |_| {
+                calls += 1;
+                if calls > allowed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
         assert_eq!(result.expect_err("cancelled").kind(), ErrorKind::Cancelled);
     }
 }
@@ -329,7 +446,8 @@ fn no_bytes_of_any_kind_make_it_panic() {
             let mut bytes = honest.clone();
             bytes[at] = change;
             let start = at / 512 * 512;
-            let sum: u32 = (start..start + 512).map(|at| if (148..156).contains(&(at - start)) { 32 } else { u32::from(bytes[at]) }).sum();
+            let sum: u32 =
+                (start..start + 512).map(|at| if (148..156).contains(&(at - start)) { 32 } else { u32::from(bytes[at]) }).sum();
             bytes[start + 148..start + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
             let destination = scratch.directory("fuzzed");
             let _ = import(&bytes, &destination);
@@ -385,13 +503,28 @@ fn honest_archives_come_out_as_gnu_tar_unpacks_them() {
     setxattr(source.join("plain"), c"user.note", b"\0binary\n", XattrFlags::empty()).expect("setxattr");
     for (index, form) in forms.iter().enumerate() {
         let archive = scratch.path(&format!("{index}.tar"));
-        let tar = Command::new("tar").args(*form).arg("-cf").arg(&archive).arg("-C").arg(&source).arg(".").output().expect("run tar: this test needs GNU tar");
+        let tar = Command::new("tar")
+            .args(*form)
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(&source)
+            .arg(".")
+            .output()
+            .expect("run tar: this test needs GNU tar");
         assert!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
         let (theirs, ours) = (scratch.directory(&format!("theirs{index}")), scratch.directory(&format!("ours{index}")));
-        let tar = Command::new("tar").args(["--xattrs", "--xattrs-include=user.*", "-xpf"]).arg(&archive).arg("-C").arg(&theirs).output().expect("run tar");
+        let tar = Command::new("tar")
+            .args(["--xattrs", "--xattrs-include=user.*", "-xpf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(&theirs)
+            .output()
+            .expect("run tar");
         assert!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
         let limits = ArchiveLimits::default();
-        let report = import_archive(fs::File::open(&archive).expect("open"), &ours, Owners::Canonical, limits, &mut go_on).unwrap_or_else(|error| panic!("{form:?}: {error}"));
+        let report = import_archive(fs::File::open(&archive).expect("open"), &ours, Owners::Canonical, limits, &mut go_on)
+            .unwrap_or_else(|error| panic!("{form:?}: {error}"));
         let (theirs, after) = (snapshot(&theirs), snapshot(&ours));
         for (path, node) in &theirs {
             assert_eq!(after.get(path), Some(node), "{form:?}: {}", String::from_utf8_lossy(path));
@@ -416,9 +549,17 @@ fn an_environment_keeps_its_owners_and_has_one_digest_in_every_mode() {
     fs::write(source.join("ping"), b"\x7fELF").expect("write");
     let capability = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     setxattr(source.join("ping"), c"security.capability", &capability, XattrFlags::empty()).expect("set a capability");
-    mknodat(CWD, source.join("dev/null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), rustix::fs::makedev(1, 3)).expect("mknod");
+    mknodat(CWD, source.join("dev/null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), rustix::fs::makedev(1, 3))
+        .expect("mknod");
     symlink("usr/bin", source.join("bin")).expect("symlink");
-    rustix::fs::chownat(CWD, source.join("bin"), Some(rustix::fs::Uid::from_raw(7)), Some(rustix::fs::Gid::from_raw(8)), rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("chown");
+    rustix::fs::chownat(
+        CWD,
+        source.join("bin"),
+        Some(rustix::fs::Uid::from_raw(7)),
+        Some(rustix::fs::Gid::from_raw(8)),
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .expect("chown");
     let mut tar = Command::new("tar");
     tar.args(["--format=posix", "--xattrs", "--xattrs-include=*", "--sort=name", "-c", "-C"]).arg(&source).arg(".");
     let archive = tar.stderr(Stdio::inherit()).output().expect("run tar").stdout;
@@ -452,6 +593,10 @@ fn an_environment_keeps_its_owners_and_has_one_digest_in_every_mode() {
 fn an_environment_of_ids_that_no_sandbox_has_is_refused() {
     let scratch = Scratch::new();
     let archive = Raw::default().entry(b'0', b"f", b"", b"", |header| header.set_uid(65_536)).end();
-    let error = unpack_environment(archive.as_slice(), &scratch.directory("d"), Owners::Canonical, LIMITS, &mut go_on).expect_err("an id too large");
-    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Refused, "f belongs to an id above 65535, which no sandbox has".to_owned()));
+    let error = unpack_environment(archive.as_slice(), &scratch.directory("d"), Owners::Canonical, LIMITS, &mut go_on)
+        .expect_err("an id too large");
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (ErrorKind::Refused, "f belongs to an id above 65535, which no sandbox has".to_owned())
+    );
 }

@@ -97,7 +97,8 @@ fn is_file(path: &Path) -> bool {
 /// Whether every directory above is a real one: the operations must not walk through their own links.
 fn is_reachable(root: &Path, path: &[u8]) -> bool {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-    (1..names.len()).all(|count| root.join(name(&names[..count].join(&b'/'))).symlink_metadata().is_ok_and(|metadata| metadata.is_dir()))
+    (1..names.len())
+        .all(|count| root.join(name(&names[..count].join(&b'/'))).symlink_metadata().is_ok_and(|metadata| metadata.is_dir()))
 }
 
 /// Does an operation; what cannot be done is left, as a workload's failing call would be.
@@ -253,7 +254,10 @@ pub(crate) fn git_apply(tree: &Path, patch: &str) {
             command.arg("--check");
         }
         command.arg(file.path()).current_dir(tree);
-        command.env("GIT_CEILING_DIRECTORIES", tree.parent().expect("a parent")).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        command
+            .env("GIT_CEILING_DIRECTORIES", tree.parent().expect("a parent"))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1");
         let output = command.output().expect("run git: this test needs git");
         assert!(output.status.success(), "git apply: {}\n{patch}", String::from_utf8_lossy(&output.stderr));
     }
@@ -264,7 +268,14 @@ pub(crate) fn git_apply(tree: &Path, patch: &str) {
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("run cp").success());
     assert!(Command::new("find").arg(to).args(["-type", "p", "-delete"]).status().expect("run find").success());
-    assert!(Command::new("find").arg(to).args(["-mindepth", "1", "-type", "d", "-empty", "-delete"]).status().expect("run find").success());
+    assert!(
+        Command::new("find")
+            .arg(to)
+            .args(["-mindepth", "1", "-type", "d", "-empty", "-delete"])
+            .status()
+            .expect("run find")
+            .success()
+    );
 }
 
 proptest! {
@@ -328,7 +339,8 @@ fn deep_chains_are_compared_without_recursion() {
     assert!(added.iter().all(|change| change.status == Status::Added));
     // The top directory deleted.
     let whiteout = rustix::fs::FileType::CharacterDevice;
-    rustix::fs::mknodat(rustix::fs::CWD, empty.join("d"), whiteout, rustix::fs::Mode::empty(), rustix::fs::Dev::default()).expect("make a whiteout");
+    rustix::fs::mknodat(rustix::fs::CWD, empty.join("d"), whiteout, rustix::fs::Mode::empty(), rustix::fs::Dev::default())
+        .expect("make a whiteout");
     let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }, b"d").expect("diff");
     assert_eq!(deleted.len(), 4001);
     assert!(deleted.iter().all(|change| change.status == Status::Deleted));

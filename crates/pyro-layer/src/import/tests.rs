@@ -120,7 +120,11 @@ fn sockets_are_skipped_and_named() {
 
 #[test]
 fn devices_are_refused_by_name() {
-    for (number, kind) in [(makedev(1, 3), FileType::CharacterDevice), (makedev(0, 0), FileType::CharacterDevice), (makedev(7, 0), FileType::BlockDevice)] {
+    for (number, kind) in [
+        (makedev(1, 3), FileType::CharacterDevice),
+        (makedev(0, 0), FileType::CharacterDevice),
+        (makedev(7, 0), FileType::BlockDevice),
+    ] {
         let scratch = Scratch::new();
         let (source, destination) = (scratch.directory("source"), scratch.directory("destination"));
         fs::create_dir(source.join("deep")).expect("mkdir");
@@ -263,10 +267,12 @@ pub(crate) fn deep_tree(root: &Path, depth: usize) {
         rustix::fs::mkdirat(descent.here(), c"d", Mode::RWXU).expect("mkdir");
         descent.enter(c"d", Mounts::Stay).expect("enter");
     }
-    let file = rustix::fs::openat(descent.here(), c"bottom", rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY, Mode::RUSR).expect("create");
+    let file = rustix::fs::openat(descent.here(), c"bottom", rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY, Mode::RUSR)
+        .expect("create");
     rustix::io::write(&file, b"deep").expect("write");
     // A second name at the top: the import has to name the first one across all of the depth.
-    rustix::fs::linkat(descent.here(), c"bottom", beneath::open_root(root).expect("open"), c"zz top", rustix::fs::AtFlags::empty()).expect("link");
+    rustix::fs::linkat(descent.here(), c"bottom", beneath::open_root(root).expect("open"), c"zz top", rustix::fs::AtFlags::empty())
+        .expect("link");
 }
 
 #[test]
@@ -320,12 +326,17 @@ fn one_id_neither_needs_nor_gets_capabilities() {
 fn names_are_the_same_bytes() {
     let scratch = Scratch::new();
     let (source, destination) = (scratch.directory("source"), scratch.directory("destination"));
-    let mut names: Vec<CString> = (1..=255_u8).filter(|byte| *byte != b'/' && *byte != b'.').map(|byte| CString::new([byte]).expect("no NUL")).collect();
+    let mut names: Vec<CString> =
+        (1..=255_u8).filter(|byte| *byte != b'/' && *byte != b'.').map(|byte| CString::new([byte]).expect("no NUL")).collect();
     for bytes in &names {
         fs::write(source.join(name(bytes.to_bytes())), b"").expect("write");
     }
     import(&source, &destination).expect("import");
-    let mut copied: Vec<CString> = beneath::list(beneath::open_root(&destination).expect("open").as_fd()).expect("list").into_iter().map(|entry| entry.name).collect();
+    let mut copied: Vec<CString> = beneath::list(beneath::open_root(&destination).expect("open").as_fd())
+        .expect("list")
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
     names.sort();
     copied.sort();
     assert_eq!(names, copied);

@@ -78,7 +78,8 @@ fn a_fifo_in_place_of_a_file_does_not_block() {
     // Between diff and patch the workload swaps it.
     let path = scratch.path("upper/file");
     fs::remove_file(&path).expect("remove");
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, rustix::fs::Dev::default()).expect("mkfifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, rustix::fs::Dev::default())
+        .expect("mkfifo");
     let patch = unified_patch(&stack, &mut changes, b"", PatchLimits::default()).expect("patch");
     assert!(!patch.text.contains("+now"));
     fs::remove_file(&path).expect("remove");
@@ -111,8 +112,10 @@ fn paths_are_relative_to_where_the_patch_is_applied() {
 /// Every name and sort of change that the format has a special case for, through the real git.
 #[test]
 fn git_applies_every_special_case() {
-    let names: [&[u8]; 9] = [b"plain", b"with space", b"tab\there", b"new\nline", b"quote\"", b"back\\slash", b"\xff", "ümläut".as_bytes(), b"a b/c d"];
-    let contents: [Option<&[u8]>; 7] = [None, Some(b""), Some(b"x"), Some(b"x\n"), Some(b"x\ny"), Some(b"x\ny\n"), Some(b"\n\n\r\n")];
+    let names: [&[u8]; 9] =
+        [b"plain", b"with space", b"tab\there", b"new\nline", b"quote\"", b"back\\slash", b"\xff", "ümläut".as_bytes(), b"a b/c d"];
+    let contents: [Option<&[u8]>; 7] =
+        [None, Some(b""), Some(b"x"), Some(b"x\n"), Some(b"x\ny"), Some(b"x\ny\n"), Some(b"\n\n\r\n")];
     for bytes in names {
         for (old, new) in contents.iter().flat_map(|old| contents.iter().map(move |new| (*old, *new))) {
             if old == new {
@@ -166,7 +169,8 @@ fn attribute_whiteouts_and_opaque_directories_of_both_spellings_are_read() {
         versions(&scratch, "d/hidden", Some(b"2\n"), None);
         versions(&scratch, "d/new", None, Some(b"3\n"));
         let attribute = |path: &str, what: &str, value: &[u8]| {
-            rustix::fs::setxattr(scratch.path(path), format!("{prefix}.overlay.{what}"), value, rustix::fs::XattrFlags::empty()).expect("setxattr");
+            rustix::fs::setxattr(scratch.path(path), format!("{prefix}.overlay.{what}"), value, rustix::fs::XattrFlags::empty())
+                .expect("setxattr");
         };
         attribute("upper/gone", "whiteout", b"");
         attribute("upper", "opaque", b"x");

@@ -164,19 +164,11 @@ fn tree(ranges: &[(u32, Target)]) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(low.len() + high.len() + 2);
     // A conditional jump reaches 255 instructions; an unconditional one reaches everything.
     match u8::try_from(low.len()) {
-        Ok(skip) => pieces.push(Piece::Ready(Instruction {
-            code: code::JUMP_GREATER_OR_EQUAL,
-            if_true: skip,
-            if_false: 0,
-            operand: start,
-        })),
+        Ok(skip) => {
+            pieces.push(Piece::Ready(Instruction { code: code::JUMP_GREATER_OR_EQUAL, if_true: skip, if_false: 0, operand: start }))
+        }
         Err(_) => {
-            pieces.push(Piece::Ready(Instruction {
-                code: code::JUMP_GREATER_OR_EQUAL,
-                if_true: 0,
-                if_false: 1,
-                operand: start,
-            }));
+            pieces.push(Piece::Ready(Instruction { code: code::JUMP_GREATER_OR_EQUAL, if_true: 0, if_false: 1, operand: start }));
             pieces.push(Piece::Ready(instruction(code::JUMP, distance(0, low.len() + 1))));
         }
     }

@@ -223,10 +223,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         reason: "new processes and threads, but no new namespaces: a nested user namespace gives capabilities over kernel code that has had hole after hole (CVE-2022-0185, CVE-2024-1086)",
         rule: Rule::When {
-            cases: &[Case {
-                conditions: &[Condition::AnyBit { argument: 0, bits: NEW_NAMESPACES }],
-                verdict: refuse(libc::EPERM),
-            }],
+            cases: &[Case { conditions: &[Condition::AnyBit { argument: 0, bits: NEW_NAMESPACES }], verdict: refuse(libc::EPERM) }],
             otherwise: Verdict::Allow,
         },
         calls: calls![clone],
@@ -287,10 +284,7 @@ pub const GROUPS: &[Group] = &[
         reason: "resource limits can be lowered, but not the core size: 1 is what keeps a crash inside from starting the host's core handler, and 0 would not. Programs that want no core dumps have none, so they hear success",
         rule: Rule::When {
             cases: &[Case {
-                conditions: &[
-                    Condition::Equals { argument: 1, value: libc::RLIMIT_CORE as u32 },
-                    Condition::PointerGiven { argument: 2 },
-                ],
+                conditions: &[Condition::Equals { argument: 1, value: libc::RLIMIT_CORE }, Condition::PointerGiven { argument: 2 }],
                 verdict: Verdict::Refuse(0),
             }],
             otherwise: Verdict::Allow,
@@ -301,7 +295,7 @@ pub const GROUPS: &[Group] = &[
         reason: "as prlimit64: the old call",
         rule: Rule::When {
             cases: &[Case {
-                conditions: &[Condition::Equals { argument: 0, value: libc::RLIMIT_CORE as u32 }],
+                conditions: &[Condition::Equals { argument: 0, value: libc::RLIMIT_CORE }],
                 verdict: Verdict::Refuse(0),
             }],
             otherwise: Verdict::Allow,
@@ -365,10 +359,7 @@ pub const GROUPS: &[Group] = &[
                     conditions: &[Condition::MaskedEquals { argument: 1, mask: SOCKET_TYPE, value: OLD_PACKET_SOCKET }],
                     verdict: refuse(libc::EPERM),
                 },
-                Case {
-                    conditions: &[Condition::Equals { argument: 0, value: libc::AF_UNIX as u32 }],
-                    verdict: Verdict::Allow,
-                },
+                Case { conditions: &[Condition::Equals { argument: 0, value: libc::AF_UNIX as u32 }], verdict: Verdict::Allow },
                 Case {
                     conditions: &[
                         Condition::Equals { argument: 0, value: libc::AF_NETLINK as u32 },
@@ -376,12 +367,23 @@ pub const GROUPS: &[Group] = &[
                     ],
                     verdict: Verdict::Allow,
                 },
+                // libaudit, and with it PAM, takes this error for "no audit here", and no other.
                 Case {
-                    conditions: &[Condition::MaskedEquals {
-                        argument: 1,
-                        mask: SOCKET_TYPE,
-                        value: libc::SOCK_RAW as u32,
-                    }],
+                    conditions: &[Condition::Equals { argument: 0, value: libc::AF_NETLINK as u32 }],
+                    verdict: refuse(libc::EPROTONOSUPPORT),
+                },
+                Case {
+                    conditions: &[
+                        Condition::Equals { argument: 0, value: libc::AF_INET as u32 },
+                        Condition::MaskedEquals { argument: 1, mask: SOCKET_TYPE, value: libc::SOCK_RAW as u32 },
+                    ],
+                    verdict: refuse(libc::EPERM),
+                },
+                Case {
+                    conditions: &[
+                        Condition::Equals { argument: 0, value: libc::AF_INET6 as u32 },
+                        Condition::MaskedEquals { argument: 1, mask: SOCKET_TYPE, value: libc::SOCK_RAW as u32 },
+                    ],
                     verdict: refuse(libc::EPERM),
                 },
                 Case {
@@ -473,10 +475,7 @@ pub const GROUPS: &[Group] = &[
                     verdict: refuse(libc::EPERM),
                 },
                 Case {
-                    conditions: &[Condition::Equals {
-                        argument: 1,
-                        value: 0x5423, /* TIOCSETD, asm-generic/ioctls.h */
-                    }],
+                    conditions: &[Condition::Equals { argument: 1, value: 0x5423 /* TIOCSETD, asm-generic/ioctls.h */ }],
                     verdict: refuse(libc::EPERM),
                 },
             ],
@@ -644,9 +643,8 @@ pub fn rules(filter: Filter) -> Vec<(u32, Rule)> {
         Filter::Standard | Filter::FakeRoot => GROUPS,
         Filter::FakeRootOnly => &[],
     };
-    let listed = |groups: &'static [Group]| {
-        groups.iter().flat_map(|group| group.calls.iter().map(|(number, _)| (*number, group.rule)))
-    };
+    let listed =
+        |groups: &'static [Group]| groups.iter().flat_map(|group| group.calls.iter().map(|(number, _)| (*number, group.rule)));
     let mut rules: Vec<(u32, Rule)> = listed(special).chain(listed(general)).collect();
     // Stable: of two with one number the special one stays first, and is kept.
     rules.sort_by_key(|(number, _)| *number);

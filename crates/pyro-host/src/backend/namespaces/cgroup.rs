@@ -208,12 +208,7 @@ impl Groups {
                 Resource::Cpu => set(directory, "cpu.max", &format!("{} {CPU_PERIOD_US}", quota(limits))),
             };
             match done {
-                Ok(()) => self.groups.push(Group {
-                    resource,
-                    version: Version::Two,
-                    directory: directory.to_owned(),
-                    join: None,
-                }),
+                Ok(()) => self.groups.push(Group { resource, version: Version::Two, directory: directory.to_owned(), join: None }),
                 Err(why) => self.missing.push((resource, why)),
             }
         }
@@ -260,10 +255,7 @@ impl Groups {
             Version::Two => "memory.events",
         };
         let text = fs::read_to_string(group.directory.join(file)).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))
-            .and_then(|count| count.trim().parse().ok())
-            .unwrap_or(0)
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Takes the groups away.
@@ -307,8 +299,9 @@ impl Made {
     /// The directory, if nothing runs in it: what is left of a sandbox that was killed can be used again.
     fn unused(self, id: &str) -> Result<PathBuf> {
         if self.was_there && !processes(&self.directory).is_empty() {
-            return Err(Error::conflict(format!("processes of an earlier {id} are still running"))
-                .hint("pyro doctor --leaks names them"));
+            return Err(
+                Error::conflict(format!("processes of an earlier {id} are still running")).hint("pyro doctor --leaks names them")
+            );
         }
         Ok(self.directory)
     }
@@ -364,9 +357,8 @@ impl Group {
                 .and_then(|()| set(&directory, "cpu.cfs_quota_us", &quota(limits).to_string())),
         };
         let tasks = directory.join("tasks");
-        let joined = limited.and_then(|()| {
-            File::options().write(true).open(&tasks).map_err(|error| format!("{}: {error}", tasks.display()))
-        });
+        let joined = limited
+            .and_then(|()| File::options().write(true).open(&tasks).map_err(|error| format!("{}: {error}", tasks.display())));
         match joined {
             Ok(join) => Ok(Self { resource, version: Version::One, directory, join: Some(join) }),
             Err(why) => {
@@ -476,11 +468,7 @@ pub fn list() -> Vec<Leftover> {
                             leftover.directories.push(entry.path());
                             leftover.processes.extend(members);
                         }
-                        None => found.push(Leftover {
-                            id: id.to_owned(),
-                            directories: vec![entry.path()],
-                            processes: members,
-                        }),
+                        None => found.push(Leftover { id: id.to_owned(), directories: vec![entry.path()], processes: members }),
                     }
                 }
             }
@@ -497,7 +485,8 @@ pub fn list() -> Vec<Leftover> {
 /// Marks end in 12 lower-case hexadecimal digits, with 8 more and a dash before them when they name a home; nothing else below a
 /// directory `pyro` is ours.
 pub fn is_id(name: &str) -> bool {
-    let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hex =
+        |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     match name.split_once('-') {
         Some((home, id)) => is_hex(home, 8) && is_hex(id, 12),
         None => is_hex(name, 12),
@@ -530,12 +519,10 @@ pub fn remove(leftover: &Leftover) -> Result<()> {
                 break;
             }
             for pid in members {
-                pyro_sys::spawn::kill_now(pid)
-                    .map_err(|error| Error::internal(format!("kill process {pid}")).because(error))?;
+                pyro_sys::spawn::kill_now(pid).map_err(|error| Error::internal(format!("kill process {pid}")).because(error))?;
             }
         }
-        remove_group(directory)
-            .map_err(|error| Error::internal(format!("remove {}", directory.display())).because(error))?;
+        remove_group(directory).map_err(|error| Error::internal(format!("remove {}", directory.display())).because(error))?;
     }
     Ok(())
 }

@@ -138,11 +138,7 @@ impl Parts {
 /// worth more; and a hostile layer could hold redirects.
 const OVERLAY_OPTIONS: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
-fn make_stack(
-    plan: &Plan<'_>,
-    stack: &StackMount,
-    user_namespace: &UserNamespace,
-) -> Result<Stack, (String, io::Error)> {
+fn make_stack(plan: &Plan<'_>, stack: &StackMount, user_namespace: &UserNamespace) -> Result<Stack, (String, io::Error)> {
     let copy = |path: &Path| {
         let named = |error| (path.display().to_string(), error);
         let mount = mount::copy_of_host_path(path).map_err(named)?;
@@ -174,9 +170,7 @@ fn overlay_of(plan: &Plan<'_>, layers: &[OwnedFd], upper: &Path, work: &Path) ->
         return Err(("no layers".to_owned(), io::ErrorKind::InvalidInput.into()));
     };
     // One mount for both: overlay demands it.
-    let place = |path: &Path| {
-        beneath::directory(writable, path, Mounts::Stay).map_err(|error| (path.display().to_string(), error))
-    };
+    let place = |path: &Path| beneath::directory(writable, path, Mounts::Stay).map_err(|error| (path.display().to_string(), error));
     let (upper, work) = (place(upper)?, place(work)?);
     let mut settings: Vec<Setting<'_>> = Vec::with_capacity(lowers.len() + 8);
     settings.push(Setting::Text("source", "pyro"));
@@ -201,21 +195,13 @@ const ROOT_REFUSES: Refuses = Refuses { writes: false, set_ids: true, devices: t
 /// Runs `action` so that what it makes belongs to the sandbox's root. An overlay over translated layers remembers who mounted it, and
 /// someone whose id does not exist in them could not write there.
 fn as_inside_root<T>(plan: &Plan<'_>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if plan.translates_ids {
-        pyro_sys::confine::with_file_ids(plan.ids.outside, plan.ids.outside, action)
-    } else {
-        action()
-    }
+    if plan.translates_ids { pyro_sys::confine::with_file_ids(plan.ids.outside, plan.ids.outside, action) } else { action() }
 }
 
 /// The deepest directory that holds both, and the way to each from there.
 fn common_directory(one: &Path, other: &Path) -> (PathBuf, PathBuf, PathBuf) {
-    let common: PathBuf = one
-        .components()
-        .zip(other.components())
-        .take_while(|(one, other)| one == other)
-        .map(|(part, _)| part)
-        .collect();
+    let common: PathBuf =
+        one.components().zip(other.components()).take_while(|(one, other)| one == other).map(|(part, _)| part).collect();
     let rest = |path: &Path| path.strip_prefix(&common).map_or_else(|_| path.to_owned(), Path::to_owned);
     let (one, other) = (rest(one), rest(other));
     (common, one, other)
@@ -236,8 +222,7 @@ fn tmpfs(plan: &Plan<'_>, part_of_memory: u64, refuses: Refuses) -> io::Result<O
 }
 
 fn make_dev(plan: &Plan<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
-    let dev =
-        tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
+    let dev = tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
     let nodes = as_inside_root(plan, || fill_dev(plan, &dev))?;
     Ok((dev, nodes))
 }
@@ -245,11 +230,8 @@ fn make_dev(plan: &Plan<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
 fn fill_dev(plan: &Plan<'_>, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     let mut nodes = Vec::new();
     for (name, major, minor) in DEVICES {
-        let made = if plan.nested {
-            Err(io::ErrorKind::PermissionDenied.into())
-        } else {
-            files::make_device(dev, name, major, minor)
-        };
+        let made =
+            if plan.nested { Err(io::ErrorKind::PermissionDenied.into()) } else { files::make_device(dev, name, major, minor) };
         match made {
             Ok(()) => {}
             // Root of a container that may make none, or no root: the host's own node is attached over a file.
@@ -271,8 +253,7 @@ fn fill_dev(plan: &Plan<'_>, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
 }
 
 fn make_run(plan: &Plan<'_>) -> io::Result<OwnedFd> {
-    let run =
-        tmpfs(plan, RUN_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: true, programs: false })?;
+    let run = tmpfs(plan, RUN_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: true, programs: false })?;
     as_inside_root(plan, || files::make_directory(&run, "lock", 0o1777))?;
     Ok(run)
 }
@@ -322,9 +303,7 @@ pub fn assemble(plan: &Plan<'_>, parts: Parts, own: &Own) -> Result<(), Trouble>
     for (stack, of) in parts.stacks.into_iter().zip(&plan.launch.mounts) {
         overlays.push(match stack {
             Stack::Mounted(mount) => mount,
-            Stack::Layers(layers) => {
-                overlay_by_name(plan, &layers, of).map_err(|error| ("an overlay by name", error))?
-            }
+            Stack::Layers(layers) => overlay_by_name(plan, &layers, of).map_err(|error| ("an overlay by name", error))?,
         });
     }
     let (root, further) = overlays.split_first().ok_or(("/", io::Error::from(io::ErrorKind::InvalidInput)))?;
@@ -373,8 +352,7 @@ fn hide_directories(root: &OwnedFd, names: &[&str]) -> io::Result<()> {
     for name in names {
         match beneath::directory(root, Path::new(name), Mounts::Stay) {
             Ok(place) => {
-                let nothing =
-                    [Setting::Text("source", "pyro"), Setting::Text("mode", "0555"), Setting::Text("size", "4k")];
+                let nothing = [Setting::Text("source", "pyro"), Setting::Text("mode", "0555"), Setting::Text("size", "4k")];
                 mount::attach(mount::new_filesystem("tmpfs", &nothing, Refuses::ALL)?, place)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

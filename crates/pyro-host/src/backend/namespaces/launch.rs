@@ -126,9 +126,9 @@ impl Step {
             Self::Root | Self::Dev | Self::Run | Self::Proc | Self::Sys => {
                 match error.raw_os_error() {
                     // ELOOP, ENOTDIR
-                    Some(40 | 20) => Some(
-                        "something in the workspace's files has its place: it must be a directory, or not be there",
-                    ),
+                    Some(40 | 20) => {
+                        Some("something in the workspace's files has its place: it must be a directory, or not be there")
+                    }
                     // EPERM
                     Some(1) => Some("an outer container hides parts of /proc or /sys: start it with them unmasked"),
                     _ => None,
@@ -153,9 +153,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     check(launch)?;
     let threads = spawn::thread_count().map_err(|error| Error::internal("count own threads").because(error))?;
     if threads != 1 {
-        return Err(Error::internal(format!(
-            "a sandbox is launched by a process with one thread; this one has {threads}"
-        )));
+        return Err(Error::internal(format!("a sandbox is launched by a process with one thread; this one has {threads}")));
     }
     let privilege = &backend.privilege;
     let plan = Plan {
@@ -178,12 +176,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     let (control, agent_control) = socket::message_pair().map_err(|error| failed("open a socket", error))?;
 
     let kinds = Kinds::MOUNT | Kinds::PID | Kinds::IPC | Kinds::UTS;
-    let inside = Inside {
-        plan: &plan,
-        program: &program,
-        landlock,
-        fixed_groups: !matches!(privilege, Privilege::Single { .. }),
-    };
+    let inside = Inside { plan: &plan, program: &program, landlock, fixed_groups: !matches!(privilege, Privilege::Single { .. }) };
     let group = early.as_ref().and_then(Groups::start_in);
     marks.mark(1);
     let mut child_marks = marks.clone();
@@ -210,9 +203,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     let result = give(backend, &plan, &hierarchies, &mut sandbox, &control, marks);
     let report = match result {
         // The process may have ended with a report of its own, which says more than that it could not be written to.
-        Err(error) if error.kind == pyro_api::ErrorKind::Internal => {
-            await_exec(&control, &sandbox, marks).err().unwrap_or(error)
-        }
+        Err(error) if error.kind == pyro_api::ErrorKind::Internal => await_exec(&control, &sandbox, marks).err().unwrap_or(error),
         Err(error) => error,
         Ok(()) => match await_exec(&control, &sandbox, marks) {
             Ok(()) => return Ok(sandbox),
@@ -234,8 +225,7 @@ fn check(launch: &Launch) -> Result<()> {
         return Err(Error::internal(format!("the first mount must be / and there may be {MOUNTS_MAX}")));
     }
     for mount in &launch.mounts {
-        let plain =
-            Path::new(&mount.at).components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+        let plain = Path::new(&mount.at).components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
         if !mount.at.starts_with('/') || !plain {
             return Err(Error::internal(format!("{} is not a plain absolute path", mount.at)));
         }
@@ -248,8 +238,9 @@ fn in_first_user_namespace(privilege: &Privilege) -> bool {
     match privilege {
         Privilege::Range { .. } | Privilege::Single { .. } => false,
         // The first namespace maps every id to itself (user_namespaces(7)); no other has all of them.
-        Privilege::Root { .. } => fs::read_to_string("/proc/self/uid_map")
-            .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"])),
+        Privilege::Root { .. } => {
+            fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+        }
     }
 }
 
@@ -320,9 +311,7 @@ fn await_exec(control: &OwnedFd, sandbox: &NamespaceSandbox, marks: &mut Marks) 
     let length = loop {
         let received = match socket::receive_descriptors(control, &mut bytes) {
             // Said once, before what there is to read, when the other end was closed with a message of ours unread in it (unix(7)).
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                socket::receive_descriptors(control, &mut bytes)
-            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => socket::receive_descriptors(control, &mut bytes),
             received => received,
         };
         let (length, _) = received.map_err(|error| Error::internal("read the report of a sandbox").because(error))?;
@@ -376,13 +365,7 @@ impl Inside<'_> {
             Ok((binary, null)) => {
                 let null = null.as_fd();
                 let arguments = [c"pyro", c"@agent"];
-                spawn::exec_with_only(
-                    binary.as_fd(),
-                    &[null, null, null, link],
-                    &arguments,
-                    control.as_fd(),
-                    Step::Exec as u8,
-                )
+                spawn::exec_with_only(binary.as_fd(), &[null, null, null, link], &arguments, control.as_fd(), Step::Exec as u8)
             }
             Err(failure) => failure,
         }

@@ -98,8 +98,7 @@ fn own_file_system(pid: i32) -> Seen {
         if place == "/" {
             root_is_overlay = kind == "overlay";
         }
-        let is_device_node =
-            place.strip_prefix("/dev/").is_some_and(|name| !name.contains('/')) || place.starts_with("/proc/");
+        let is_device_node = place.strip_prefix("/dev/").is_some_and(|name| !name.contains('/')) || place.starts_with("/proc/");
         let expected = match kind {
             "overlay" | "proc" | "sysfs" | "tmpfs" | "devpts" => true,
             // Single nodes of the host, where none could be made.
@@ -115,11 +114,7 @@ fn own_file_system(pid: i32) -> Seen {
 
 fn own_processes(pid: i32, status: &str) -> Seen {
     let inside = field(status, "NSpid")?.split_ascii_whitespace().last().unwrap_or_default();
-    let held = differs(pid, "pid")?
-        && differs(pid, "ipc")?
-        && differs(pid, "uts")?
-        && differs(pid, "cgroup")?
-        && inside == "1";
+    let held = differs(pid, "pid")? && differs(pid, "ipc")? && differs(pid, "uts")? && differs(pid, "cgroup")? && inside == "1";
     Ok((held, "process, IPC, host name and control group namespaces of its own".to_owned()))
 }
 
