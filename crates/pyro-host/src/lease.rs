@@ -56,3 +56,6 @@ impl Lease {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests;
