@@ -1,7 +1,8 @@
 //! A workspace from Rust: create it, write a file, run it, see what changed, delete it.
 //!
-//! `cargo build --package pyro`, then `cargo run --package pyro-host --example quickstart`. It takes the program that was built beside it;
-//! `PYRO_BIN` names another. `PYRO_HOME` says where workspaces are kept, as everywhere.
+//! `cargo build --package pyro`, then `cargo run --package pyro-host --example quickstart`, with the name of an environment if it is not
+//! to be debian:12. It takes the program that was built beside it; `PYRO_BIN` names another. `PYRO_HOME` says where workspaces are kept,
+//! as everywhere.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,8 @@ fn main() -> Result<()> {
     let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary: binary()?, run_here: false })?;
 
     // A request is a plain struct; from JSON it gets the same defaults and the same checks as everywhere.
-    let create: CreateRequest = request(json!({ "environment": "debian:12" }))?;
+    let environment = std::env::args().nth(1).unwrap_or_else(|| "debian:12".to_owned());
+    let create: CreateRequest = request(json!({ "environment": environment }))?;
     // Events come while a call runs (the first use of an environment builds it); the response is complete without them.
     let mut on_event = |event: Event| {
         if let Event::Progress(progress) = event {
