@@ -345,16 +345,8 @@ impl Peer {
     }
 }
 
-const PROBES: &[&str] = &[
-    "own_processes",
-    "own_file_system",
-    "own_user_ids",
-    "no_network",
-    "no_new_privileges",
-    "few_capabilities",
-    "syscall_filter",
-    "landlock",
-];
+const PROBES: &[&str] =
+    &["own_processes", "own_file_system", "own_user_ids", "no_network", "no_new_privileges", "few_capabilities", "syscall_filter"];
 
 fn over_the_limit() -> u32 {
     u32::try_from(FRAME_PAYLOAD_BYTES_MAX).expect("the limit fits a length") + 1
