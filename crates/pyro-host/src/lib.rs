@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub mod backend;
 mod begin;
+mod buffer;
 mod client;
 mod clock;
 mod diff;
@@ -91,6 +92,13 @@ pub struct Session<'a> {
     pub signals: Option<BorrowedFd<'a>>,
 }
 
+impl<'a> Session<'a> {
+    /// A session of a caller that only looks on: no standard input, no signals.
+    pub fn new(on_event: &'a mut dyn FnMut(Event)) -> Self {
+        Self { on_event, stdin: None, signals: None }
+    }
+}
+
 /// A host: one directory of workspaces and environments.
 pub struct Host {
     options: HostOptions,
@@ -131,6 +139,14 @@ impl Host {
     pub fn request<O: Handle>(&self, request: O::Request, session: &mut Session<'_>) -> Result<O::Response> {
         O::check(&request)?;
         O::handle(self, request, session)
+    }
+
+    /// Does one operation for a caller that waits for the response and wants nothing else.
+    ///
+    /// # Errors
+    /// As [`Host::request`].
+    pub fn ask<O: Handle>(&self, request: O::Request) -> Result<O::Response> {
+        self.request::<O>(request, &mut Session::new(&mut |_| {}))
     }
 
     /// Does one operation by name, with its request as JSON.
@@ -221,7 +237,7 @@ impl Host {
         let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
         let call =
             Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
-        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        let mut quiet = Session::new(session.on_event);
         match client::converse(&stream, &call, &mut quiet) {
             Ok(_) => Ok(stream),
             // Somebody else was quicker: theirs listens since before its lease was seen, and answers when it is up.
@@ -234,7 +250,7 @@ impl Host {
     fn stop(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
         let Some(stream) = self.connect(record)? else { return Ok(()) };
         let call = Call { op: api::WorkspaceStop::NAME.to_owned(), request: Value::Null, stream: false, stdin: false };
-        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        let mut quiet = Session::new(session.on_event);
         client::converse(&stream, &call, &mut quiet)?;
         // The answer comes when all is recorded; the lease is free when the process is gone.
         let lease = self.home.workspace(&record.manifest.id).lease();
