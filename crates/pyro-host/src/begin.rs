@@ -23,7 +23,7 @@ use crate::clock::Instant;
 use crate::environment::{self, Environment};
 use crate::home::{Home, Place};
 use crate::janitor;
-use crate::lease::Lease;
+use crate::lease::{Lease, TRY_EVERY, TRY_FOR};
 use crate::manifest::{Manifest, Mount};
 use crate::name::{new_id, new_name};
 use crate::privilege::Privilege;
@@ -277,8 +277,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     keep_log(&place)?;
 
     let mut store = Store::open(home)?;
-    let name = match named {
-        Some(name) => name,
+    let name = match &named {
+        Some(name) => name.clone(),
         None => free_name(&store)?,
     };
     let labels = request.labels.iter().map(|label| (label.key.as_str().to_owned(), label.value.clone())).collect();
@@ -295,9 +295,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         seed.clone(),
         now.0,
     );
-    manifest.write(&place)?;
     let listener = listen(&place)?;
-    let record = WorkspaceRecord {
+    let mut record = WorkspaceRecord {
         manifest,
         state: WorkspaceState::Running,
         used_at: now,
@@ -305,7 +304,15 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         isolation: Some(live.isolation.clone()),
     };
     // The row first: its unique name decides. Dying before the rename leaves a row without files, which its next use clears away.
-    store.insert(&record)?;
+    loop {
+        record.manifest.write(&place)?;
+        match store.insert(&record) {
+            Ok(()) => break,
+            // A made-up name that was free a moment ago: somebody else made up the same.
+            Err(error) if error.kind == ErrorKind::Conflict && named.is_none() => record.manifest.name = free_name(&store)?,
+            Err(error) => return Err(error),
+        }
+    }
     let place = match unfinished.finish(&id) {
         Ok(place) => place,
         Err(error) => {
@@ -345,8 +352,6 @@ fn free_name(store: &Store) -> Result<String> {
 /// Takes the lease of a workspace. Who clears up after a dead supervisor holds it for some milliseconds, so it is tried for a
 /// while unless somebody listens already.
 fn take_lease(place: &Place, name: &str) -> Result<Lease> {
-    const TRY_FOR: Duration = Duration::from_secs(2);
-    const TRY_EVERY: Duration = Duration::from_millis(5);
     let begun = std::time::Instant::now();
     loop {
         match Lease::take(&place.lease()) {
