@@ -563,6 +563,15 @@ pub fn run(
     }
 }
 
+/// Begins something and gives it up at once.
+#[cfg(test)]
+pub(crate) fn begin_and_drop(home: &Home) -> Result<()> {
+    let (unfinished, id) = Unfinished::new(home)?;
+    assert!(home.unfinished(&id).root().exists(), "it was cleared away though it lives");
+    drop(unfinished);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::layer_name;

@@ -93,3 +93,6 @@ impl Lease {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests;

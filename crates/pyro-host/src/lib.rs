@@ -1,5 +1,5 @@
 //! Everything that happens outside: workspaces, their supervisors, backends, environments, the store. It is also the Rust
-//! SDK: [`Host::open`], then [`Host::request`] with the type of an operation.
+//! SDK: [`Host::open`], then [`Host::ask`] or [`Host::request`] with the type of an operation.
 //!
 //! Front ends know nothing of state or disk; they build a request, give a [`Session`] and get a response.
 //!
@@ -50,6 +50,16 @@ use supervisor::control::Connection;
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PYRO_BUILD"));
 
 /// Where a host keeps everything, and how it starts its role processes.
+///
+/// ```no_run
+/// use pyro_host::HostOptions;
+///
+/// # fn main() -> pyro_api::Result<()> {
+/// let options = HostOptions { home: HostOptions::default_home()?, binary: "/usr/local/bin/pyro".into(), run_here: false };
+/// # let _ = options;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct HostOptions {
     /// `$PYRO_HOME`: the only directory that is written to.
@@ -82,7 +92,27 @@ impl HostOptions {
     }
 }
 
-/// What a caller gives to a call besides the request: where events go, and what can reach a running command.
+/// What a caller gives to a call besides the request: where events go, and what can reach a running command. Who needs none
+/// of it calls [`Host::ask`].
+///
+/// ```no_run
+/// use pyro_api::{Event, ops::Run};
+/// use pyro_host::{Host, Session};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let host: Host = nowhere()?;
+/// let mut on_event = |event: Event| {
+///     if let Event::Stdout(bytes) = event {
+///         print!("{}", String::from_utf8_lossy(&bytes));
+///     }
+/// };
+/// let run = serde_json::from_value(serde_json::json!({ "environment": "debian:12", "command": "uname -a" }))?;
+/// let done = host.request::<Run>(run, &mut Session::new(&mut on_event))?;
+/// println!("{:?}", done.outcome);
+/// # Ok(())
+/// # }
+/// # fn nowhere() -> Result<Host, Box<dyn std::error::Error>> { Err("only compiled".into()) }
+/// ```
 pub struct Session<'a> {
     /// Is called with each event as it comes: output of a command, progress of long work.
     pub on_event: &'a mut dyn FnMut(Event),
@@ -99,7 +129,25 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A host: one directory of workspaces and environments.
+/// A host: one directory of workspaces and environments. Several may be open for one directory, in one process or in many; one may
+/// be used by several threads at once.
+///
+/// ```no_run
+/// use pyro_api::ops::{WorkspaceCreate, WorkspaceDelete, WorkspaceExec};
+/// use pyro_host::{Host, HostOptions};
+/// use serde_json::{from_value, json};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let binary = "/usr/local/bin/pyro".into();
+/// let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary, run_here: false })?;
+/// let made = host.ask::<WorkspaceCreate>(from_value(json!({ "environment": "debian:12" }))?)?;
+/// let workspace = made.workspace.workspace;
+/// let done = host.ask::<WorkspaceExec>(from_value(json!({ "workspace": workspace, "command": ["uname", "-a"] }))?)?;
+/// println!("{}", done.stdout.text);
+/// host.ask::<WorkspaceDelete>(from_value(json!({ "workspace": workspace }))?)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Host {
     options: HostOptions,
     home: Home,
