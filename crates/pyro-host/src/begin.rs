@@ -23,7 +23,7 @@ use crate::clock::Instant;
 use crate::environment::{self, Environment};
 use crate::home::{Home, Place};
 use crate::janitor;
-use crate::lease::Lease;
+use crate::lease::{Lease, TRY_EVERY, TRY_FOR};
 use crate::manifest::{Manifest, Mount};
 use crate::name::{new_id, new_name};
 use crate::privilege::Privilege;
@@ -57,22 +57,14 @@ struct Unfinished<'a> {
 }
 
 impl<'a> Unfinished<'a> {
-    /// With a new id.
-    fn new(home: &'a Home) -> Result<(Self, String)> {
-        /// Whoever clears up after the dead may take a new lease in the moment between its making and its locking; that it does so
-        /// again and again is not to be expected.
-        const ATTEMPTS_MAX: u32 = 16;
-        for _ in 0..ATTEMPTS_MAX {
-            let id = new_id();
-            let place = home.unfinished(&id);
-            let cannot = |error: std::io::Error| no_room(place.root(), error);
-            let Some(lease) = Lease::take(&home.run_lease(&id)).map_err(cannot)? else { continue };
-            // From here on dropping clears up.
-            let unfinished = Self { home, place: place.clone(), lease: Some(lease) };
-            DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
-            return Ok((unfinished, id));
-        }
-        Err(Error::unavailable(format!("{} is being cleared all the time", home.runs().display())).hint("try again"))
+    fn new(home: &'a Home, id: &str) -> Result<Self> {
+        let place = home.unfinished(id);
+        let cannot = |error: std::io::Error| no_room(place.root(), error);
+        let lease = Lease::take_new(&home.run_lease(id)).map_err(cannot)?;
+        // From here on dropping clears up.
+        let unfinished = Self { home, place: place.clone(), lease: Some(lease) };
+        DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
+        Ok(unfinished)
     }
 
     /// It is a workspace now.
@@ -277,8 +269,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     keep_log(&place)?;
 
     let mut store = Store::open(home)?;
-    let name = match named {
-        Some(name) => name,
+    let name = match &named {
+        Some(name) => name.clone(),
         None => free_name(&store)?,
     };
     let labels = request.labels.iter().map(|label| (label.key.as_str().to_owned(), label.value.clone())).collect();
@@ -295,9 +287,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         seed.clone(),
         now.0,
     );
-    manifest.write(&place)?;
     let listener = listen(&place)?;
-    let record = WorkspaceRecord {
+    let mut record = WorkspaceRecord {
         manifest,
         state: WorkspaceState::Running,
         used_at: now,
@@ -305,7 +296,15 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         isolation: Some(live.isolation.clone()),
     };
     // The row first: its unique name decides. Dying before the rename leaves a row without files, which its next use clears away.
-    store.insert(&record)?;
+    loop {
+        record.manifest.write(&place)?;
+        match store.insert(&record) {
+            Ok(()) => break,
+            // A made-up name that was free a moment ago: somebody else made up the same.
+            Err(error) if error.kind == ErrorKind::Conflict && named.is_none() => record.manifest.name = free_name(&store)?,
+            Err(error) => return Err(error),
+        }
+    }
     let place = match unfinished.finish(&id) {
         Ok(place) => place,
         Err(error) => {
@@ -345,8 +344,6 @@ fn free_name(store: &Store) -> Result<String> {
 /// Takes the lease of a workspace. Who clears up after a dead supervisor holds it for some milliseconds, so it is tried for a
 /// while unless somebody listens already.
 fn take_lease(place: &Place, name: &str) -> Result<Lease> {
-    const TRY_FOR: Duration = Duration::from_secs(2);
-    const TRY_EVERY: Duration = Duration::from_millis(5);
     let begun = std::time::Instant::now();
     loop {
         match Lease::take(&place.lease()) {

@@ -250,8 +250,13 @@ impl Host {
     fn stop(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
         let Some(stream) = self.connect(record)? else { return Ok(()) };
         let call = Call { op: api::WorkspaceStop::NAME.to_owned(), request: Value::Null, stream: false, stdin: false };
-        let mut quiet = Session::new(session.on_event);
-        client::converse(&stream, &call, &mut quiet)?;
+        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        match client::converse(&stream, &call, &mut quiet) {
+            Ok(_) => {}
+            // It ended while we asked: somebody else stopped it, or it died. What it left is found by whoever looks next.
+            Err(error) if error.kind == ErrorKind::Sandbox => {}
+            Err(error) => return Err(error),
+        }
         // The answer comes when all is recorded; the lease is free when the process is gone.
         let lease = self.home.workspace(&record.manifest.id).lease();
         Lease::wait_until_free(&lease).map_err(|error| Error::unavailable("the lease cannot be read").because(error))

@@ -206,19 +206,24 @@ impl Connection {
     /// # Errors
     /// When the caller is gone.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.output.flush_to(&self.stream)
-    }
-}
-
-/// A line of a caller that is `busy` with a call, or is not. `None`: nobody needs it.
-fn understand(line: &[u8], busy: bool) -> Result<Option<Said>, serde_json::Error> {
-    if busy {
-        return serde_json::from_slice(line).map(Said::Input).map(Some);
-    }
-    match serde_json::from_slice(line) {
-        Ok(call) => Ok(Some(Said::Call(call))),
-        // It was on its way when its command ended.
-        Err(_) if serde_json::from_slice::<Input>(line).is_ok() => Ok(None),
-        Err(error) => Err(error),
+        while self.wants_to_write() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A reader that keeps up but for a little must not make what it has read stay here for ever.
+                    self.output.drain(..std::mem::take(&mut self.written));
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.written = 0;
+        if self.output.capacity() > 64 * 1024 {
+            self.output = Vec::new()
+        } else {
+            self.output.clear()
+        }
+        Ok(())
     }
 }

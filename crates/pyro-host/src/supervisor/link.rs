@@ -78,7 +78,27 @@ impl Link {
     /// # Errors
     /// When the other end is gone.
     pub fn flush(&mut self) -> Result<(), Broken> {
-        self.out.flush_to(&self.stream).map_err(|_| Broken::Closed)
+        while self.wants_to_write() {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What was written must not stay until all is: there may always be a little more.
+                    self.out.drain(..std::mem::take(&mut self.written));
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Broken::Closed),
+            }
+        }
+        self.written = 0;
+        // A large write leaves no large buffer behind.
+        if self.out.capacity() > 64 * 1024 {
+            self.out = Vec::new()
+        } else {
+            self.out.clear()
+        }
+        Ok(())
     }
 
     /// Reads once and hands on each whole frame. `Ok(false)`: nothing more to read now.

@@ -48,35 +48,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How much longer the agent may take to end after that.
 const STOP_EXTRA: Duration = Duration::from_secs(2);
 
-/// Frames of the agent are taken from at most so many reads before all others have their turn: one that never stops sending must not
-/// keep callers, deadlines and the order to stop waiting. Each read is at most one frame of the largest size.
-const LINK_READS_PER_TURN: usize = 8;
-
-/// Diffs at one time. Each is a thread that reads layers; more of them would only wait for the same disk.
-const DIFFS_MAX: usize = 8;
-
-/// After the system could not give us a caller (no descriptor is free, say), how long we leave the queue alone.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// How long the outside waits for the inside, and for callers, before it goes on without them.
-#[derive(Clone, Copy, Debug)]
-struct Patience {
-    /// For the agent to confirm that something was killed.
-    kill_confirm: Duration,
-    /// For a stop that was asked for.
-    stop: Duration,
-    /// For callers to read what there is to say to them.
-    last_words: Duration,
-}
-
-impl Patience {
-    /// What holds outside tests.
-    const USUAL: Self = Self {
-        kill_confirm: Duration::from_millis(KILL_CONFIRM_MS),
-        stop: STOP_GRACE.saturating_add(STOP_EXTRA),
-        last_words: Duration::from_secs(2),
-    };
-}
+/// Why a command ended whose workspace was stopped.
+const STOPPED: &str = "the workspace was stopped";
 
 /// Callers at one time. Each may hold a request of [`control::LINE_BYTES_MAX`]; an honest user has a handful.
 const CONNECTIONS_MAX: usize = 128;
@@ -449,7 +422,16 @@ impl Supervisor {
                 let ended = match message {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
-                    FromAgent::Exited(report) => exec.exited(&report, kills(), self.subject.mem_mib)?,
+                    FromAgent::Exited(report) => {
+                        let ended = exec.exited(report.status, kills(), self.subject.mem_mib)?;
+                        match &ended.outcome {
+                            // Everything inside is being told to end, and then killed: that it was is no news, but why.
+                            Outcome::Signaled { .. } if self.stop_deadline.is_some() => {
+                                exec.ended(Outcome::SandboxLost { reason: STOPPED.to_owned() })
+                            }
+                            _ => ended,
+                        }
+                    }
                     FromAgent::NotStarted(report) => exec.not_started(&report)?,
                     FromAgent::Hello(_)
                     | FromAgent::Entries(_)
@@ -824,7 +806,7 @@ impl Supervisor {
             None => Ok(()),
         };
         let reason = match &end {
-            End::Stopped => "the workspace was stopped".to_owned(),
+            End::Stopped => STOPPED.to_owned(),
             End::Lost(why) => why.clone(),
         };
         let lost = || Error::sandbox(reason.clone()).hint("using the workspace starts it again");

@@ -56,7 +56,13 @@ fn parts_of_files_are_read_by_place() {
                 .output()
                 .expect("start pyro");
             let wanted = content.get(offset..).map_or(&[][..], |rest| &rest[..rest.len().min(count)]);
-            assert!(output.status.success() && output.stdout == wanted, "{offset} {count}: {} bytes", output.stdout.len());
+            // A part may end before a character that it would cut in two.
+            let whole = output.stdout.len() >= wanted.len().saturating_sub(3).max(usize::from(!wanted.is_empty()));
+            assert!(
+                output.status.success() && wanted.starts_with(&output.stdout) && whole,
+                "{offset} {count}: {} bytes",
+                output.stdout.len()
+            );
         }
         let part: Value = env.json(&["workspace", "file", "read", &ws, "noise", "--max-bytes", "10"]);
         assert_eq!(
