@@ -49,11 +49,14 @@ pub struct Setting<'a> {
     pub signals: OwnedFd,
 }
 
-/// Held while a workspace is unfinished or a run is going on. Dropped, it throws everything of it away.
+/// Held while a workspace is unfinished or a run is going on. Dropped, it takes everything of it away.
 struct Unfinished<'a> {
     home: &'a Home,
     place: Place,
     lease: Option<Lease>,
+    /// It holds little: deleted where it is, which is quicker than a way through the trash. Dying half-way leaves a place without a
+    /// held lease, which is cleared away like any other.
+    is_small: bool,
 }
 
 impl<'a> Unfinished<'a> {
@@ -68,7 +71,7 @@ impl<'a> Unfinished<'a> {
             let cannot = |error: std::io::Error| no_room(place.root(), error);
             let Some(lease) = Lease::take(&home.run_lease(&id)).map_err(cannot)? else { continue };
             // From here on dropping clears up.
-            let unfinished = Self { home, place: place.clone(), lease: Some(lease) };
+            let unfinished = Self { home, place: place.clone(), lease: Some(lease), is_small: false };
             DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
             return Ok((unfinished, id));
         }
@@ -90,7 +93,12 @@ impl<'a> Unfinished<'a> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            if let Err(error) = janitor::discard(self.home, self.place.root()) {
+            let gone = match self.is_small.then(|| pyro_layer::remove_tree(self.place.root())) {
+                Some(Ok(_)) => Ok(()),
+                // What cannot be deleted here is looked at by the janitor.
+                Some(Err(_)) | None => janitor::discard(self.home, self.place.root()),
+            };
+            if let Err(error) = gone {
                 crate::supervisor::complain(&error);
             }
             lease.remove();
@@ -505,7 +513,8 @@ pub fn begin_run<'a>(
         stdin_streams: stdin_streams && request.stdin.is_none(),
         timeout: Duration::from_secs(request.timeout_seconds.get()),
     };
-    let (unfinished, id) = Unfinished::new(home)?;
+    let (mut unfinished, id) = Unfinished::new(home)?;
+    unfinished.is_small = request.seed_path.is_none();
     let place = unfinished.place.clone();
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
     let limits = (request.vcpu_count.get(), request.mem_mib.get());

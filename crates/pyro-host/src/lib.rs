@@ -347,16 +347,12 @@ impl Host {
             let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
             answer.and_then(|answer| served.map(|()| answer))
         })
-        .inspect(|_| self.tidy_after_run(&request))
-    }
-
-    /// What a run wrote is in the trash now. A little is deleted at once; what may be much is left to a janitor that nobody waits for.
-    fn tidy_after_run(&self, request: &pyro_api::ops::exec::RunRequest) {
-        if request.seed_path.is_some() {
-            self.start_janitor();
-        } else if let Err(error) = janitor::empty_trash(&self.home) {
-            supervisor::complain(&error);
-        }
+        .inspect(|_| {
+            // A copy of a seed may be large: a janitor deletes it, and nobody waits for that.
+            if request.seed_path.is_some() {
+                self.start_janitor();
+            }
+        })
     }
 
     /// Builds an environment that is needed and not there.
