@@ -23,7 +23,7 @@ use crate::clock::Instant;
 use crate::environment::{self, Environment};
 use crate::home::{Home, Place};
 use crate::janitor;
-use crate::lease::Lease;
+use crate::lease::{Lease, TRY_EVERY, TRY_FOR};
 use crate::manifest::{Manifest, Mount};
 use crate::name::{new_id, new_name};
 use crate::privilege::Privilege;
@@ -49,11 +49,14 @@ pub struct Setting<'a> {
     pub signals: OwnedFd,
 }
 
-/// Held while a workspace is unfinished or a run is going on. Dropped, it throws everything of it away.
+/// Held while a workspace is unfinished or a run is going on. Dropped, it takes everything of it away.
 struct Unfinished<'a> {
     home: &'a Home,
     place: Place,
     lease: Option<Lease>,
+    /// It holds little: deleted where it is, which is quicker than a way through the trash. Dying half-way leaves a place without a
+    /// held lease, which is cleared away like any other.
+    is_small: bool,
 }
 
 impl<'a> Unfinished<'a> {
@@ -68,7 +71,7 @@ impl<'a> Unfinished<'a> {
             let cannot = |error: std::io::Error| no_room(place.root(), error);
             let Some(lease) = Lease::take(&home.run_lease(&id)).map_err(cannot)? else { continue };
             // From here on dropping clears up.
-            let unfinished = Self { home, place: place.clone(), lease: Some(lease) };
+            let unfinished = Self { home, place: place.clone(), lease: Some(lease), is_small: false };
             DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
             return Ok((unfinished, id));
         }
@@ -90,7 +93,12 @@ impl<'a> Unfinished<'a> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            if let Err(error) = janitor::discard(self.home, self.place.root()) {
+            let gone = match self.is_small.then(|| pyro_layer::remove_tree(self.place.root())) {
+                Some(Ok(_)) => Ok(()),
+                // What cannot be deleted here is looked at by the janitor.
+                Some(Err(_)) | None => janitor::discard(self.home, self.place.root()),
+            };
+            if let Err(error) = gone {
                 crate::supervisor::complain(&error);
             }
             lease.remove();
@@ -277,8 +285,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     keep_log(&place)?;
 
     let mut store = Store::open(home)?;
-    let name = match named {
-        Some(name) => name,
+    let name = match &named {
+        Some(name) => name.clone(),
         None => free_name(&store)?,
     };
     let labels = request.labels.iter().map(|label| (label.key.as_str().to_owned(), label.value.clone())).collect();
@@ -295,9 +303,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         seed.clone(),
         now.0,
     );
-    manifest.write(&place)?;
     let listener = listen(&place)?;
-    let record = WorkspaceRecord {
+    let mut record = WorkspaceRecord {
         manifest,
         state: WorkspaceState::Running,
         used_at: now,
@@ -305,7 +312,15 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         isolation: Some(live.isolation.clone()),
     };
     // The row first: its unique name decides. Dying before the rename leaves a row without files, which its next use clears away.
-    store.insert(&record)?;
+    loop {
+        record.manifest.write(&place)?;
+        match store.insert(&record) {
+            Ok(()) => break,
+            // A made-up name that was free a moment ago: somebody else made up the same.
+            Err(error) if error.kind == ErrorKind::Conflict && named.is_none() => record.manifest.name = free_name(&store)?,
+            Err(error) => return Err(error),
+        }
+    }
     let place = match unfinished.finish(&id) {
         Ok(place) => place,
         Err(error) => {
@@ -345,8 +360,6 @@ fn free_name(store: &Store) -> Result<String> {
 /// Takes the lease of a workspace. Who clears up after a dead supervisor holds it for some milliseconds, so it is tried for a
 /// while unless somebody listens already.
 fn take_lease(place: &Place, name: &str) -> Result<Lease> {
-    const TRY_FOR: Duration = Duration::from_secs(2);
-    const TRY_EVERY: Duration = Duration::from_millis(5);
     let begun = std::time::Instant::now();
     loop {
         match Lease::take(&place.lease()) {
@@ -500,7 +513,8 @@ pub fn begin_run<'a>(
         stdin_streams: stdin_streams && request.stdin.is_none(),
         timeout: Duration::from_secs(request.timeout_seconds.get()),
     };
-    let (unfinished, id) = Unfinished::new(home)?;
+    let (mut unfinished, id) = Unfinished::new(home)?;
+    unfinished.is_small = request.seed_path.is_none();
     let place = unfinished.place.clone();
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
     let limits = (request.vcpu_count.get(), request.mem_mib.get());

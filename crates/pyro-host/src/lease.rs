@@ -5,8 +5,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+
+/// How long a lease is tried for that only somebody can hold who will give it back at once.
+pub const TRY_FOR: Duration = Duration::from_secs(2);
+/// Between two tries.
+pub const TRY_EVERY: Duration = Duration::from_millis(5);
 
 /// A lease that we hold. Dropping it gives it back; the file stays.
 #[derive(Debug)]
@@ -34,8 +40,24 @@ impl Lease {
             return Ok(None);
         }
         file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
         Ok(Some(Self { _file: file, path: path.to_owned() }))
+    }
+
+    /// Whether somebody holds the lease at `path`. Makes no file; one that is not there is held by nobody.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn is_held(path: &Path) -> io::Result<bool> {
+        match File::open(path) {
+            Ok(file) => match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => Ok(false),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until nobody holds the lease at `path`; at once when it is not there. The holder is ending, so this is short.

@@ -299,7 +299,12 @@ impl Host {
         let Some(stream) = self.connect(record)? else { return Ok(()) };
         let call = Call { op: api::WorkspaceStop::NAME.to_owned(), request: Value::Null, stream: false, stdin: false };
         let mut quiet = Session::new(session.on_event);
-        client::converse(&stream, &call, &mut quiet)?;
+        match client::converse(&stream, &call, &mut quiet) {
+            Ok(_) => {}
+            // It ended while we asked: somebody else stopped it, or it died. What it left is found by whoever looks next.
+            Err(error) if error.kind == ErrorKind::Sandbox => {}
+            Err(error) => return Err(error),
+        }
         // The answer comes when all is recorded; the lease is free when the process is gone.
         let lease = self.home.workspace(&record.manifest.id).lease();
         Lease::wait_until_free(&lease).map_err(|error| Error::unavailable("the lease cannot be read").because(error))
@@ -342,16 +347,12 @@ impl Host {
             let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
             answer.and_then(|answer| served.map(|()| answer))
         })
-        .inspect(|_| self.tidy_after_run(&request))
-    }
-
-    /// What a run wrote is in the trash now. A little is deleted at once; what may be much is left to a janitor that nobody waits for.
-    fn tidy_after_run(&self, request: &pyro_api::ops::exec::RunRequest) {
-        if request.seed_path.is_some() {
-            self.start_janitor();
-        } else if let Err(error) = janitor::empty_trash(&self.home) {
-            supervisor::complain(&error);
-        }
+        .inspect(|_| {
+            // A copy of a seed may be large: a janitor deletes it, and nobody waits for that.
+            if request.seed_path.is_some() {
+                self.start_janitor();
+            }
+        })
     }
 
     /// Builds an environment that is needed and not there.

@@ -197,13 +197,12 @@ impl Store {
                 continue;
             }
             let used_at = Instant(manifest.created_at);
-            let record = WorkspaceRecord {
-                manifest,
-                state: WorkspaceState::Stopped,
-                used_at,
-                exec_count: last_exec(home, &id),
-                isolation: None,
+            // The record may have been lost under a supervisor that lives.
+            let state = match crate::client::connect(&home.workspace(&id).control()) {
+                Ok(Some(_)) => WorkspaceState::Running,
+                Ok(None) | Err(_) => WorkspaceState::Stopped,
             };
+            let record = WorkspaceRecord { manifest, state, used_at, exec_count: last_exec(home, &id), isolation: None };
             match self.insert(&record) {
                 Ok(()) => {}
                 // Somebody else adopts at the same time.

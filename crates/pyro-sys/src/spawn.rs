@@ -219,8 +219,8 @@ pub(crate) fn placeholder_in(namespaces: Namespaces, kind: Placeholder) -> io::R
     }
     let result: i64;
     // SAFETY: clone3(2) reads a live clone_args of the given size. With CLONE_VM and no stack of its own the child runs on
-    // our memory and with our stack pointer, but it executes only the few instructions after the branch, which touch no memory: a
-    // system call (exit, or one that waits for a signal), again and again. All signals are blocked in it, so no handler runs on our
+    // our memory and with our stack pointer, but it executes only the few instructions after the branch, which touch no memory: it
+    // asks to be killed when we die, and then makes a system call (exit, or one that waits for a signal), again and again. All signals are blocked in it, so no handler runs on our
     // stack. The clobbers are those of the syscall instruction; the child changes registers of its own only.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -228,6 +228,10 @@ pub(crate) fn placeholder_in(namespaces: Namespaces, kind: Placeholder) -> io::R
             "syscall",
             "test rax, rax",
             "jnz 3f",
+            "mov edi, {set_death_signal}",
+            "mov esi, {kill}",
+            "mov eax, {prctl}",
+            "syscall",
             "2:",
             "xor edi, edi",
             "xor esi, esi",
@@ -241,6 +245,9 @@ pub(crate) fn placeholder_in(namespaces: Namespaces, kind: Placeholder) -> io::R
             inlateout("rdi") &raw const arguments => _,
             inlateout("rsi") size_of::<libc::clone_args>() => _,
             in("r12") call,
+            set_death_signal = const libc::PR_SET_PDEATHSIG,
+            kill = const libc::SIGKILL,
+            prctl = const libc::SYS_prctl,
             out("rdx") _,
             out("r10") _,
             out("rcx") _,
@@ -254,6 +261,10 @@ pub(crate) fn placeholder_in(namespaces: Namespaces, kind: Placeholder) -> io::R
         std::arch::asm!(
             "svc 0",
             "cbnz x0, 3f",
+            "mov x0, {set_death_signal}",
+            "mov x1, {kill}",
+            "mov x8, {prctl}",
+            "svc 0",
             "2:",
             "mov x0, xzr",
             "mov x1, xzr",
@@ -265,6 +276,9 @@ pub(crate) fn placeholder_in(namespaces: Namespaces, kind: Placeholder) -> io::R
             "3:",
             in("x8") libc::SYS_clone3,
             in("x9") call,
+            set_death_signal = const libc::PR_SET_PDEATHSIG,
+            kill = const libc::SIGKILL,
+            prctl = const libc::SYS_prctl,
             inlateout("x0") &raw const arguments => result,
             inlateout("x1") size_of::<libc::clone_args>() => _,
             out("x2") _,

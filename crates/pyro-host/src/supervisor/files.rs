@@ -304,6 +304,7 @@ fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u
     if truncated
         && let Err(error) = std::str::from_utf8(&content)
         && error.error_len().is_none()
+        && error.valid_up_to() > 0
     {
         content.truncate(error.valid_up_to());
         truncated = true;

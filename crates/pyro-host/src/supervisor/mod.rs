@@ -77,6 +77,8 @@ impl Patience {
         last_words: Duration::from_secs(2),
     };
 }
+/// Why a command ended whose workspace was stopped.
+const STOPPED: &str = "the workspace was stopped";
 
 /// Callers at one time. Each may hold a request of [`control::LINE_BYTES_MAX`]; an honest user has a handful.
 const CONNECTIONS_MAX: usize = 128;
@@ -449,7 +451,16 @@ impl Supervisor {
                 let ended = match message {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
-                    FromAgent::Exited(report) => exec.exited(&report, kills(), self.subject.mem_mib)?,
+                    FromAgent::Exited(report) => {
+                        let ended = exec.exited(&report, kills(), self.subject.mem_mib)?;
+                        match &ended.outcome {
+                            // Everything inside is being told to end, and then killed: that it was is no news, but why.
+                            Outcome::Signaled { .. } if self.stop_deadline.is_some() => {
+                                exec.ended(Outcome::SandboxLost { reason: STOPPED.to_owned() })
+                            }
+                            _ => ended,
+                        }
+                    }
                     FromAgent::NotStarted(report) => exec.not_started(&report)?,
                     FromAgent::Hello(_)
                     | FromAgent::Entries(_)
@@ -824,7 +835,7 @@ impl Supervisor {
             None => Ok(()),
         };
         let reason = match &end {
-            End::Stopped => "the workspace was stopped".to_owned(),
+            End::Stopped => STOPPED.to_owned(),
             End::Lost(why) => why.clone(),
         };
         let lost = || Error::sandbox(reason.clone()).hint("using the workspace starts it again");

@@ -206,7 +206,10 @@ fn binary_files_are_named_and_large_ones_do_not_flood() {
             (&of("image")["binary"], &of("new-binary")["status"], &of("text")["binary"]),
             (&json!(true), &json!("added"), &json!(false))
         );
-        assert_eq!(of("huge")["added_lines"], 3_000_000);
+        // What is left out is counted, and said.
+        assert_eq!((&of("huge")["status"], &diff["omitted"]), (&json!("added"), &json!(1)));
+        let ran = env.pyro(&["workspace", "diff", &ws]).expect_ok();
+        assert!(ran.stderr.contains('1'), "{}", ran.stderr);
         let patch = diff["patch"].as_str().expect("text");
         assert!(patch.contains("image") && patch.contains("+more"), "{:.2000}", patch);
         assert!(patch.len() < 32 << 20);

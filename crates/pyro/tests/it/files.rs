@@ -56,7 +56,13 @@ fn parts_of_files_are_read_by_place() {
                 .output()
                 .expect("start pyro");
             let wanted = content.get(offset..).map_or(&[][..], |rest| &rest[..rest.len().min(count)]);
-            assert!(output.status.success() && output.stdout == wanted, "{offset} {count}: {} bytes", output.stdout.len());
+            // A part may end before a character that it would cut in two.
+            let whole = output.stdout.len() >= wanted.len().saturating_sub(3).max(usize::from(!wanted.is_empty()));
+            assert!(
+                output.status.success() && wanted.starts_with(&output.stdout) && whole,
+                "{offset} {count}: {} bytes",
+                output.stdout.len()
+            );
         }
         let part: Value = env.json(&["workspace", "file", "read", &ws, "noise", "--max-bytes", "10"]);
         assert_eq!(
@@ -164,7 +170,7 @@ fn listings_tell_kind_size_mode_and_depth() {
         assert_eq!(paths(&[]), (vec![".hidden".into(), "a".into()], false));
         assert_eq!(paths(&["--depth", "2"]).0, [".hidden", "a", "a/b", "a/file", "a/link", "a/pipe"]);
         assert_eq!(paths(&["--depth", "9"]).0.len(), 8);
-        assert_eq!(paths(&["--depth", "9", "--limit", "3"]).1, true);
+        assert!(paths(&["--depth", "9", "--limit", "3"]).1);
         let ran = env.pyro(&["workspace", "file", "list", &ws]).expect_ok();
         assert!(ran.stdout.contains(".hidden"), "{}", ran.all());
     });

@@ -32,6 +32,7 @@ use pyro_sys::socket;
 use pyro_sys::spawn::{self, Namespaces as Kinds};
 use pyro_sys::userns::UserNamespace;
 use pyro_sys::{mount as mounts, network};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cgroup::{Groups, Hierarchies};
 use super::filesystem::{self, Own, Parts, Plan};
@@ -180,7 +181,10 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     let group = early.as_ref().and_then(Groups::start_in);
     marks.mark(1);
     let mut child_marks = marks.clone();
+    let mut ours = Some((link, control));
     let child = spawn::fork_into(kinds, group, || {
+        // Only the supervisor has these from here on: that is how its death can be seen.
+        drop(ours.take());
         let (step, error) = inside.run(&agent_control, agent_link.as_fd(), &mut child_marks);
         spawn::report_error(agent_control.as_fd(), step as u8, &error);
         1
@@ -190,6 +194,7 @@ pub(super) fn run(backend: &Namespaces, launch: &Launch, marks: &mut Marks) -> R
     })?;
     marks.mark(2);
     drop((agent_link, agent_control));
+    let (link, control) = ours.expect("it is taken in the other process only");
     let mut sandbox = NamespaceSandbox {
         child,
         link: Some(link),
@@ -371,9 +376,20 @@ impl Inside<'_> {
         }
     }
 
+    /// From here on we end when the supervisor does, and if it has ended already, now.
+    fn die_with_supervisor(&self, control: &OwnedFd) -> Result<(), Failure> {
+        spawn::die_with_parent().at(Step::Begin)?;
+        let mut other_end = [PollFd::from_borrowed_fd(control.as_fd(), PollFlags::empty())];
+        poll(&mut other_end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_err(io::Error::from).at(Step::Begin)?;
+        if other_end[0].revents().contains(PollFlags::HUP) {
+            return Err((Step::Begin, io::ErrorKind::BrokenPipe.into()));
+        }
+        Ok(())
+    }
+
     fn prepare(&self, control: &OwnedFd, marks: &mut Marks) -> Result<(OwnedFd, OwnedFd), Failure> {
         // Before: a copy of the supervisor, with all its powers and descriptors, in four new namespaces.
-        spawn::die_with_parent().at(Step::Begin)?;
+        self.die_with_supervisor(control)?;
         spawn::new_session().at(Step::Begin)?;
         spawn::default_signals().at(Step::Begin)?;
         spawn::ordinary_scheduling().at(Step::Begin)?;
@@ -431,7 +447,7 @@ impl Inside<'_> {
         marks.mark(30);
         confine::become_user(0, 0, self.fixed_groups).at(Step::Ids)?;
         // Changing ids has made the kernel forget it.
-        spawn::die_with_parent().at(Step::Begin)?;
+        self.die_with_supervisor(control)?;
         let limits = ProcessLimits { descriptors: DESCRIPTORS, processes: Some(self.plan.launch.limits.pids_max) };
         confine::limit_process(&limits).at(Step::Limits)?;
         confine::keep_capabilities(&CAPABILITIES).at(Step::Capabilities)?;
@@ -440,7 +456,7 @@ impl Inside<'_> {
         if self.landlock >= confine::LANDLOCK_SCOPE_VERSION {
             confine::landlock_scope().at(Step::Landlock)?;
         }
-        spawn::die_with_parent().at(Step::Begin)?;
+        self.die_with_supervisor(control)?;
         // Last: what follows is exec, and the filter is made so that the agent can work under it.
         seccomp::install(self.program).at(Step::Filter)?;
         marks.mark(32);
