@@ -213,6 +213,11 @@ fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection
     let owners = owners(setting.privilege);
     let report = if found.is_dir() {
         pyro_layer::import_directory(source, &workspace, owners, &mut watch)
+    } else if !found.is_file() {
+        // Opening a pipe would wait for a writer, and a device is no archive.
+        return Err(
+            Error::invalid(format!("seed {seed_path} is neither a directory nor a file")).hint("give a directory or a tar file")
+        );
     } else {
         let file = fs::File::open(source)
             .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;

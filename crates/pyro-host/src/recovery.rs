@@ -92,10 +92,13 @@ pub fn sweep_runs(home: &Home) -> Result<Vec<String>> {
         let Some(name) = name.to_str() else { continue };
         let id = name.strip_suffix(".lease").unwrap_or(name);
         let Ok(Some(lease)) = Lease::take(&home.run_lease(id)) else { continue };
-        // A lease that was free belonged to a dead run, or to one that ended between our looking and taking.
-        if home.unfinished(id).root().exists() {
-            cleared.push(format!("what was left of a run or an unfinished workspace ({id})"));
+        // A lease that was free belonged to a dead run, or to one that ended between our looking and taking: or that became a workspace,
+        // whose sandbox is none of ours to clear. What is dead has a directory, for that is made before anything else and goes last.
+        if !home.unfinished(id).root().exists() {
+            lease.remove();
+            continue;
         }
+        cleared.push(format!("what was left of a run or an unfinished workspace ({id})"));
         clear_run(home, id, lease)?;
     }
     Ok(cleared)

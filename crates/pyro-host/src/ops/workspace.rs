@@ -78,7 +78,12 @@ impl Handle for WorkspaceList {
         let records = host.store()?.workspaces()?;
         let mut workspaces = Vec::new();
         for record in records {
-            let record = host.settle(record)?;
+            let record = match host.settle(record) {
+                Ok(record) => record,
+                // Somebody deletes it while we list.
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             let labels = &record.manifest.labels;
             let has_labels = request.labels.iter().all(|label| labels.get(label.key.as_str()) == Some(&label.value));
             let has_name = request.name.as_ref().is_none_or(|text| record.manifest.name.contains(text.as_str()));
