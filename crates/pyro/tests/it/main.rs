@@ -29,6 +29,11 @@ fn case(story: impl FnOnce(&TestEnv)) {
     pyro_testkit::case(option_env!("CARGO_BIN_EXE_pyro"), story);
 }
 
+/// A case that needs none.
+fn surface_case(story: impl FnOnce(&TestEnv)) {
+    pyro_testkit::surface_case(option_env!("CARGO_BIN_EXE_pyro"), story);
+}
+
 /// Reads the standard output of a child up to a line that is this. The rest stays to be read.
 fn wait_for_line(child: &mut Child, wanted: &str) -> BufReader<std::process::ChildStdout> {
     let stdout = child.stdout.take().expect("stdout is piped");
