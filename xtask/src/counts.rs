@@ -34,7 +34,7 @@ impl Counts {
     pub fn of_libtest(text: &str) -> Option<Self> {
         let mut counts = Self::default();
         let mut seen = false;
-        let mut skipped = 0;
+        let mut skipped = 0_u64;
         for line in text.lines() {
             if let Some(result) = line.strip_prefix("test result: ") {
                 seen = true;
@@ -55,9 +55,21 @@ impl Counts {
                 skipped += 1;
             }
         }
+        if !seen {
+            return Self::of_one_story(text);
+        }
         counts.passed = counts.passed.saturating_sub(skipped);
         counts.skipped += skipped;
-        seen.then_some(counts)
+        Some(counts)
+    }
+
+    /// A test program that is one story ends with `NAME: ok`, or with `SKIPPED NAME: why`.
+    fn of_one_story(text: &str) -> Option<Self> {
+        let last = text.lines().next_back()?;
+        match last.strip_suffix(": ok") {
+            Some(name) if !name.contains(' ') => Some(Self::step(true)),
+            _ => last.starts_with("SKIPPED ").then_some(Self { skipped: 1, ..Self::default() }),
+        }
     }
 
     /// Reads a last line `N passed, N failed`, optionally with `, N skipped`.
@@ -92,6 +104,13 @@ mod tests {
     #[test]
     fn a_runner_that_never_ended_has_no_counts() {
         assert_eq!(Counts::of_libtest("running 3 tests\ntest a ... ok\n"), None);
+        assert_eq!(Counts::of_libtest(""), None);
+    }
+
+    #[test]
+    fn a_program_that_is_one_story_counts_as_one() {
+        assert_eq!(Counts::of_libtest("pid_1: ok\n"), Some(Counts { passed: 1, failed: 0, skipped: 0 }));
+        assert_eq!(Counts::of_libtest("SKIPPED pid_1: no\n"), Some(Counts { passed: 0, failed: 0, skipped: 1 }));
     }
 
     #[test]

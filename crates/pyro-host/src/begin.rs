@@ -13,7 +13,7 @@ use pyro_api::envelope::Progress;
 use pyro_api::ops::exec::{Outcome, RunRequest};
 use pyro_api::ops::workspace::{CreateRequest, CreateResponse, SeedView};
 use pyro_api::values::IsolationMinimum;
-use pyro_api::{Error, ErrorKind, Event, Result};
+use pyro_api::{Error, ErrorKind, Result};
 use pyro_layer::Owners;
 use pyro_wire::Untrusted;
 
@@ -49,22 +49,33 @@ pub struct Setting<'a> {
     pub signals: OwnedFd,
 }
 
-/// Held while a workspace is unfinished or a run is going on. Dropped, it throws everything of it away.
+/// Held while a workspace is unfinished or a run is going on. Dropped, it takes everything of it away.
 struct Unfinished<'a> {
     home: &'a Home,
     place: Place,
     lease: Option<Lease>,
+    /// It holds little: deleted where it is, which is quicker than a way through the trash. Dying half-way leaves a place without a
+    /// held lease, which is cleared away like any other.
+    is_small: bool,
 }
 
 impl<'a> Unfinished<'a> {
-    fn new(home: &'a Home, id: &str) -> Result<Self> {
-        let place = home.unfinished(id);
-        let cannot = |error: std::io::Error| no_room(place.root(), error);
-        let lease = Lease::take_new(&home.run_lease(id)).map_err(cannot)?;
-        // From here on dropping clears up.
-        let unfinished = Self { home, place: place.clone(), lease: Some(lease) };
-        DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
-        Ok(unfinished)
+    /// With a new id.
+    fn new(home: &'a Home) -> Result<(Self, String)> {
+        /// Whoever clears up after the dead may take a new lease in the moment between its making and its locking; that it does so
+        /// again and again is not to be expected.
+        const ATTEMPTS_MAX: u32 = 16;
+        for _ in 0..ATTEMPTS_MAX {
+            let id = new_id();
+            let place = home.unfinished(&id);
+            let cannot = |error: std::io::Error| no_room(place.root(), error);
+            let Some(lease) = Lease::take(&home.run_lease(&id)).map_err(cannot)? else { continue };
+            // From here on dropping clears up.
+            let unfinished = Self { home, place: place.clone(), lease: Some(lease), is_small: false };
+            DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
+            return Ok((unfinished, id));
+        }
+        Err(Error::unavailable(format!("{} is being cleared all the time", home.runs().display())).hint("try again"))
     }
 
     /// It is a workspace now.
@@ -82,7 +93,12 @@ impl<'a> Unfinished<'a> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            if let Err(error) = janitor::discard(self.home, self.place.root()) {
+            let gone = match self.is_small.then(|| pyro_layer::remove_tree(self.place.root())) {
+                Some(Ok(_)) => Ok(()),
+                // What cannot be deleted here is looked at by the janitor.
+                Some(Err(_)) | None => janitor::discard(self.home, self.place.root()),
+            };
+            if let Err(error) = gone {
                 crate::supervisor::complain(&error);
             }
             lease.remove();
@@ -190,8 +206,8 @@ fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection
         }
         shown_at = std::time::Instant::now();
         let progress = Progress { step: format!("copying {seed_path}"), done: done.entry_count, total: None, unit: "files".into() };
-        connection.event(Event::Progress(progress));
-        // A socket that is full only makes the bar jump; a caller that is gone ends the copy.
+        connection.progress(progress);
+        // A caller that is gone ends the copy.
         if connection.flush().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let owners = owners(setting.privilege);
@@ -256,8 +272,7 @@ fn serve_with(mut supervisor: Supervisor, connection: Connection) -> Result<()> 
 fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connection) -> Result<(Supervisor, Lease)> {
     let home = setting.home;
     let environment = built(home, request.environment.as_str())?;
-    let id = new_id();
-    let unfinished = Unfinished::new(home, &id)?;
+    let (unfinished, id) = Unfinished::new(home)?;
     let place = unfinished.place.clone();
     let lease = take_lease(&place, request.environment.as_str())?;
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
@@ -314,6 +329,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     let place = match unfinished.finish(&id) {
         Ok(place) => place,
         Err(error) => {
+            // It may have got as far as its new place.
+            janitor::discard(home, home.workspace(&id).root())?;
             store.delete(&id, &record.manifest.name)?;
             return Err(error);
         }
@@ -361,7 +378,8 @@ fn take_lease(place: &Place, name: &str) -> Result<Lease> {
     }
 }
 
-fn listen(place: &Place) -> Result<UnixListener> {
+/// Where callers of a workspace come in.
+pub(crate) fn listen(place: &Place) -> Result<UnixListener> {
     let cannot = |error: std::io::Error| Error::unavailable("the control socket cannot be made").because(error);
     match fs::remove_file(place.control()) {
         Ok(()) => {}
@@ -500,8 +518,8 @@ pub fn begin_run<'a>(
         stdin_streams: stdin_streams && request.stdin.is_none(),
         timeout: Duration::from_secs(request.timeout_seconds.get()),
     };
-    let id = new_id();
-    let unfinished = Unfinished::new(home, &id)?;
+    let (mut unfinished, id) = Unfinished::new(home)?;
+    unfinished.is_small = request.seed_path.is_none();
     let place = unfinished.place.clone();
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
     let limits = (request.vcpu_count.get(), request.mem_mib.get());
@@ -557,6 +575,15 @@ pub fn run(
         Ok(begun) => begun.serve(connection, inputs),
         Err(error) => refuse(connection, error),
     }
+}
+
+/// Begins something and gives it up at once.
+#[cfg(test)]
+pub(crate) fn begin_and_drop(home: &Home) -> Result<()> {
+    let (unfinished, id) = Unfinished::new(home)?;
+    assert!(home.unfinished(&id).root().exists(), "it was cleared away though it lives");
+    drop(unfinished);
+    Ok(())
 }
 
 #[cfg(test)]

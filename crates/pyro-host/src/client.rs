@@ -1,6 +1,6 @@
 //! The caller's side of a control socket: one call, with whatever passes to and fro while it runs.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use crate::Session;
+use crate::buffer::{Lines, Unsent};
 use crate::supervisor::control::LINE_BYTES_MAX;
 
 /// Standard input is passed on in pieces of this size: small enough to interleave with output, large enough to be cheap.
@@ -77,20 +78,26 @@ pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session:
     let broken = |error: io::Error| {
         Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again")
     };
+    let lost = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData => Error::unavailable("the answer of the workspace's supervisor cannot be read")
+            .because(error)
+            .hint("it may run under another version of pyro: stop the workspace and start it again"),
+        _ => broken(error),
+    };
     stream.set_nonblocking(true).map_err(broken)?;
-    let mut conversation = Conversation { stream, out: unsaid, written: 0, input: Vec::new() };
+    let mut conversation = Conversation { stream, out: Unsent::new(unsaid), hears_us: true, input: Lines::default() };
     let mut stdin = passes_stdin.then_some(session.stdin).flatten();
     let mut signals = session.signals;
     if passes_stdin && stdin.is_none() {
         conversation.say(&Input::StdinEnd);
     }
     loop {
-        conversation.flush().map_err(broken)?;
+        conversation.flush();
         // More input is taken only when the last was sent: what the command does not read stays with the caller.
-        let wants_stdin = stdin.filter(|_| !conversation.wants_to_write());
+        let wants_stdin = stdin.filter(|_| conversation.hears_us && !conversation.wants_to_write());
         let ready = wait(&conversation, wants_stdin, signals).map_err(broken)?;
         if ready.stream {
-            for reply in conversation.read().map_err(broken)? {
+            for reply in conversation.read().map_err(lost)? {
                 match reply {
                     Reply::Event(event) => (session.on_event)(event),
                     Reply::Response(response) => return Ok(response),
@@ -153,53 +160,48 @@ fn wait(conversation: &Conversation<'_>, stdin: Option<BorrowedFd<'_>>, signals:
 
 struct Conversation<'a> {
     stream: &'a UnixStream,
-    out: Vec<u8>,
-    written: usize,
-    input: Vec<u8>,
+    out: Unsent,
+    /// The other end takes what we say. One that has answered need not, and its answer may wait to be read.
+    hears_us: bool,
+    input: Lines,
 }
 
 impl Conversation<'_> {
     fn say<T: serde::Serialize>(&mut self, line: &T) {
-        serde_json::to_writer(&mut self.out, line).expect("calls have only text keys");
-        self.out.push(b'\n');
+        if self.hears_us {
+            serde_json::to_writer(self.out.end(), line).expect("calls have only text keys");
+            self.out.end().push(b'\n');
+        }
     }
 
     fn wants_to_write(&self) -> bool {
-        self.written < self.out.len()
+        !self.out.is_empty()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        while self.wants_to_write() {
-            match self.stream.write(&self.out[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    fn flush(&mut self) {
+        // What the other end said before it went is still to be read; if that is nothing, reading tells.
+        if self.out.flush_to(self.stream).is_err() {
+            self.hears_us = false;
+            self.out.clear();
         }
-        self.out.clear();
-        self.written = 0;
-        Ok(())
     }
 
     fn read(&mut self) -> io::Result<Vec<Reply>> {
         let mut buffer = [0; 32 * 1024];
-        match self.stream.read(&mut buffer) {
+        let mut stream = self.stream;
+        match stream.read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+            Ok(count) => self.input.add(&buffer[..count]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
         let mut replies = Vec::new();
-        let mut start = 0;
-        // Only what came now can hold the end of a line.
-        while let Some(length) = self.input[start..].iter().position(|byte| *byte == b'\n') {
-            replies.push(serde_json::from_slice(&self.input[start..start + length])?);
-            start += length + 1;
+        while let Some(line) = self.input.next_line() {
+            let reply = serde_json::from_slice(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            replies.push(reply);
         }
-        self.input.drain(..start);
-        if self.input.len() > LINE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply without end"));
+        if self.input.unfinished_bytes() > LINE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it has no end"));
         }
         Ok(replies)
     }

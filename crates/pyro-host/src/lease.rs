@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
@@ -40,7 +40,7 @@ impl Lease {
             return Ok(None);
         }
         file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
         Ok(Some(Self { _file: file, path: path.to_owned() }))
     }
 
@@ -57,21 +57,6 @@ impl Lease {
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Takes a lease of something new, which can only be held by who looks for the dead: for some milliseconds.
-    ///
-    /// # Errors
-    /// Those of the file system; `WouldBlock` when it is held on and on.
-    pub fn take_new(path: &Path) -> io::Result<Self> {
-        let deadline = Instant::now() + TRY_FOR;
-        loop {
-            match Self::take(path)? {
-                Some(lease) => return Ok(lease),
-                None if Instant::now() < deadline => std::thread::sleep(TRY_EVERY),
-                None => return Err(io::ErrorKind::WouldBlock.into()),
-            }
         }
     }
 
@@ -93,3 +78,6 @@ impl Lease {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! Everything that happens outside: workspaces, their supervisors, backends, environments, the store. It is also the Rust
-//! SDK: [`Host::open`], then [`Host::request`] with the type of an operation.
+//! SDK: [`Host::open`], then [`Host::ask`] or [`Host::request`] with the type of an operation.
 //!
 //! Front ends know nothing of state or disk; they build a request, give a [`Session`] and get a response.
 //!
@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub mod backend;
 mod begin;
+mod buffer;
 mod client;
 mod clock;
 mod diff;
@@ -49,6 +50,16 @@ use supervisor::control::Connection;
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PYRO_BUILD"));
 
 /// Where a host keeps everything, and how it starts its role processes.
+///
+/// ```no_run
+/// use pyro_host::HostOptions;
+///
+/// # fn main() -> pyro_api::Result<()> {
+/// let options = HostOptions { home: HostOptions::default_home()?, binary: "/usr/local/bin/pyro".into(), run_here: false };
+/// # let _ = options;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct HostOptions {
     /// `$PYRO_HOME`: the only directory that is written to.
@@ -81,7 +92,27 @@ impl HostOptions {
     }
 }
 
-/// What a caller gives to a call besides the request: where events go, and what can reach a running command.
+/// What a caller gives to a call besides the request: where events go, and what can reach a running command. Who needs none
+/// of it calls [`Host::ask`].
+///
+/// ```no_run
+/// use pyro_api::{Event, ops::Run};
+/// use pyro_host::{Host, Session};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let host: Host = nowhere()?;
+/// let mut on_event = |event: Event| {
+///     if let Event::Stdout(bytes) = event {
+///         print!("{}", String::from_utf8_lossy(&bytes));
+///     }
+/// };
+/// let run = serde_json::from_value(serde_json::json!({ "environment": "debian:12", "command": "uname -a" }))?;
+/// let done = host.request::<Run>(run, &mut Session::new(&mut on_event))?;
+/// println!("{:?}", done.outcome);
+/// # Ok(())
+/// # }
+/// # fn nowhere() -> Result<Host, Box<dyn std::error::Error>> { Err("only compiled".into()) }
+/// ```
 pub struct Session<'a> {
     /// Is called with each event as it comes: output of a command, progress of long work.
     pub on_event: &'a mut dyn FnMut(Event),
@@ -91,7 +122,32 @@ pub struct Session<'a> {
     pub signals: Option<BorrowedFd<'a>>,
 }
 
-/// A host: one directory of workspaces and environments.
+impl<'a> Session<'a> {
+    /// A session of a caller that only looks on: no standard input, no signals.
+    pub fn new(on_event: &'a mut dyn FnMut(Event)) -> Self {
+        Self { on_event, stdin: None, signals: None }
+    }
+}
+
+/// A host: one directory of workspaces and environments. Several may be open for one directory, in one process or in many; one may
+/// be used by several threads at once.
+///
+/// ```no_run
+/// use pyro_api::ops::{WorkspaceCreate, WorkspaceDelete, WorkspaceExec};
+/// use pyro_host::{Host, HostOptions};
+/// use serde_json::{from_value, json};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let binary = "/usr/local/bin/pyro".into();
+/// let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary, run_here: false })?;
+/// let made = host.ask::<WorkspaceCreate>(from_value(json!({ "environment": "debian:12" }))?)?;
+/// let workspace = made.workspace.workspace;
+/// let done = host.ask::<WorkspaceExec>(from_value(json!({ "workspace": workspace, "command": ["uname", "-a"] }))?)?;
+/// println!("{}", done.stdout.text);
+/// host.ask::<WorkspaceDelete>(from_value(json!({ "workspace": workspace }))?)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Host {
     options: HostOptions,
     home: Home,
@@ -131,6 +187,14 @@ impl Host {
     pub fn request<O: Handle>(&self, request: O::Request, session: &mut Session<'_>) -> Result<O::Response> {
         O::check(&request)?;
         O::handle(self, request, session)
+    }
+
+    /// Does one operation for a caller that waits for the response and wants nothing else.
+    ///
+    /// # Errors
+    /// As [`Host::request`].
+    pub fn ask<O: Handle>(&self, request: O::Request) -> Result<O::Response> {
+        self.request::<O>(request, &mut Session::new(&mut |_| {}))
     }
 
     /// Does one operation by name, with its request as JSON.
@@ -221,7 +285,7 @@ impl Host {
         let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
         let call =
             Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
-        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        let mut quiet = Session::new(session.on_event);
         match client::converse(&stream, &call, &mut quiet) {
             Ok(_) => Ok(stream),
             // Somebody else was quicker: theirs listens since before its lease was seen, and answers when it is up.
@@ -234,7 +298,7 @@ impl Host {
     fn stop(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
         let Some(stream) = self.connect(record)? else { return Ok(()) };
         let call = Call { op: api::WorkspaceStop::NAME.to_owned(), request: Value::Null, stream: false, stdin: false };
-        let mut quiet = Session { on_event: session.on_event, stdin: None, signals: None };
+        let mut quiet = Session::new(session.on_event);
         match client::converse(&stream, &call, &mut quiet) {
             Ok(_) => {}
             // It ended while we asked: somebody else stopped it, or it died. What it left is found by whoever looks next.
@@ -283,16 +347,12 @@ impl Host {
             let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
             answer.and_then(|answer| served.map(|()| answer))
         })
-        .inspect(|_| self.tidy_after_run(&request))
-    }
-
-    /// What a run wrote is in the trash now. A little is deleted at once; what may be much is left to a janitor that nobody waits for.
-    fn tidy_after_run(&self, request: &pyro_api::ops::exec::RunRequest) {
-        if request.seed_path.is_some() {
-            self.start_janitor();
-        } else if let Err(error) = janitor::empty_trash(&self.home) {
-            supervisor::complain(&error);
-        }
+        .inspect(|_| {
+            // A copy of a seed may be large: a janitor deletes it, and nobody waits for that.
+            if request.seed_path.is_some() {
+                self.start_janitor();
+            }
+        })
     }
 
     /// Builds an environment that is needed and not there.

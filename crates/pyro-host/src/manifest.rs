@@ -105,3 +105,6 @@ impl Manifest {
         if manifest.version == VERSION { Ok(manifest) } else { Err(damaged(format!("version {}", manifest.version))) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,11 +214,19 @@ fn user_namespaces_allowed() -> Result<()> {
     let refused = |setting: &str, hint: &str| {
         Err(Error::unavailable(format!("this machine does not let ordinary users make user namespaces: {setting}")).hint(hint))
     };
-    // Succeeds only where the new namespace gives its maker capabilities: AppArmor can make it worthless.
-    let attempt = spawn::fork_into(Namespaces::USER | Namespaces::UTS, None, || u8::from(confine::set_host_name("pyro").is_err()));
-    let error = match attempt.and_then(|child| child.wait()) {
-        Ok(spawn::Exit::Code(0)) => return Ok(()),
-        Ok(_) => None,
+    let restricted = number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1);
+    let error = match userns::try_out() {
+        // AppArmor lets the namespace be made, and takes the capabilities in it away: whether from us, only using one tells.
+        Ok(()) if restricted => {
+            let attempt =
+                spawn::fork_into(Namespaces::USER | Namespaces::UTS, None, || u8::from(confine::set_host_name("pyro").is_err()));
+            match attempt.and_then(|child| child.wait()) {
+                Ok(spawn::Exit::Code(0)) => return Ok(()),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            }
+        }
+        Ok(()) => return Ok(()),
         Err(error) => Some(error),
     };
     if number("/proc/sys/user/max_user_namespaces") == Some(0) {
@@ -227,7 +235,7 @@ fn user_namespaces_allowed() -> Result<()> {
     if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
         return refused("kernel.unprivileged_userns_clone is 0", "sysctl kernel.unprivileged_userns_clone=1, or run pyro as root");
     }
-    if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+    if restricted {
         return refused(
             "kernel.apparmor_restrict_unprivileged_userns is 1",
             "give the pyro binary an AppArmor profile with `userns,`, or sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run pyro as root",

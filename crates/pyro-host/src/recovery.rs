@@ -185,3 +185,6 @@ fn mounts_below(home: &Home) -> Vec<String> {
         .filter(|place| std::path::Path::new(place).starts_with(home.root()) && std::path::Path::new(place) != home.root())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,6 +192,10 @@ impl Store {
             let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
             // A manifest that cannot be read is left where it is: nothing is deleted on doubt.
             let Ok(manifest) = Manifest::read(&home.workspace(&id)) else { continue };
+            // A copy of another's place: a row for it would lead to the files of the other.
+            if manifest.id != id {
+                continue;
+            }
             let used_at = Instant(manifest.created_at);
             // The record may have been lost under a supervisor that lives.
             let state = match crate::client::connect(&home.workspace(&id).control()) {

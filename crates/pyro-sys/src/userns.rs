@@ -94,6 +94,16 @@ impl UserNamespace {
     }
 }
 
+/// Whether the kernel lets us make user namespaces, by making one and throwing it away. It may still be worth little: some security
+/// modules let it be made and take the capabilities in it away.
+///
+/// # Errors
+/// What the kernel said.
+pub fn try_out() -> io::Result<()> {
+    remove_placeholder(placeholder_in(Namespaces::USER, Placeholder::Ended)?);
+    Ok(())
+}
+
 /// Moves this process into a new user namespace in which it is root and no other id exists, with mounts of its own.
 /// Needs no privilege. Groups cannot be changed in it (user_namespaces(7), `setgroups`).
 ///

@@ -77,7 +77,7 @@ pub const TABLE: &[Hostile] = &[
     }),
     at_hello("build_wrong", |peer| {
         let mut hello = peer.hello()?;
-        hello["hello"]["build"] = json!("another build");
+        hello["hello"]["build"] = json!("another-build");
         peer.control(0, &hello)
     }),
     at_hello("hello_on_another_channel", |peer| {
@@ -95,6 +95,13 @@ pub const TABLE: &[Hostile] = &[
         peer.control(0, &hello)
     }),
     at_hello("answers_before_it_is_asked", |peer| peer.control(1, &json!({ "started": { "pid": 2 } }))),
+    at_hello("says_more_than_its_hello", |peer| {
+        let hello = peer.hello()?.to_string().into_bytes();
+        let length = u32::try_from(hello.len()).expect("a short hello");
+        // In one piece, so that both are read at once.
+        let more = [&header(length, CONTROL, 0)[..], &hello].concat();
+        peer.bytes(&[more.as_slice(), &more].concat())
+    }),
     at_hello("data_instead_of_hello", |peer| peer.frame(STDOUT, 0, b"x")),
     Hostile { name: "silent_at_hello", ends: Ends::SilentAtHello, script: Script::FromTheStart(Peer::wait_for_the_end) },
     Hostile {
@@ -345,16 +352,8 @@ impl Peer {
     }
 }
 
-const PROBES: &[&str] = &[
-    "own_processes",
-    "own_file_system",
-    "own_user_ids",
-    "no_network",
-    "no_new_privileges",
-    "few_capabilities",
-    "syscall_filter",
-    "landlock",
-];
+const PROBES: &[&str] =
+    &["own_processes", "own_file_system", "own_user_ids", "no_network", "no_new_privileges", "few_capabilities", "syscall_filter"];
 
 fn over_the_limit() -> u32 {
     u32::try_from(FRAME_PAYLOAD_BYTES_MAX).expect("the limit fits a length") + 1

@@ -2,11 +2,13 @@
 //!
 //! - [`TestEnv`]: a home and the real `pyro` program, for conformance cases that read as stories. See [`case`].
 //! - [`hostile`]: peers that speak the protocol wrongly, for whoever holds the outside end of a link.
+//! - [`loopback`]: the real agent on a thread, which isolates nothing.
 //! - `tests/tidy.rs`: the rules that the repository checks itself against.
 
 mod case;
 mod env;
 pub mod hostile;
+pub mod loopback;
 
 pub use case::{Mode, case, skip, surface_case};
 pub use env::{DEADLINE, Ran, TestEnv, processes_with};

@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pyro-api", &["pyro-wire"]),
     ("pyro-host", &["pyro-api", "pyro-layer", "pyro-sys", "pyro-wire"]),
     ("pyro", &["pyro-host", "pyro-agent", "pyro-api", "pyro-sys", "pyro-wire"]),
-    ("pyro-testkit", &["pyro-wire", "pyro-api"]),
+    ("pyro-testkit", &["pyro-wire", "pyro-agent"]),
     ("xtask", &[]),
 ];
 

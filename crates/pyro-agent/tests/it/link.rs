@@ -20,7 +20,7 @@ fn every_probe_answers_and_an_unconfined_agent_does_not_claim_to_be_confined() {
     client.send(0, ToAgent::Hello(hello()));
     let FromAgent::Hello(answer) = client.message(0) else { panic!("no hello") };
     let held = |name| answer.probes.iter().find(|probe| probe.name == name).map(|probe| probe.held);
-    assert_eq!(answer.probes.len(), 8);
+    assert_eq!(answer.probes.len(), 7);
     assert_eq!(held(ProbeName::OwnProcesses), Some(false), "{:?}", answer.probes);
     assert_eq!(client.close(), End::LinkClosed);
 }

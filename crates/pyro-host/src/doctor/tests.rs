@@ -1,5 +1,4 @@
 //! Broken machines as a table: what is wrong with each, and what a person is told.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,4 @@
 //! Catalogue, manifests, locks, sources, progress, the `host` environment. Building from a mirror is tested with the whole product.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

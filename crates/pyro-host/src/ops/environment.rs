@@ -6,7 +6,7 @@ use pyro_api::ops::environment::{
     EnvironmentView,
 };
 use pyro_api::ops::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
-use pyro_api::{Call, Event, Result};
+use pyro_api::{Call, Result};
 
 use super::Handle;
 use crate::environment::{self, BuildOptions, IdMode, Removed};
@@ -88,7 +88,7 @@ pub(crate) fn build_here(home: &Home, privilege: &Privilege, call: Call, mut con
     let connection = std::cell::RefCell::new(&mut connection);
     let mut progress = |progress: Progress| {
         let mut connection = connection.borrow_mut();
-        connection.event(Event::Progress(progress));
+        connection.progress(progress);
         // A caller that is gone is seen by `cancelled`.
         let _ = connection.flush();
     };

@@ -3,16 +3,21 @@
 //! Whoever connects has entered a directory of mode 0700 and has our user id: it is checked all the same, because a home may be
 //! shared by mistake. Nothing here blocks.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use pyro_api::envelope::Input;
+use pyro_api::envelope::{Input, Progress};
 use pyro_api::{Call, Error, Event, Reply};
 use serde_json::Value;
 
+use crate::buffer::{Lines, Unsent};
+
 /// Longest line: a file of 16 MiB in base64 is 22 MiB.
 pub const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Read of one caller before all others have their turn. A line of any length arrives in such pieces.
+const READ_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Events wait here at most, bytes; above it a command's output is not asked for any more.
 pub const OUTPUT_HIGH_WATER_BYTES: usize = 256 * 1024;
@@ -20,9 +25,8 @@ pub const OUTPUT_HIGH_WATER_BYTES: usize = 256 * 1024;
 /// One caller.
 pub struct Connection {
     stream: UnixStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    written: usize,
+    input: Lines,
+    output: Unsent,
     /// A call is under way.
     busy: bool,
     /// Its caller wants events.
@@ -51,7 +55,7 @@ impl Connection {
         if peer.uid != rustix::process::geteuid() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        Ok(Self { stream, input: Vec::new(), output: Vec::new(), written: 0, busy: false, wants_events: false, closing: false })
+        Ok(Self { stream, input: Lines::default(), output: Unsent::default(), busy: false, wants_events: false, closing: false })
     }
 
     /// Its call came another way.
@@ -69,12 +73,12 @@ impl Connection {
 
     /// Whether something waits to be written.
     pub fn wants_to_write(&self) -> bool {
-        self.pending_bytes() > 0
+        !self.output.is_empty()
     }
 
     /// Bytes that wait to be written.
     pub fn pending_bytes(&self) -> usize {
-        self.output.len() - self.written
+        self.output.len()
     }
 
     /// All was said and written: it can be dropped.
@@ -88,18 +92,25 @@ impl Connection {
         rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
-    /// Reads what is there and hands on each whole line.
+    /// Whether what it says is of interest still.
+    pub fn wants_to_read(&self) -> bool {
+        !self.closing
+    }
+
+    /// Reads what is there, up to a limit so that nobody else waits for long, and hands on each whole line.
     ///
     /// # Errors
-    /// When the caller is gone, or says what cannot be understood: then the answer is queued already and it is closing.
+    /// When the caller is gone. One that says what cannot be understood gets an answer, and is closed once it is written.
     pub fn read(&mut self) -> io::Result<Vec<Said>> {
         let mut said = Vec::new();
         let mut buffer = [0_u8; 16 * 1024];
-        while !self.closing {
+        let mut left = READ_BYTES_PER_TURN;
+        while !self.closing && left > 0 {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return if said.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(said) },
                 Ok(count) => {
-                    self.input.extend_from_slice(&buffer[..count]);
+                    left = left.saturating_sub(count);
+                    self.input.add(&buffer[..count]);
                     self.take_lines(&mut said);
                     if count < buffer.len() {
                         break;
@@ -114,43 +125,45 @@ impl Connection {
     }
 
     fn take_lines(&mut self, said: &mut Vec<Said>) {
-        let mut start = 0;
-        while let Some(length) = self.input[start..].iter().position(|byte| *byte == b'\n') {
-            let line = &self.input[start..start + length];
-            start += length + 1;
-            let parsed = if self.busy {
-                serde_json::from_slice(line).map(Said::Input)
-            } else {
-                serde_json::from_slice::<Call>(line).map(|call| {
+        while let Some(line) = self.input.next_line() {
+            match understand(line, self.busy) {
+                Ok(Some(Said::Call(call))) => {
                     self.busy = true;
                     self.wants_events = call.stream;
-                    Said::Call(call)
-                })
-            };
-            match parsed {
-                Ok(line) => said.push(line),
+                    said.push(Said::Call(call));
+                }
+                Ok(Some(Said::Input(input))) => said.push(Said::Input(input)),
+                Ok(None) => {}
                 Err(error) => {
-                    self.input.clear();
-                    self.answer(Err(Error::invalid("a line of the control socket cannot be read")
-                        .because(error)
-                        .hint("the workspace may run under another version of pyro: stop it and start it again")));
-                    self.closing = true;
-                    return;
+                    let error = Error::invalid("a line of the control socket cannot be read").because(error);
+                    return self
+                        .refuse(error.hint("the workspace may run under another version of pyro: stop it and start it again"));
                 }
             }
         }
-        self.input.drain(..start);
-        if self.input.len() > LINE_BYTES_MAX {
-            self.input = Vec::new();
-            self.answer(Err(Error::limit(format!("the request is longer than {LINE_BYTES_MAX} bytes"))));
-            self.closing = true;
+        if self.input.unfinished_bytes() > LINE_BYTES_MAX {
+            self.refuse(Error::limit(format!("the request is longer than {LINE_BYTES_MAX} bytes")));
         }
+    }
+
+    /// The last answer: what else the caller says is not read.
+    fn refuse(&mut self, error: Error) {
+        self.input.clear();
+        self.answer(Err(error));
+        self.closing = true;
     }
 
     /// Queues an event, if the caller wants events.
     pub fn event(&mut self, event: Event) {
         if self.wants_events {
             self.line(&Reply::Event(event));
+        }
+    }
+
+    /// Queues how far long work is, unless the caller has not read what was said before: then only its bar jumps.
+    pub fn progress(&mut self, progress: Progress) {
+        if !self.wants_to_write() {
+            self.event(Event::Progress(progress));
         }
     }
 
@@ -162,10 +175,19 @@ impl Connection {
     /// Queues the answer. The connection is then free for another call.
     pub fn answer(&mut self, answer: pyro_api::Result<Value>) {
         self.busy = false;
+        let before = self.output.end().len();
         self.line(&match answer {
             Ok(response) => Reply::Response(response),
             Err(error) => Reply::Error(error),
         });
+        let length = self.output.end().len() - before;
+        // The caller would not read it to its end.
+        if length > LINE_BYTES_MAX {
+            self.output.end().truncate(before);
+            let error =
+                Error::limit(format!("the answer is {length} bytes, more than {LINE_BYTES_MAX}")).hint("ask for less at once");
+            self.line(&Reply::Error(error));
+        }
     }
 
     /// Closes it once all is written.
@@ -174,8 +196,9 @@ impl Connection {
     }
 
     fn line(&mut self, reply: &Reply) {
-        serde_json::to_writer(&mut self.output, reply).expect("replies have only text keys");
-        self.output.push(b'\n');
+        let output = self.output.end();
+        serde_json::to_writer(&mut *output, reply).expect("replies have only text keys");
+        output.push(b'\n');
     }
 
     /// Writes what the socket takes now.
@@ -183,24 +206,19 @@ impl Connection {
     /// # Errors
     /// When the caller is gone.
     pub fn flush(&mut self) -> io::Result<()> {
-        while self.wants_to_write() {
-            match self.stream.write(&self.output[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A reader that keeps up but for a little must not make what it has read stay here for ever.
-                    self.output.drain(..std::mem::take(&mut self.written));
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.written = 0;
-        if self.output.capacity() > 64 * 1024 {
-            self.output = Vec::new()
-        } else {
-            self.output.clear()
-        }
-        Ok(())
+        self.output.flush_to(&self.stream)
+    }
+}
+
+/// A line of a caller that is `busy` with a call, or is not. `None`: nobody needs it.
+fn understand(line: &[u8], busy: bool) -> Result<Option<Said>, serde_json::Error> {
+    if busy {
+        return serde_json::from_slice(line).map(Said::Input).map(Some);
+    }
+    match serde_json::from_slice(line) {
+        Ok(call) => Ok(Some(Said::Call(call))),
+        // It was on its way when its command ended.
+        Err(_) if serde_json::from_slice::<Input>(line).is_ok() => Ok(None),
+        Err(error) => Err(error),
     }
 }

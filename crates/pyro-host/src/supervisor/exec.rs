@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use pyro_api::Error;
 use pyro_api::ops::exec::Outcome;
 use pyro_api::values::CommandLine;
-use pyro_wire::limits::{KILL_CONFIRM_MS, OUTPUT_CREDIT_BYTES};
-use pyro_wire::message::{ExitStatus, NotStarted, Program, SpawnStep};
+use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
+use pyro_wire::message::{ExitStatus, Exited, NotStarted, Program, SpawnStep};
 use pyro_wire::{SandboxPath, Stream, Untrusted, Violation};
 
 use super::output::Kept;
+use crate::buffer::Unsent;
 use crate::store::OpenEvent;
 
 /// Standard input that waits for the agent, bytes; above it the caller is not read any more.
@@ -70,6 +71,8 @@ pub struct Exec {
     started: bool,
     deadline: Instant,
     killed: Option<KillReason>,
+    /// How long the agent may take to confirm a kill.
+    kill_confirm: Duration,
     credit_left: u32,
     credit_due: u32,
     out_of_memory_kills_before: u64,
@@ -84,7 +87,7 @@ enum KillReason {
 
 #[derive(Debug, Default)]
 struct Stdin {
-    waiting: Vec<u8>,
+    waiting: Unsent,
     credit: u64,
     ended: bool,
     end_sent: bool,
@@ -120,6 +123,7 @@ impl Exec {
         record: Record,
         outputs: Option<(PathBuf, PathBuf)>,
         out_of_memory_kills: u64,
+        kill_confirm: Duration,
     ) -> Self {
         let (stdout, stderr) = match outputs {
             Some((stdout, stderr)) => (Some(stdout), Some(stderr)),
@@ -132,7 +136,7 @@ impl Exec {
         };
         let mut stdin = Stdin { ended: !plan.stdin_streams, ..Stdin::default() };
         if let Some(text) = &plan.stdin {
-            stdin.waiting = text.clone().into_bytes();
+            stdin.waiting = Unsent::new(text.clone().into_bytes());
             stdin.ended = true;
         }
         Self {
@@ -147,6 +151,7 @@ impl Exec {
             started: false,
             deadline: now + plan.timeout,
             killed: None,
+            kill_confirm,
             credit_left: OUTPUT_CREDIT_BYTES,
             credit_due: 0,
             out_of_memory_kills_before: out_of_memory_kills,
@@ -218,7 +223,7 @@ impl Exec {
     /// Standard input from the caller.
     pub fn add_stdin(&mut self, bytes: &[u8]) {
         if !self.stdin.ended {
-            self.stdin.waiting.extend_from_slice(bytes);
+            self.stdin.waiting.end().extend_from_slice(bytes);
         }
     }
 
@@ -246,8 +251,7 @@ impl Exec {
             return (Vec::new(), false);
         }
         let fits = usize::try_from(self.stdin.credit).unwrap_or(usize::MAX).min(self.stdin.waiting.len());
-        let rest = self.stdin.waiting.split_off(fits);
-        let now = std::mem::replace(&mut self.stdin.waiting, rest);
+        let now = self.stdin.waiting.take(fits);
         self.stdin.credit -= now.len() as u64;
         let end = self.stdin.ended && self.stdin.waiting.is_empty();
         self.stdin.end_sent = end;
@@ -270,7 +274,7 @@ impl Exec {
 
     fn kill(&mut self, reason: KillReason) {
         self.killed = Some(reason);
-        self.deadline = Instant::now() + Duration::from_millis(KILL_CONFIRM_MS);
+        self.deadline = Instant::now() + self.kill_confirm;
     }
 
     /// When something is due next.
@@ -294,12 +298,17 @@ impl Exec {
     ///
     /// # Errors
     /// When it cannot have ended.
-    pub fn exited(&self, status: ExitStatus, out_of_memory_kills: u64, limit_mib: u64) -> Result<Ended, Violation> {
+    pub fn exited(&self, report: &Exited, out_of_memory_kills: u64, limit_mib: u64) -> Result<Ended, Violation> {
         if !self.started {
             return Err(Violation("a command that was not started has ended".to_owned()));
         }
+        let sent = (self.stdout.bytes_total(), self.stderr.bytes_total());
+        if sent != (report.stdout_bytes, report.stderr_bytes) {
+            let (said, came) = (report.stdout_bytes.saturating_add(report.stderr_bytes), sent.0.saturating_add(sent.1));
+            return Err(Violation(format!("a command is said to have sent {said} bytes of output, and {came} came")));
+        }
         let memory = out_of_memory_kills > self.out_of_memory_kills_before;
-        let outcome = match (self.killed, status) {
+        let outcome = match (self.killed, report.status) {
             (Some(KillReason::TimedOut), _) => Outcome::TimedOut { after_seconds: self.timeout.as_secs() },
             (Some(KillReason::Cancelled), _) => Outcome::Cancelled,
             // The shell reports a killed child as 128 + 9.

@@ -1,6 +1,8 @@
 //! Requests about files: listings, reads and writes that the agent answers. Paths and content from inside become text here, and
 //! nothing else: no path from inside is ever opened outside.
 
+use std::time::{Duration, Instant};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::ops::file::{
     Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
@@ -12,10 +14,14 @@ use pyro_wire::message::{Entry, EntryKind, Failed, FileStep, List, Read, Write};
 use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
 use serde_json::Value;
 
-use super::exec::shown;
+use super::exec::{Due, shown};
 
 /// Largest content of one write: what a base64 text in one control line may be.
 const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long the agent may take for one request. The slowest honest one is a listing of [`ENTRIES_MAX`] entries on a cold disk
+/// under a processor limit: some ten seconds.
+const FILE_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A file request that was sent to the agent.
 #[derive(Debug)]
@@ -27,6 +33,15 @@ pub struct FileTask {
     workspace: String,
     path: SandboxPath,
     kind: Kind,
+    deadline: Instant,
+    given_up: Option<GivenUp>,
+}
+
+/// Why the agent was told to give a request up. It confirms that, or is not believed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivenUp {
+    TooSlow(Duration),
+    Cancelled,
 }
 
 #[derive(Debug)]
@@ -124,7 +139,43 @@ impl FileTask {
     }
 
     fn new(workspace: &str, connection: u32, path: SandboxPath, kind: Kind) -> Self {
-        Self { connection: Some(connection), subject: path.shown().to_owned(), workspace: workspace.to_owned(), path, kind }
+        Self {
+            connection: Some(connection),
+            subject: path.shown().to_owned(),
+            workspace: workspace.to_owned(),
+            path,
+            kind,
+            deadline: Instant::now() + FILE_TIME_MAX,
+            given_up: None,
+        }
+    }
+
+    /// When something is due next.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Nobody waits for it any more. True when the agent must be told to give it up now.
+    pub fn cancel(&mut self, kill_confirm: Duration) -> bool {
+        if self.given_up.is_some() {
+            return false;
+        }
+        self.given_up = Some(GivenUp::Cancelled);
+        self.deadline = Instant::now() + kill_confirm;
+        true
+    }
+
+    /// What is due at `now`.
+    pub fn due(&mut self, now: Instant, kill_confirm: Duration) -> Due {
+        if now < self.deadline {
+            return Due::Nothing;
+        }
+        if self.given_up.is_some() {
+            return Due::Distrust;
+        }
+        self.given_up = Some(GivenUp::TooSlow(FILE_TIME_MAX));
+        self.deadline = now + kill_confirm;
+        Due::Kill
     }
 
     /// Whether the log has a line for it: what only looks leaves none.
@@ -138,7 +189,14 @@ impl FileTask {
     /// When it may not come now.
     pub fn message(&mut self, message: FromAgent) -> Result<Step, Violation> {
         if let FromAgent::Failed(failed) = &message {
-            return Ok(Step::Done(Err(explain(failed, &self.path))));
+            let shown = self.path.shown();
+            return Ok(Step::Done(Err(match self.given_up {
+                None => explain(failed, &self.path),
+                Some(GivenUp::TooSlow(after)) => {
+                    Error::timeout(format!("the request about {shown} took longer than {} s", after.as_secs()))
+                }
+                Some(GivenUp::Cancelled) => Error::new(ErrorKind::Cancelled, format!("the request about {shown} was taken back")),
+            })));
         }
         match (&mut self.kind, message) {
             (Kind::List { limit, entries, truncated }, FromAgent::Entries(page)) => {
@@ -173,7 +231,10 @@ impl FileTask {
                 Ok(Step::Done(crate::ops::to_value(&response)))
             }
             (Kind::Write { content, sent }, FromAgent::Credit { bytes }) => {
-                let end = content.len().min(sent.saturating_add(bytes as usize));
+                let end = sent.saturating_add(bytes as usize);
+                if end > content.len() {
+                    return Err(Violation("the agent asked for more content than there is".to_owned()));
+                }
                 let piece = content[*sent..end].to_vec();
                 *sent = end;
                 Ok(Step::Content(piece))

@@ -32,17 +32,25 @@ pub struct Live {
 /// # Errors
 /// `Unavailable` when this host cannot do it or less would be held than `minimum`; `Sandbox` when the agent does not answer as it must.
 pub fn bring_up(backend: &dyn Backend, launch: &Launch, minimum: &IsolationMinimum, build: &str) -> Result<Live> {
+    bring_up_within(backend, launch, minimum, build, Duration::from_millis(HELLO_DEADLINE_MS))
+}
+
+/// As [`bring_up`], with another deadline for the hello.
+pub(super) fn bring_up_within(
+    backend: &dyn Backend,
+    launch: &Launch,
+    minimum: &IsolationMinimum,
+    build: &str,
+    hello_deadline: Duration,
+) -> Result<Live> {
     refuse_unknown_level(minimum)?;
     let sandbox = backend.launch(launch)?;
-    match welcome(sandbox, launch, build) {
+    match welcome(sandbox, launch, build, hello_deadline) {
         Ok((sandbox, link, hello)) => {
             let isolation = report(backend.name(), &sandbox.probe(), &hello.probes);
             match missing(minimum, &isolation) {
                 None => Ok(Live { sandbox, link, isolation }),
-                Some(error) => {
-                    sandbox.kill()?;
-                    Err(error)
-                }
+                Some(error) => Err(end(sandbox, error)),
             }
         }
         Err(error) => Err(error),
@@ -58,14 +66,19 @@ fn refuse_unknown_level(minimum: &IsolationMinimum) -> Result<()> {
 }
 
 /// Says hello and waits for the answer.
-fn welcome(mut sandbox: Box<dyn Sandbox>, launch: &Launch, build: &str) -> Result<(Box<dyn Sandbox>, Link, AgentHello)> {
+pub(super) fn welcome(
+    mut sandbox: Box<dyn Sandbox>,
+    launch: &Launch,
+    build: &str,
+    deadline: Duration,
+) -> Result<(Box<dyn Sandbox>, Link, AgentHello)> {
     let nonce = new_nonce();
     let hello = ToAgent::Hello(Hello { nonce, build: build.to_owned(), hostname: launch.hostname.clone() });
     let mut link = Link::new(sandbox.link()).map_err(|error| Error::internal("the link cannot be used").because(error))?;
     let answered = link
         .send(0, &hello)
         .map_err(|violation| Error::internal(format!("the hello breaks the protocol: {violation}")))
-        .and_then(|()| await_hello(sandbox.as_ref(), &mut link))
+        .and_then(|()| await_hello(sandbox.as_ref(), &mut link, deadline))
         .and_then(|answer| {
             if answer.nonce != nonce || answer.build != build {
                 return Err(Error::sandbox("the agent is not of the same build as its supervisor"));
@@ -74,25 +87,31 @@ fn welcome(mut sandbox: Box<dyn Sandbox>, launch: &Launch, build: &str) -> Resul
         });
     match answered {
         Ok(answer) => Ok((sandbox, link, answer)),
-        Err(error) => {
-            sandbox.kill()?;
-            Err(error)
-        }
+        Err(error) => Err(end(sandbox, error)),
     }
 }
 
-fn await_hello(sandbox: &dyn Sandbox, link: &mut Link) -> Result<AgentHello> {
-    let deadline = Instant::now() + Duration::from_millis(HELLO_DEADLINE_MS);
+/// Ends a sandbox that is of no use. Why it is of no use is what the caller hears, even when something of it cannot be taken away.
+fn end(sandbox: Box<dyn Sandbox>, why: Error) -> Error {
+    if let Err(error) = sandbox.kill() {
+        super::complain(&error);
+    }
+    why
+}
+
+fn await_hello(sandbox: &dyn Sandbox, link: &mut Link, patience: Duration) -> Result<AgentHello> {
+    let deadline = Instant::now() + patience;
+    let broke = |violation: pyro_wire::Violation| Error::sandbox(format!("the agent broke the protocol: {violation}"));
     let ended = || Error::sandbox("the sandbox ended before its agent answered").hint("doctor says what this machine can do");
     loop {
         match link.flush() {
             Ok(()) => {}
             Err(Broken::Closed) => return Err(ended()),
-            Err(Broken::Violation(violation)) => return Err(Error::sandbox(violation.0)),
+            Err(Broken::Violation(violation)) => return Err(broke(violation)),
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::timeout(format!("the agent did not answer within {} s", HELLO_DEADLINE_MS / 1000)));
+            return Err(Error::timeout(format!("the agent did not answer within {} s", patience.as_secs())));
         }
         let watch = sandbox.watch();
         let mut flags = PollFlags::IN;
@@ -109,15 +128,20 @@ fn await_hello(sandbox: &dyn Sandbox, link: &mut Link) -> Result<AgentHello> {
         if readable {
             let mut frames = Vec::new();
             let read = link.read(|frame| frames.push(frame));
-            match frames.into_iter().next() {
-                Some(Frame::Control { channel: 0, message: FromAgent::Hello(hello) }) => return Ok(hello),
-                Some(_) => return Err(Error::sandbox("the agent's first message is not a hello")),
-                None => {}
+            if let Err(Broken::Violation(violation)) = read {
+                return Err(broke(violation));
             }
-            match read {
-                Ok(_) => {}
-                Err(Broken::Closed) => return Err(ended()),
-                Err(Broken::Violation(violation)) => return Err(Error::sandbox(violation.0)),
+            let mut frames = frames.into_iter();
+            match (frames.next(), frames.next()) {
+                (Some(Frame::Control { channel: 0, message: FromAgent::Hello(hello) }), None) => return Ok(hello),
+                (Some(Frame::Control { channel: 0, message: FromAgent::Hello(_) }), Some(_)) => {
+                    return Err(broke(pyro_wire::Violation("it said more than its hello before it was asked".to_owned())));
+                }
+                (Some(_), _) => return Err(broke(pyro_wire::Violation("its first message is not a hello".to_owned()))),
+                (None, _) => {}
+            }
+            if read.is_err() {
+                return Err(ended());
             }
         } else if gone {
             return Err(ended());

@@ -3,20 +3,20 @@
 //! It never blocks. What comes in is decoded by `pyro-wire` and handed on as frames; what goes out waits in a buffer that is
 //! bounded by the credit of its channels. Who a frame is for and whether it may come now is checked by the channel's task.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use pyro_wire::frame::{self, Decoder, Frame, Stream, Violation};
 use pyro_wire::{FromAgent, ToAgent};
 
+use crate::buffer::Unsent;
+
 /// Our end of the link.
 pub struct Link {
     stream: UnixStream,
     decoder: Decoder,
-    out: Vec<u8>,
-    /// Bytes of `out` that were written already.
-    written: usize,
+    out: Unsent,
 }
 
 /// Why the link is of no more use.
@@ -41,7 +41,7 @@ impl Link {
     /// When it cannot be made non-blocking.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, decoder: Decoder::new(), out: Vec::new(), written: 0 })
+        Ok(Self { stream, decoder: Decoder::new(), out: Unsent::default() })
     }
 
     /// For polling.
@@ -51,7 +51,7 @@ impl Link {
 
     /// Whether something waits to be written.
     pub fn wants_to_write(&self) -> bool {
-        self.written < self.out.len()
+        !self.out.is_empty()
     }
 
     /// Queues a message.
@@ -59,7 +59,7 @@ impl Link {
     /// # Errors
     /// When the message breaks a bound of the protocol: the caller let something through that it should have refused.
     pub fn send(&mut self, channel: u32, message: &ToAgent) -> Result<(), Violation> {
-        frame::encode_control(channel, message, &mut self.out)
+        frame::encode_control(channel, message, self.out.end())
     }
 
     /// Queues bytes of a stream, in as many frames as it takes.
@@ -68,7 +68,7 @@ impl Link {
     /// As [`Link::send`].
     pub fn send_data(&mut self, channel: u32, stream: Stream, bytes: &[u8]) -> Result<(), Violation> {
         for piece in bytes.chunks(pyro_wire::limits::FRAME_PAYLOAD_BYTES_MAX) {
-            frame::encode_data(channel, stream, piece, &mut self.out)?;
+            frame::encode_data(channel, stream, piece, self.out.end())?;
         }
         Ok(())
     }
@@ -78,27 +78,7 @@ impl Link {
     /// # Errors
     /// When the other end is gone.
     pub fn flush(&mut self) -> Result<(), Broken> {
-        while self.wants_to_write() {
-            match self.stream.write(&self.out[self.written..]) {
-                Ok(0) => return Err(Broken::Closed),
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // What was written must not stay until all is: there may always be a little more.
-                    self.out.drain(..std::mem::take(&mut self.written));
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(Broken::Closed),
-            }
-        }
-        self.written = 0;
-        // A large write leaves no large buffer behind.
-        if self.out.capacity() > 64 * 1024 {
-            self.out = Vec::new()
-        } else {
-            self.out.clear()
-        }
-        Ok(())
+        self.out.flush_to(&self.stream).map_err(|_| Broken::Closed)
     }
 
     /// Reads once and hands on each whole frame. `Ok(false)`: nothing more to read now.

@@ -19,7 +19,7 @@ use pyro_api::ops::file::DiffRequest;
 use pyro_api::ops::workspace::IsolationReport;
 use pyro_api::{Call, Error, Event, Op, Result, ops};
 use pyro_wire::frame::Frame;
-use pyro_wire::limits::CHANNELS_MAX;
+use pyro_wire::limits::{CHANNELS_MAX, KILL_CONFIRM_MS};
 use pyro_wire::{FromAgent, Stream, ToAgent, Violation};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -48,6 +48,35 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How much longer the agent may take to end after that.
 const STOP_EXTRA: Duration = Duration::from_secs(2);
 
+/// Frames of the agent are taken from at most so many reads before all others have their turn: one that never stops sending must not
+/// keep callers, deadlines and the order to stop waiting. Each read is at most one frame of the largest size.
+const LINK_READS_PER_TURN: usize = 8;
+
+/// Diffs at one time. Each is a thread that reads layers; more of them would only wait for the same disk.
+const DIFFS_MAX: usize = 8;
+
+/// After the system could not give us a caller (no descriptor is free, say), how long we leave the queue alone.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How long the outside waits for the inside, and for callers, before it goes on without them.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// For the agent to confirm that something was killed.
+    kill_confirm: Duration,
+    /// For a stop that was asked for.
+    stop: Duration,
+    /// For callers to read what there is to say to them.
+    last_words: Duration,
+}
+
+impl Patience {
+    /// What holds outside tests.
+    const USUAL: Self = Self {
+        kill_confirm: Duration::from_millis(KILL_CONFIRM_MS),
+        stop: STOP_GRACE.saturating_add(STOP_EXTRA),
+        last_words: Duration::from_secs(2),
+    };
+}
 /// Why a command ended whose workspace was stopped.
 const STOPPED: &str = "the workspace was stopped";
 
@@ -102,6 +131,11 @@ pub struct Supervisor {
     /// Callers that wait for the sandbox to be gone.
     stop_waiters: Vec<u32>,
     stop_deadline: Option<Instant>,
+    /// Callers that wait for a diff, those that are gone too: their thread runs on. Never more than [`DIFFS_MAX`].
+    diff_waiters: Vec<u32>,
+    /// No caller is taken before.
+    accept_after: Option<Instant>,
+    patience: Patience,
     work_done: mpsc::Receiver<Work>,
     work_sender: mpsc::Sender<Work>,
     /// A byte arrives on it when work is done.
@@ -163,6 +197,9 @@ impl Supervisor {
             channel_last: 0,
             stop_waiters: Vec::new(),
             stop_deadline: None,
+            diff_waiters: Vec::new(),
+            accept_after: None,
+            patience: Patience::USUAL,
             work_done,
             work_sender,
             work_bell,
@@ -273,11 +310,12 @@ impl Supervisor {
             PollFd::from_borrowed_fd(link, in_and(self.link.wants_to_write())),
             PollFd::from_borrowed_fd(watch, PollFlags::IN),
             PollFd::from_borrowed_fd(self.work_bell.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(signals, PollFlags::IN),
+            // Once it was heard it would be heard at every turn.
+            PollFd::from_borrowed_fd(signals, if self.stop_deadline.is_none() { PollFlags::IN } else { PollFlags::empty() }),
         ];
         let fixed = fds.len();
         let listens = match &self.life {
-            Life::Workspace { listener, .. } if self.connections.len() < CONNECTIONS_MAX => {
+            Life::Workspace { listener, .. } if self.connections.len() < CONNECTIONS_MAX && self.accept_after.is_none() => {
                 fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
                 1
             }
@@ -286,10 +324,11 @@ impl Supervisor {
         for (id, connection) in &self.connections {
             let mut flags = in_and(connection.wants_to_write());
             // A caller whose command takes no more input now is not read; that it hangs up is noticed all the same.
-            if self
-                .tasks
-                .values()
-                .any(|task| matches!(task, Task::Exec(exec) if exec.connection == Some(*id) && exec.stdin_is_full()))
+            if !connection.wants_to_read()
+                || self
+                    .tasks
+                    .values()
+                    .any(|task| matches!(task, Task::Exec(exec) if exec.connection == Some(*id) && exec.stdin_is_full()))
             {
                 flags.remove(PollFlags::IN);
             }
@@ -305,8 +344,10 @@ impl Supervisor {
             Err(error) => return Err(error),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        // That a caller can be written to is no reason to read from it.
+        let readable = |fd: &PollFd<'_>| !fd.revents().difference(PollFlags::OUT).is_empty();
         let connections =
-            self.connections.keys().zip(&ready[fixed + listens..]).filter(|(_, ready)| **ready).map(|(id, _)| *id).collect();
+            self.connections.keys().zip(&fds[fixed + listens..]).filter(|(_, fd)| readable(fd)).map(|(id, _)| *id).collect();
         Ok(Ready {
             link: ready[0],
             gone: ready[1],
@@ -318,11 +359,11 @@ impl Supervisor {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let execs = self.tasks.values().filter_map(|task| match task {
-            Task::Exec(exec) => Some(exec.deadline()),
-            Task::File(_) => None,
+        let tasks = self.tasks.values().map(|task| match task {
+            Task::Exec(exec) => exec.deadline(),
+            Task::File(file) => file.deadline(),
         });
-        execs.chain(self.stop_deadline).min()
+        tasks.chain(self.stop_deadline).chain(self.accept_after).min()
     }
 
     fn meet_deadlines(&mut self) -> Option<End> {
@@ -331,13 +372,19 @@ impl Supervisor {
             // It had its time; what is left is killed with the sandbox.
             return Some(End::Stopped);
         }
+        if self.accept_after.is_some_and(|after| after <= now) {
+            self.accept_after = None;
+        }
         let mut kill = Vec::new();
         for (channel, task) in &mut self.tasks {
-            let Task::Exec(exec) = task else { continue };
-            match exec.due(now) {
+            let (due, what) = match task {
+                Task::Exec(exec) => (exec.due(now), "a killed command is gone"),
+                Task::File(file) => (file.due(now, self.patience.kill_confirm), "a file request was given up"),
+            };
+            match due {
                 Due::Nothing => {}
                 Due::Kill => kill.push(*channel),
-                Due::Distrust => return Some(End::Lost("the agent did not confirm that a killed command is gone".to_owned())),
+                Due::Distrust => return Some(End::Lost(format!("the agent did not confirm that {what}"))),
             }
         }
         kill.into_iter().find_map(|channel| self.send(channel, &ToAgent::Kill))
@@ -365,7 +412,7 @@ impl Supervisor {
     // --- the inside -------------------------------------------------------------------------------------------------
 
     fn read_link(&mut self) -> Option<End> {
-        loop {
+        for _ in 0..LINK_READS_PER_TURN {
             let mut frames = Vec::new();
             let read = self.link.read(|frame| frames.push(frame));
             for frame in frames {
@@ -379,6 +426,7 @@ impl Supervisor {
                 Err(broken) => return Some(self.broken(broken)),
             }
         }
+        None
     }
 
     fn take_frame(&mut self, frame: Frame<FromAgent>) -> Result<(), Violation> {
@@ -404,7 +452,7 @@ impl Supervisor {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
                     FromAgent::Exited(report) => {
-                        let ended = exec.exited(report.status, kills(), self.subject.mem_mib)?;
+                        let ended = exec.exited(&report, kills(), self.subject.mem_mib)?;
                         match &ended.outcome {
                             // Everything inside is being told to end, and then killed: that it was is no news, but why.
                             Outcome::Signaled { .. } if self.stop_deadline.is_some() => {
@@ -513,9 +561,17 @@ impl Supervisor {
 
     fn accept(&mut self) {
         let Life::Workspace { listener, .. } = &self.life else { return };
-        match listener.accept().and_then(|(stream, _)| Connection::new(stream)) {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => return,
+            Err(error) => {
+                // It waits in the queue and is seen at every turn until we have room for it.
+                self.accept_after = Some(Instant::now() + ACCEPT_REST);
+                return complain(&Error::unavailable("a caller has to wait").because(error));
+            }
+        };
+        match Connection::new(stream) {
             Ok(connection) => drop(self.add_connection(connection)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => complain(&Error::internal("a caller was turned away").because(error)),
         }
     }
@@ -539,17 +595,28 @@ impl Supervisor {
     fn drop_connection(&mut self, id: u32) {
         self.connections.remove(&id);
         self.stop_waiters.retain(|waiter| *waiter != id);
+        self.take_back(id);
+        for task in self.tasks.values_mut() {
+            let connection = match task {
+                Task::Exec(exec) => &mut exec.connection,
+                Task::File(file) => &mut file.connection,
+            };
+            if *connection == Some(id) {
+                *connection = None;
+            }
+        }
+    }
+
+    /// Ends what a caller waits for.
+    fn take_back(&mut self, id: u32) {
         let mut kill = Vec::new();
         for (channel, task) in &mut self.tasks {
-            match task {
-                Task::Exec(exec) if exec.connection == Some(id) => {
-                    exec.connection = None;
-                    if exec.cancel() {
-                        kill.push(*channel);
-                    }
-                }
-                Task::File(file) if file.connection == Some(id) => file.connection = None,
-                Task::Exec(_) | Task::File(_) => {}
+            let cancelled = match task {
+                Task::Exec(exec) => exec.connection == Some(id) && exec.cancel(),
+                Task::File(file) => file.connection == Some(id) && file.cancel(self.patience.kill_confirm),
+            };
+            if cancelled {
+                kill.push(*channel);
             }
         }
         for channel in kill {
@@ -561,6 +628,9 @@ impl Supervisor {
 
     /// Input or a signal for the command of a caller.
     pub fn take_input(&mut self, id: u32, input: Input) {
+        if input == Input::Signal(0) {
+            return self.take_back(id);
+        }
         let found = self.tasks.iter_mut().find_map(|(channel, task)| match task {
             Task::Exec(exec) if exec.connection == Some(id) => Some((*channel, exec)),
             Task::Exec(_) | Task::File(_) => None,
@@ -570,8 +640,6 @@ impl Supervisor {
         let message = match input {
             Input::Stdin(bytes) => return exec.add_stdin(&bytes),
             Input::StdinEnd => return exec.end_stdin(),
-            Input::Signal(0) if exec.cancel() => ToAgent::Kill,
-            Input::Signal(0) => return,
             Input::Signal(signal) => ToAgent::Signal { signal },
         };
         if let Err(violation) = self.link.send(channel, &message) {
@@ -593,7 +661,7 @@ impl Supervisor {
             ops::FileWrite::NAME => crate::ops::parse(call.request)
                 .and_then(|request| FileTask::write(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),
-            ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).map(|request| self.begin_diff(id, request)),
+            ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, request)),
             ops::WorkspaceStop::NAME => {
                 self.stop_waiters.push(id);
                 self.begin_stop();
@@ -664,7 +732,10 @@ impl Supervisor {
                     Ok(event) => event,
                     Err(error) => {
                         // It is not acknowledged, so it must not run on: the loop finds the channel unknown no more.
-                        self.tasks.insert(channel, Task::Exec(Box::new(Exec::new(plan, connection, Record::Run, None, 0))));
+                        self.tasks.insert(
+                            channel,
+                            Task::Exec(Box::new(Exec::new(plan, connection, Record::Run, None, 0, self.patience.kill_confirm))),
+                        );
                         self.forget_exec(channel);
                         return Err(error);
                     }
@@ -678,7 +749,8 @@ impl Supervisor {
             }
         };
         let kills = self.sandbox.as_ref().map_or(0, |sandbox| sandbox.out_of_memory_kills());
-        self.tasks.insert(channel, Task::Exec(Box::new(Exec::new(plan, connection, record, outputs, kills))));
+        self.tasks
+            .insert(channel, Task::Exec(Box::new(Exec::new(plan, connection, record, outputs, kills, self.patience.kill_confirm))));
         match flushed {
             Ok(()) => Ok(()),
             // The loop meets the same end at its next turn and answers for every task.
@@ -707,19 +779,25 @@ impl Supervisor {
     }
 
     /// A diff reads layers, which may take long: a thread of its own does it.
-    fn begin_diff(&mut self, connection: u32, request: DiffRequest) {
+    fn begin_diff(&mut self, connection: u32, request: DiffRequest) -> Result<()> {
+        if self.diff_waiters.len() >= DIFFS_MAX {
+            return Err(Error::limit(format!("{DIFFS_MAX} diffs of {} are being made already", self.subject.name))
+                .hint("wait for one to end"));
+        }
         let mounts = self.subject.mounts.clone();
         let name = self.subject.name.clone();
         let sender = self.work_sender.clone();
-        let ringer = self.work_ringer.try_clone();
-        std::thread::spawn(move || {
+        let no_room = |error: std::io::Error| Error::unavailable("a diff cannot be begun").because(error);
+        let mut ringer = self.work_ringer.try_clone().map_err(no_room)?;
+        let work = move || {
             let answer = crate::diff::diff(&name, &mounts, &request).and_then(|response| crate::ops::to_value(&response));
             // When the loop has ended nobody waits for either.
             let _ = sender.send(Work { connection, answer });
-            if let Ok(mut ringer) = ringer {
-                let _ = std::io::Write::write_all(&mut ringer, &[1]);
-            }
-        });
+            let _ = std::io::Write::write_all(&mut ringer, &[1]);
+        };
+        std::thread::Builder::new().name("diff".into()).spawn(work).map_err(no_room)?;
+        self.diff_waiters.push(connection);
+        Ok(())
     }
 
     fn take_work(&mut self) {
@@ -727,6 +805,9 @@ impl Supervisor {
         // Only its ring matters; what it holds beyond is heard in the next turn.
         let _ = std::io::Read::read(&mut self.work_bell, &mut bell);
         while let Ok(Work { connection, answer }) = self.work_done.try_recv() {
+            if let Some(place) = self.diff_waiters.iter().position(|waiter| *waiter == connection) {
+                self.diff_waiters.swap_remove(place);
+            }
             self.answer(connection, answer);
         }
     }
@@ -740,8 +821,8 @@ impl Supervisor {
         if let Ok(next) = self.state.clone().apply(StateEvent::Stop) {
             self.state = next;
         }
-        self.stop_deadline = Some(Instant::now() + STOP_GRACE + STOP_EXTRA);
-        let grace_ms = u32::try_from(STOP_GRACE.as_millis()).unwrap_or(u32::MAX);
+        self.stop_deadline = Some(Instant::now() + self.patience.stop);
+        let grace_ms = u32::try_from(STOP_GRACE.min(self.patience.stop).as_millis()).unwrap_or(u32::MAX);
         if let Err(violation) = self.link.send(0, &ToAgent::Shutdown { grace_ms }) {
             complain(&Error::internal(violation.0));
         }
@@ -757,16 +838,18 @@ impl Supervisor {
             End::Stopped => STOPPED.to_owned(),
             End::Lost(why) => why.clone(),
         };
+        let lost = || Error::sandbox(reason.clone()).hint("using the workspace starts it again");
         for (_, task) in std::mem::take(&mut self.tasks) {
             match task {
                 Task::Exec(exec) => {
                     let ended = exec.ended(Outcome::SandboxLost { reason: reason.clone() });
                     self.end_exec(*exec, ended);
                 }
-                Task::File(file) => {
-                    self.end_file(*file, Err(Error::sandbox(reason.clone()).hint("using the workspace starts it again")))
-                }
+                Task::File(file) => self.end_file(*file, Err(lost())),
             }
+        }
+        for waiter in std::mem::take(&mut self.diff_waiters) {
+            self.answer(waiter, Err(lost()));
         }
         let event = match end {
             End::Stopped => StateEvent::Gone,
@@ -784,33 +867,43 @@ impl Supervisor {
                 Err(denied) => Err(Error::internal(denied.0)),
             },
         };
+        let cleared = killed.and(recorded);
         for waiter in std::mem::take(&mut self.stop_waiters) {
-            let answer = match &recorded {
+            let answer = match &cleared {
                 Ok(()) => Ok(Value::Null),
                 Err(error) => Err(Error::new(error.kind, error.message.clone())),
             };
             self.answer(waiter, answer);
         }
-        killed.and(recorded)
+        cleared
     }
 
-    /// Writes the last answers; a caller that does not read them in time loses them.
+    /// Writes the last answers. Whoever waits for a workspace to be stopped need not wait for a caller that does not read: it loses
+    /// its answer after some time. A run has only the one caller that it is for, who may be a slow reader of a long output.
     fn flush_callers(&mut self) {
-        const LAST_WORDS: Duration = Duration::from_secs(2);
-        let deadline = Instant::now() + LAST_WORDS;
+        let asked_to_end = self.stop_deadline.is_some();
+        let deadline = match &self.life {
+            Life::Run if !asked_to_end => None,
+            Life::Run | Life::Workspace { .. } => Some(Instant::now() + self.patience.last_words),
+        };
         loop {
             self.connections.retain(|_, connection| {
                 connection.close();
                 connection.flush().is_ok() && connection.wants_to_write()
             });
-            let left = deadline.saturating_duration_since(Instant::now());
-            if self.connections.is_empty() || left.is_zero() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if self.connections.is_empty() || left.is_some_and(|left| left.is_zero()) {
                 return;
             }
-            let mut fds: Vec<PollFd<'_>> =
-                self.connections.values().map(|connection| PollFd::from_borrowed_fd(connection.fd(), PollFlags::OUT)).collect();
-            let timeout = Timespec::try_from(left).expect("two seconds are a time");
-            if poll(&mut fds, Some(&timeout)).is_err() {
+            let signals = if asked_to_end { PollFlags::empty() } else { PollFlags::IN };
+            let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), signals)];
+            fds.extend(self.connections.values().map(|connection| PollFd::from_borrowed_fd(connection.fd(), PollFlags::OUT)));
+            let timeout = left.map(|left| Timespec::try_from(left).expect("some seconds are a time"));
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+            if fds[0].revents().contains(PollFlags::IN) {
                 return;
             }
         }
@@ -821,3 +914,6 @@ impl Supervisor {
 pub fn complain(error: &Error) {
     eprintln!("{} {error}", crate::clock::Instant::now().rfc3339());
 }
+
+#[cfg(test)]
+mod tests;
