@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use pyro_testkit::Mode;
 use serde_json::{Value, json};
 
 use crate::case;
@@ -106,15 +107,13 @@ fn of_the_host_only_programs_are_seen() {
         let canary = env.home().to_string_lossy().into_owned();
         env.pyro(&["run", "host", "--", "test", "!", "-e", &canary]).expect_ok();
         // And what is done to its programs is done to nobody else's.
-        let ran = env.pyro(&[
-            "run",
-            "host",
-            "--",
-            "sh",
-            "-c",
-            "rm -f /usr/bin/perl; echo x >/usr/bin/new-program; test ! -e /usr/bin/perl",
-        ]);
-        ran.expect_ok();
+        let change = "rm -f /usr/bin/perl; echo x >/usr/bin/new-program; test ! -e /usr/bin/perl";
+        let ran = env.pyro(&["run", "host", "--", "sh", "-c", change]);
+        // Files of the host's root have an owner inside only if root shows them: to others they are fixed.
+        match Mode::ours() {
+            Mode::Root => drop(ran.expect_ok()),
+            Mode::Range | Mode::Single => drop(ran.expect_error(1, "Permission denied")),
+        }
         assert!(fs::exists("/usr/bin/perl").unwrap_or(false) && !fs::exists("/usr/bin/new-program").unwrap_or(true));
     });
 }
