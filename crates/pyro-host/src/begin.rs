@@ -106,10 +106,13 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+/// What to do when nothing more can be written.
+const DISK_FULL: &str = "the disk is full: free some space, or delete workspaces";
+
 fn no_room(path: &Path, error: std::io::Error) -> Error {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let error = Error::unavailable(format!("{} cannot be made", path.display())).because(error);
-    if full { error.hint("the disk is full: free some space, or delete workspaces") } else { error }
+    if full { error.hint(DISK_FULL) } else { error }
 }
 
 fn built(home: &Home, name: &str) -> Result<Environment> {
@@ -249,7 +252,14 @@ fn kind_of(error: &std::io::Error) -> ErrorKind {
 }
 
 fn seed_refused(seed_path: &str, error: &pyro_layer::Error) -> Error {
-    Error::invalid(format!("seed {seed_path}: {error}"))
+    let sentence = format!("seed {seed_path}: {error}");
+    match error.kind() {
+        pyro_layer::ErrorKind::Refused | pyro_layer::ErrorKind::Damaged => Error::invalid(sentence),
+        pyro_layer::ErrorKind::Limit => Error::limit(sentence),
+        pyro_layer::ErrorKind::Full => Error::unavailable(sentence).hint(DISK_FULL),
+        pyro_layer::ErrorKind::Changed => Error::conflict(sentence).hint("try again when nothing writes to it"),
+        pyro_layer::ErrorKind::Cancelled | pyro_layer::ErrorKind::System => Error::unavailable(sentence),
+    }
 }
 
 /// Makes a workspace and its sandbox. Nothing of it exists before all of it does.

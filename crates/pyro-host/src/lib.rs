@@ -11,6 +11,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use pyro_api::values::{EnvironmentName, WorkspaceRef};
 use pyro_api::{Call, Error, ErrorKind, Event, Op, Result, ops as api};
@@ -42,7 +43,7 @@ pub use ops::Handle;
 pub use role::Role;
 
 use home::Home;
-use lease::Lease;
+use lease::{Lease, TRY_EVERY, TRY_FOR};
 use store::{Store, WorkspaceRecord};
 use supervisor::control::Connection;
 
@@ -248,10 +249,23 @@ impl Host {
         if !place.root().exists() {
             return Ok(None);
         }
-        match Lease::take(&place.lease()) {
-            Ok(Some(lease)) => Ok(Some(lease)),
-            Ok(None) => Err(Error::conflict(format!("workspace {name} is being started by somebody else")).hint("try again")),
-            Err(error) => Err(Error::unavailable(format!("the lease of workspace {name} cannot be taken")).because(error)),
+        let begun = Instant::now();
+        loop {
+            match Lease::take(&place.lease()) {
+                Ok(Some(lease)) => return Ok(Some(lease)),
+                // A supervisor that is just ending, or somebody who looks whether one does: both are gone in a moment.
+                Ok(None) if begun.elapsed() < TRY_FOR && !matches!(client::connect(&place.control()), Ok(Some(_))) => {
+                    std::thread::sleep(TRY_EVERY);
+                }
+                Ok(None) => {
+                    return Err(Error::conflict(format!("workspace {name} is being started by somebody else")).hint("try again"));
+                }
+                // Somebody else has deleted it meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => {
+                    return Err(Error::unavailable(format!("the lease of workspace {name} cannot be taken")).because(error));
+                }
+            }
         }
     }
 

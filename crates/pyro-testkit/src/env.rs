@@ -81,6 +81,23 @@ impl TestEnv {
     #[must_use]
     pub fn fresh(&self) -> Self {
         let env = self.empty();
+        self.lend_environments(&env);
+        env
+    }
+
+    /// A home of its own at this path, which must not exist, with the built environments of the shared one. It is left there.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn fresh_at(&self, home: &Path) -> Self {
+        let env = Self { binary: self.binary.clone(), home: home.to_owned(), own: None, names: Mutex::default() };
+        env.pyro(&["env", "list"]).expect_ok();
+        self.lend_environments(&env);
+        env
+    }
+
+    fn lend_environments(&self, env: &Self) {
         for manifest in fs::read_dir(self.home.join("environments")).into_iter().flatten().flatten() {
             let Ok(text) = fs::read_to_string(manifest.path().join("manifest.json")) else { continue };
             let mut value: Value = serde_json::from_str(&text).expect("a manifest is JSON");
@@ -93,7 +110,6 @@ impl TestEnv {
             fs::create_dir_all(&folder).expect("make the folder of a manifest");
             fs::write(folder.join("manifest.json"), value.to_string()).expect("write a manifest");
         }
-        env
     }
 
     /// `PYRO_HOME` of this env.
