@@ -152,12 +152,22 @@ impl Handle for WorkspaceDelete {
         let record = host.find_settled(&request.workspace)?;
         let (id, name) = (record.manifest.id.clone(), record.manifest.name.clone());
         if record.state.view() != StateView::Stopped && record.state.needs_supervisor() {
-            host.stop(&record, session)?;
+            // That its end could not be recorded (a full disk) does not keep it: what must be is that nobody owns it any more.
+            if let Err(error) = host.stop(&record, session)
+                && host.connect(&record)?.is_some()
+            {
+                return Err(error);
+            }
         }
         let lease = host.hold(&id, &name)?;
         // Out of the way first, and then forgotten: dying in between leaves a row without files, which is forgotten at its next use.
         janitor::discard(host.home(), host.home().workspace(&id).root())?;
-        host.store()?.delete(&id, &name)?;
+        let forgotten = host.store()?.delete(&id, &name);
+        if forgotten.is_err() {
+            // On a full disk not even this can be written until what was thrown away is gone.
+            janitor::run(host)?;
+            host.store()?.delete(&id, &name)?;
+        }
         drop(lease);
         host.start_janitor();
         Ok(DeleteResponse { workspace: name, id })
