@@ -383,14 +383,24 @@ fn a_hundred_thousand_files_come_in() {
         assert!(made["seed"]["entry_count"].as_u64().is_some_and(|count| count >= 100_000), "{}", made["seed"]);
         let count = "find . -type f | wc -l";
         assert_eq!(env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", count]).expect_ok().stdout.trim(), "100000");
-        // The same from a directory: what is inside is taken out and given again.
-        let tree = here.path().join("tree");
-        fs::create_dir(&tree).expect("make a folder");
-        let unpacked = std::process::Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&tree).status();
-        assert!(unpacked.expect("tar runs").success());
-        let (ws, _) = create(env, "manydir", &tree);
-        assert_eq!(env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", count]).expect_ok().stdout.trim(), "100000");
-        let changed = "echo y >000/000/0; rm 001/000/1; echo new >new";
+        env.pyro(&["workspace", "delete", &ws]).expect_ok();
+    });
+}
+
+#[test]
+fn twenty_thousand_files_of_a_directory_come_in_and_what_changed_is_found_among_them() {
+    case(|env| {
+        let here = env.scratch();
+        for folder in 0..200 {
+            let folder = here.path().join(format!("{folder:03}"));
+            fs::create_dir(&folder).expect("make a folder");
+            for file in 0..100 {
+                fs::write(folder.join(file.to_string()), "x").expect("write");
+            }
+        }
+        let (ws, made) = create(env, "manydir", here.path());
+        assert_eq!(made["seed"]["entry_count"], 20_200);
+        let changed = "echo y >000/0; rm 001/1; echo new >new";
         env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", changed]).expect_ok();
         let diff: Value = env.json(&["workspace", "diff", &ws]);
         assert_eq!(diff["changes"].as_array().map(Vec::len), Some(3), "{:.500}", diff.to_string());
