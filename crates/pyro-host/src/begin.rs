@@ -356,7 +356,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         environment_vars: environment_vars(&environment),
         mem_mib: limits.1,
     };
-    let supervisor = Supervisor::new(subject, Life::Workspace { store, listener, last_exec: 0 }, live, setting.signals)?;
+    let supervisor =
+        Supervisor::new(subject, Life::Workspace { store, listener: Some(listener), last_exec: 0 }, live, setting.signals)?;
     Ok((supervisor, lease))
 }
 
@@ -470,7 +471,12 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
         environment_vars,
         mem_mib: manifest.mem_mib,
     };
-    Supervisor::new(subject, Life::Workspace { store, listener, last_exec: record.exec_count }, live, setting.signals)
+    Supervisor::new(
+        subject,
+        Life::Workspace { store, listener: Some(listener), last_exec: record.exec_count },
+        live,
+        setting.signals,
+    )
 }
 
 /// Tells the caller why, and ends.

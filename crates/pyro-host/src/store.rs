@@ -5,7 +5,8 @@
 //! those commands wrote. A database that is lost is made again from the manifests.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyro_api::nearest::{did_you_mean, nearest};
@@ -20,8 +21,8 @@ use crate::home::Home;
 use crate::manifest::{Manifest, Mount};
 use crate::state::WorkspaceState;
 
-/// How long a writer waits for another: many times what the slowest commit takes (an fsync of some 10 ms), and within a person's patience.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a writer waits for another: a commit takes some 10 ms, and seconds where a disk has just been given gigabytes to write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every migration in order; `user_version` counts those that were applied.
 const MIGRATIONS: [&str; 1] = [include_str!("store/migrations/0001_first.sql")];
@@ -153,7 +154,7 @@ impl Store {
     }
 
     /// The database, and whether it had no tables yet.
-    fn open_file(path: &std::path::Path) -> Result<(Self, bool), rusqlite::Error> {
+    fn open_file(path: &Path) -> Result<(Self, bool), rusqlite::Error> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         // An idle supervisor keeps its connection: 64 pages of cache are enough for any of our statements.
@@ -161,6 +162,8 @@ impl Store {
         let mut store = Self { connection };
         let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version != MIGRATIONS.len() as i64 {
+            // One at a time: changing into WAL mode is refused at once, whatever the timeout, when another connection does the same.
+            let _turn = lock_beside(path)?;
             store.migrate()?;
         }
         Ok((store, version == 0))
@@ -626,6 +629,16 @@ fn name_taken(name: &str) -> Error {
 
 fn is_damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
+}
+
+/// Waits for whoever else holds the directory of a database, and holds it until the descriptor is dropped.
+fn lock_beside(path: &Path) -> Result<File, rusqlite::Error> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let locked = File::open(directory).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| {
+        let text = format!("{} cannot be locked: {error}", directory.display());
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(text))
+    })
 }
 
 /// Highest number among the kept outputs of a workspace: numbers are never used twice.

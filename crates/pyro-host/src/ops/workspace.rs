@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pyro_api::ops::workspace::{
-    CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, ListRequest, ListResponse, StartRequest, StateView,
-    StatusRequest, StopRequest, UpdateRequest, WorkspaceView,
+    CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, ListRequest, ListResponse, StartRequest, StatusRequest,
+    StopRequest, UpdateRequest, WorkspaceView,
 };
 use pyro_api::ops::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
@@ -15,7 +15,7 @@ use super::Handle;
 use crate::clock::Instant;
 use crate::state::WorkspaceState;
 use crate::store::WorkspaceRecord;
-use crate::{Host, Session, janitor};
+use crate::{Host, Session, janitor, recovery};
 
 /// A path of the host as an absolute one: a supervisor has a working directory of its own.
 pub(super) fn absolute(path: &str) -> Result<String> {
@@ -149,17 +149,17 @@ impl Handle for WorkspaceStop {
 
 impl Handle for WorkspaceDelete {
     fn handle(host: &Host, request: DeleteRequest, session: &mut Session<'_>) -> Result<DeleteResponse> {
-        let record = host.find_settled(&request.workspace)?;
+        let record = host.store()?.find(&request.workspace)?;
         let (id, name) = (record.manifest.id.clone(), record.manifest.name.clone());
-        if record.state.view() != StateView::Stopped && record.state.needs_supervisor() {
-            // That its end could not be recorded (a full disk) does not keep it: what must be is that nobody owns it any more.
-            if let Err(error) = host.stop(&record, session)
-                && host.connect(&record)?.is_some()
-            {
-                return Err(error);
-            }
+        if !host.home().workspace(&id).root().exists() {
+            recovery::settle_missing(host, record.clone())?;
         }
-        let lease = host.hold(&id, &name)?;
+        // That the end of its supervisor could not be recorded (a full disk) does not keep it: what must be is that nobody owns it any more.
+        let stopped = host.stop(&record, session);
+        let lease = host.hold(&id, &name).map_err(|held| stopped.err().unwrap_or(held))?;
+        if record.state.needs_supervisor() {
+            recovery::remove_groups(host.home(), &id)?;
+        }
         // Out of the way first, and then forgotten: dying in between leaves a row without files, which is forgotten at its next use.
         janitor::discard(host.home(), host.home().workspace(&id).root())?;
         let forgotten = host.store()?.delete(&id, &name);

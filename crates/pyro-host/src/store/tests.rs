@@ -155,3 +155,25 @@ fn two_processes_may_write_at_once() {
     });
     assert_eq!(store.events("aaaaaaaaaaaa", 1).unwrap().0, 101);
 }
+
+#[test]
+fn a_new_home_is_opened_by_many_at_once() {
+    const OPENERS: usize = 8;
+    for _ in 0..100 {
+        let (_directory, home) = home();
+        let begin = std::sync::Barrier::new(OPENERS);
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..OPENERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        begin.wait();
+                        Store::open(&home).map(drop)
+                    })
+                })
+                .collect();
+            for opener in openers {
+                opener.join().expect("a thread").expect("everybody gets in");
+            }
+        });
+    }
+}

@@ -107,8 +107,8 @@ pub enum Life {
     Workspace {
         /// The record.
         store: Store,
-        /// Where callers come in.
-        listener: UnixListener,
+        /// Where callers come in, until the end begins.
+        listener: Option<UnixListener>,
         /// Number of the last exec.
         last_exec: u64,
     },
@@ -315,7 +315,9 @@ impl Supervisor {
         ];
         let fixed = fds.len();
         let listens = match &self.life {
-            Life::Workspace { listener, .. } if self.connections.len() < CONNECTIONS_MAX && self.accept_after.is_none() => {
+            Life::Workspace { listener: Some(listener), .. }
+                if self.connections.len() < CONNECTIONS_MAX && self.accept_after.is_none() =>
+            {
                 fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
                 1
             }
@@ -560,7 +562,7 @@ impl Supervisor {
     // --- our own user -----------------------------------------------------------------------------------------------
 
     fn accept(&mut self) {
-        let Life::Workspace { listener, .. } = &self.life else { return };
+        let Life::Workspace { listener: Some(listener), .. } = &self.life else { return };
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => return,
@@ -868,6 +870,10 @@ impl Supervisor {
             },
         };
         let cleared = killed.and(recorded);
+        // Whoever comes from now on finds that nobody is here, waits for the lease and does what it came for.
+        if let Life::Workspace { listener, .. } = &mut self.life {
+            *listener = None;
+        }
         for waiter in std::mem::take(&mut self.stop_waiters) {
             let answer = match &cleared {
                 Ok(()) => Ok(Value::Null),

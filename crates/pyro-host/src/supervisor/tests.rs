@@ -238,7 +238,7 @@ fn run(inside: Inside, patience: Patience) -> Running {
     let listener = begin::listen(&place).expect("a control socket");
     let (live, killed) = live(inside).expect("an agent that says hello");
     let (asked, signals) = UnixStream::pair().expect("a socket pair");
-    let life = Life::Workspace { store, listener, last_exec: 0 };
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0 };
     let mut supervisor = Supervisor::new(subject(place.clone()), life, live, OwnedFd::from(asked)).expect("a supervisor");
     supervisor.patience = patience;
     let serving = std::thread::spawn(move || supervisor.serve());

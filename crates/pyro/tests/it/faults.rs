@@ -8,7 +8,7 @@ use std::process::Command;
 use pyro_testkit::{Mode, TestEnv, skip};
 use serde_json::Value;
 
-use crate::{case, noise, surface_case};
+use crate::{case, kill_supervisor, noise, surface_case};
 
 /// A small file system of its own, mounted until it is dropped.
 struct SmallDisk {
@@ -96,6 +96,35 @@ fn a_full_disk_is_said_and_the_next_command_works() {
         small.pyro(&["workspace", "create", "debian:12", "--name", "after"]).expect_ok();
         small.pyro(&["workspace", "delete", "after"]).expect_ok();
         small.assert_no_leaks();
+    });
+}
+
+#[test]
+fn a_workspace_is_deleted_where_not_a_byte_is_free() {
+    case(|env| {
+        if Mode::ours() != Mode::Root {
+            return skip("root", "only root can mount a small disk");
+        }
+        for killed in [false, true] {
+            let here = env.scratch();
+            let disk = match SmallDisk::mount(here.path(), 48) {
+                Ok(disk) => disk,
+                Err(why) => return skip("a loop device", why.trim()),
+            };
+            let small = env.fresh_at(&disk.at.join("home"));
+            small.pyro(&["workspace", "create", "debian:12", "--name", "large"]).expect_ok();
+            let fill = "head -c 20M /dev/zero >zeros";
+            small.pyro(&["workspace", "exec", "large", "--", "sh", "-c", fill]).expect_ok();
+            let mut filler = fs::File::create(disk.at.join("filler")).expect("make a file");
+            let full = std::io::copy(&mut std::io::repeat(0), &mut filler).expect_err("a disk has an end");
+            assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+            if killed {
+                kill_supervisor(&small, "large");
+            }
+            small.pyro(&["workspace", "delete", "large"]).expect_ok();
+            small.pyro(&["workspace", "status", "large"]).expect_error(125, "large");
+            small.assert_no_leaks();
+        }
     });
 }
 

@@ -7,21 +7,12 @@ use pyro_testkit::{TestEnv, processes_with};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{case, mark, signal, wait_for_line, wait_until_gone};
+use crate::{case, kill_supervisor, mark, signal, wait_for_line, wait_until_gone};
 
 fn state(env: &TestEnv, ws: &str) -> (String, String) {
     let view: Value = env.json(&["workspace", "status", ws]);
     let text = |key: &str| view[key].as_str().unwrap_or_default().to_owned();
     (text("state"), text("failure"))
-}
-
-/// Kills a process that is no child of ours, and waits until it is gone.
-fn kill_and_wait(env: &TestEnv, pid: i32) {
-    signal(pid, Signal::KILL);
-    env.wait_for("a killed process to be gone", || {
-        let state = fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-        state.is_none_or(|state| state.contains(") Z ")).then_some(())
-    });
 }
 
 fn cleared(env: &TestEnv) -> Vec<String> {
@@ -40,8 +31,7 @@ fn a_killed_supervisor_takes_its_processes_and_loses_no_file() {
             .expect_ok();
         let mut child = env.start(&["workspace", "exec", &ws, "--", "sh", "-c", &format!("echo ready; sleep {mark}")]);
         let reader = wait_for_line(&mut child, "ready");
-        let supervisor = env.supervisor(&ws);
-        kill_and_wait(&env, supervisor);
+        kill_supervisor(&env, &ws);
         wait_until_gone(&env, &mark);
         drop(reader);
         let ran = env.wait("an exec whose supervisor was killed", child);
@@ -77,7 +67,7 @@ fn whatever_comes_first_after_a_death_works() {
         ];
         for command in commands {
             env.pyro(&["workspace", "start", &ws]).expect_ok();
-            kill_and_wait(&env, env.supervisor(&ws));
+            kill_supervisor(&env, &ws);
             env.pyro(command).expect_ok();
         }
         env.assert_no_leaks();
@@ -89,7 +79,7 @@ fn doctor_clears_what_a_dead_supervisor_left_and_says_so() {
     case(|env| {
         let env = env.fresh();
         let ws = env.workspace("doctor");
-        kill_and_wait(&env, env.supervisor(&ws));
+        kill_supervisor(&env, &ws);
         let cleared = cleared(&env);
         assert!(cleared.iter().any(|line| line.contains(&ws)), "{cleared:?}");
         assert_eq!(state(&env, &ws).0, "failed");

@@ -60,6 +60,16 @@ fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).expect("a process has a positive id"), signal).expect("the process is there and ours");
 }
 
+/// Kills the supervisor of a running workspace, and waits until it is gone.
+fn kill_supervisor(env: &TestEnv, workspace: &str) {
+    let pid = env.supervisor(workspace);
+    signal(pid, Signal::KILL);
+    env.wait_for("a killed supervisor to be gone", || {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        state.is_none_or(|state| state.contains(") Z ")).then_some(())
+    });
+}
+
 fn pid_of(child: &Child) -> i32 {
     i32::try_from(child.id()).expect("process ids are small")
 }
