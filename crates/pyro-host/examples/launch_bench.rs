@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use pyro_host::backend::namespaces::Namespaces;
+use pyro_host::backend::namespaces::{Namespaces, become_inside};
 use pyro_host::backend::{Backend, Launch, Limits, StackMount};
 use pyro_host::privilege;
 
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
 }
 
 fn agent() -> ExitCode {
-    let Ok(mut link) = pyro_sys::socket::take_inherited(3) else { return ExitCode::FAILURE };
+    let Ok(control) = pyro_sys::socket::take_inherited_messages(3) else { return ExitCode::FAILURE };
+    let Ok(mut link) = become_inside(control) else { return ExitCode::FAILURE };
     let said = link.write_all(b"!").is_ok();
     let _ = link.read(&mut [0]);
     ExitCode::from(u8::from(!said))
@@ -61,7 +62,7 @@ fn one(root: &Path, directory: &Path) {
     privilege::enter_self(&privilege).expect("enter");
     let backend = Namespaces::new(std::env::current_exe().expect("own path"), privilege);
     let launch = launch(root, directory, std::process::id() as usize);
-    let mut sandbox = backend.launch(&launch).unwrap_or_else(|error| panic!("{error} {:?}", error.hint));
+    let mut sandbox = backend.launch(&launch, &mut || Ok(())).unwrap_or_else(|error| panic!("{error} {:?}", error.hint));
     let mut link = sandbox.link();
     link.read_exact(&mut [0]).expect("hello");
     sandbox.kill().expect("end");

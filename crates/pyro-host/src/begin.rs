@@ -18,7 +18,7 @@ use pyro_layer::Owners;
 use pyro_wire::Untrusted;
 
 use crate::backend::namespaces::Namespaces;
-use crate::backend::{Launch, Limits, StackMount};
+use crate::backend::{Launch, Limits, MakeLayers, StackMount};
 use crate::clock::Instant;
 use crate::environment::{self, Environment};
 use crate::home::{Home, Place};
@@ -180,9 +180,14 @@ fn launch_of(
     }
 }
 
-fn bring_up_here(setting: &Setting<'_>, launch: &Launch, minimum: &IsolationMinimum) -> Result<Live> {
+fn bring_up_here(
+    setting: &Setting<'_>,
+    launch: &Launch,
+    make_layers: &mut MakeLayers<'_>,
+    minimum: &IsolationMinimum,
+) -> Result<Live> {
     let backend = Namespaces::new(setting.binary.to_owned(), setting.privilege.clone());
-    bring_up(&backend, launch, minimum, crate::BUILD)
+    bring_up(&backend, launch, make_layers, minimum, crate::BUILD)
 }
 
 fn environment_vars(environment: &Environment) -> Vec<(String, String)> {
@@ -289,14 +294,14 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     let mounts = mounts_of(&environment);
     let limits = (request.vcpu_count.get(), request.mem_mib.get());
     let layers = stack(&place, &mounts, seed.is_some());
-    make_layers(&layers, &place)?;
-    fs::create_dir(place.execs()).map_err(|error| no_room(&place.execs(), error))?;
-
-    // Launched before a database is open and before there is a second thread: the launch forks.
+    let mut make = || {
+        make_layers(&layers, &place)?;
+        fs::create_dir(place.execs()).map_err(|error| no_room(&place.execs(), error))
+    };
     let named = request.name.as_ref().map(|name| name.as_str().to_owned());
     let hostname = named.clone().unwrap_or_else(|| "workspace".to_owned());
     let launch = launch_of(home, &id, &hostname, &layers, limits, false);
-    let live = bring_up_here(&setting, &launch, &request.isolation)?;
+    let live = bring_up_here(&setting, &launch, &mut make, &request.isolation)?;
     keep_log(&place)?;
 
     let mut store = Store::open(home)?;
@@ -443,7 +448,7 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
     let layers = stack(place, &manifest.mounts, seeded);
     let limits = (manifest.vcpu_count, manifest.mem_mib);
     let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
-    let live = bring_up_here(&setting, &launch, &minimum);
+    let live = bring_up_here(&setting, &launch, &mut || Ok(()), &minimum);
     keep_log(place)?;
     let mut store = Store::open(setting.home)?;
     let record = store.get(id)?;
@@ -540,9 +545,8 @@ pub fn begin_run<'a>(
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
     let limits = (request.vcpu_count.get(), request.mem_mib.get());
     let layers = stack(&place, &mounts_of(&environment), seed.is_some());
-    make_layers(&layers, &place)?;
     let launch = launch_of(home, &id, "run", &layers, limits, true);
-    let live = bring_up_here(&setting, &launch, &request.isolation)?;
+    let live = bring_up_here(&setting, &launch, &mut || make_layers(&layers, &place), &request.isolation)?;
     let subject = Subject {
         id,
         name: "run".into(),

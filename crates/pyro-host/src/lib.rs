@@ -333,7 +333,8 @@ impl Host {
             stream: true,
             stdin: O::NAME == api::Run::NAME && session.stdin.is_some(),
         };
-        // A process that just had an environment built may still have a thread that reaps the builder: a launch forks, so not here then.
+        // A process that just had an environment built may still have a thread that reaps the builder: only one that has a single thread can
+        // enter the place where sandboxes are made.
         let can_launch = || pyro_sys::spawn::thread_count().is_ok_and(|count| count == 1);
         if self.options.run_here && O::NAME == api::Run::NAME && can_launch() {
             return ops::parse(self.run_here(&call, session)?);

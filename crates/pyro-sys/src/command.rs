@@ -12,6 +12,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use crate::vfork::{BlockedSignals, Stack, default_signals, errno};
+
 #[cfg(test)]
 mod tests;
 
@@ -90,19 +92,8 @@ pub enum Status {
 /// Starts commands; keeps the one stack that their children stand on until they execute.
 #[derive(Debug)]
 pub struct Spawner {
-    /// Start of a private mapping of `STACK_BYTES`, the lowest page of which is a guard.
-    stack: ptr::NonNull<libc::c_void>,
+    stack: Stack,
 }
-
-// SAFETY: the mapping belongs to this value alone and is not tied to the thread that made it.
-unsafe impl Send for Spawner {}
-
-/// Address space of the child's stack. The child calls a dozen libc wrappers from one function, in an unoptimised build well under
-/// 4 KiB; only pages that are touched cost memory.
-const STACK_BYTES: usize = 64 * 1024;
-
-/// `clone`'s stack begins at the end of the mapping; the page at its start stays without access, so that an overflow faults.
-const GUARD_BYTES: usize = 4096;
 
 impl Spawner {
     /// Maps the stack.
@@ -110,28 +101,7 @@ impl Spawner {
     /// # Errors
     /// When there is no memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: an anonymous private mapping at an address that the kernel chooses touches no memory that exists.
-        let stack = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                STACK_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
-                -1,
-                0,
-            )
-        };
-        if stack == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the range is the first page of the mapping just made, which nothing else knows of.
-        if unsafe { libc::mprotect(stack, GUARD_BYTES, libc::PROT_NONE) } != 0 {
-            let error = io::Error::last_os_error();
-            // SAFETY: exactly the mapping just made; nothing points into it.
-            unsafe { libc::munmap(stack, STACK_BYTES) };
-            return Err(error);
-        }
-        Ok(Self { stack: ptr::NonNull::new(stack).expect("mmap without MAP_FIXED never gives the address 0") })
+        Ok(Self { stack: Stack::new()? })
     }
 
     /// Starts a command. On return it executes its program, in a new session, with default signal dispositions, no signal
@@ -156,8 +126,8 @@ impl Spawner {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let blocked = BlockedSignals::all();
         // SAFETY: clone(2) with CLONE_VM | CLONE_VFORK.
-        // - The stack is the end of our own mapping of STACK_BYTES, 16-byte aligned as a page boundary, used by nobody else: `&mut self`
-        //   excludes a second spawn, and CLONE_VFORK holds this thread here until the child no longer uses the memory.
+        // - The stack is ours alone: `&mut self` excludes a second spawn, and CLONE_VFORK holds this thread here until the child
+        //   no longer uses the memory.
         // - `run_child` only touches `child`, which lives in this frame and outlives the call for the same reason, and what its
         //   pointers lead to: the three vectors above and the C strings borrowed by `command`, which all outlive the call.
         // - Every signal is blocked in this thread, so in the child too, and no handler of ours can run in the child on shared memory.
@@ -165,7 +135,7 @@ impl Spawner {
         let pid = unsafe {
             libc::clone(
                 run_child,
-                self.stack.as_ptr().byte_add(STACK_BYTES),
+                self.stack.top(),
                 flags,
                 (&raw mut child).cast(),
                 &raw mut pidfd,
@@ -189,13 +159,6 @@ impl Spawner {
                 Err(failure)
             }
         }
-    }
-}
-
-impl Drop for Spawner {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `new`; no child uses it, since `spawn` returns only after the child has left it.
-        unsafe { libc::munmap(self.stack.as_ptr(), STACK_BYTES) };
     }
 }
 
@@ -230,16 +193,8 @@ unsafe fn prepare_and_execute(child: &Child) -> SpawnError {
     if unsafe { libc::setsid() } < 0 {
         return failed(Step::Session);
     }
-    // Ignored signals stay ignored over exec: our runtime ignores SIGPIPE, a command must not. All of them, because what
-    // this process ignores is not ours to know; 0.1 us each.
-    // By number: the C library refuses its own two signals, which an ancestor may have left ignored.
-    let default = KernelSigaction([0; 4]);
-    for signal in 1..=SIGNAL_MAX {
-        // SAFETY: `default` is readable and at least as long as the kernel's structure; no old action is asked for; the last argument
-        // is the kernel's size of a signal set. CLONE_SIGHAND was not given, so this changes the child's dispositions only. KILL and
-        // STOP answer EINVAL, which is as good.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, ptr::null_mut::<libc::c_void>(), 8_usize) };
-    }
+    // SAFETY: this is a vfork-style child, whose dispositions are its own (no CLONE_SIGHAND).
+    unsafe { default_signals() };
     // SAFETY: `cwd` is a C string (contract of this function).
     if unsafe { libc::chdir(child.cwd) } != 0 {
         return failed(Step::ChangeDirectory);
@@ -263,11 +218,6 @@ unsafe fn prepare_and_execute(child: &Child) -> SpawnError {
     if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } != 0 {
         return failed(Step::Descriptors);
     }
-    // SAFETY: an all-zero sigset_t is the empty set on Linux, and the old set is not asked for.
-    unsafe {
-        let none: libc::sigset_t = std::mem::zeroed();
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-    }
     let mut failure = SpawnError { step: Step::Execute, errno: libc::ENOENT };
     let mut refused = None;
     let mut next = child.programs;
@@ -286,13 +236,6 @@ unsafe fn prepare_and_execute(child: &Child) -> SpawnError {
     }
     refused.unwrap_or(failure)
 }
-
-/// The kernel's own `struct sigaction` (handler, flags, restorer where there is one, mask), all zeros: SIG_DFL, no flags, empty mask.
-#[repr(C)]
-struct KernelSigaction([u64; 4]);
-
-/// Linux `_NSIG`: the largest signal number.
-const SIGNAL_MAX: libc::c_int = 64;
 
 /// How long to wait for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,33 +304,4 @@ pub fn ended_child() -> io::Result<Option<i32>> {
     // SAFETY: waitid fills the fields of SIGCHLD, of which si_pid is one; untouched it is 0.
     let pid = unsafe { found.si_pid() };
     Ok((pid > 0).then_some(pid))
-}
-
-fn errno() -> libc::c_int {
-    // SAFETY: the C library's pointer to this thread's error number is always valid. A vfork-style child shares it with the
-    // thread that stands still for it.
-    unsafe { *libc::__errno_location() }
-}
-
-/// All signals are blocked in this thread while it lives.
-struct BlockedSignals(libc::sigset_t);
-
-impl BlockedSignals {
-    fn all() -> Self {
-        // SAFETY: both sets are live locals; sigfillset and pthread_sigmask only write them. They cannot fail with these arguments.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self(before)
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: restores the set read in `all`; same thread, since this value is not Send in practice: it lives in one function.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-    }
 }

@@ -20,7 +20,9 @@ pub mod network;
 pub mod seccomp;
 pub mod socket;
 pub mod spawn;
+pub mod start;
 pub mod userns;
+mod vfork;
 
 /// Turns the result of a raw system call into a [`std::io::Result`].
 fn check(result: libc::c_long) -> std::io::Result<libc::c_long> {

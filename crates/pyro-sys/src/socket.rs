@@ -77,8 +77,20 @@ pub fn receive_descriptors(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(u
 /// Takes a connected Unix stream socket that was handed over as a descriptor of this number when the program was started: once.
 ///
 /// # Errors
-/// `EBADF` when there is none, `ENOTSOCK` when it is something else, `EBUSY` the second time.
-pub fn take_inherited(number: RawFd) -> io::Result<UnixStream> {
+/// `EBADF` when there is none, `ENOTSOCK` when it is something else, `EBUSY` the second time that one is taken.
+pub fn take_inherited_stream(number: RawFd) -> io::Result<UnixStream> {
+    take_inherited(number, SocketType::STREAM).map(UnixStream::from)
+}
+
+/// As [`take_inherited_stream`], a socket that keeps message boundaries.
+///
+/// # Errors
+/// As there.
+pub fn take_inherited_messages(number: RawFd) -> io::Result<OwnedFd> {
+    take_inherited(number, SocketType::SEQPACKET)
+}
+
+fn take_inherited(number: RawFd, kind: SocketType) -> io::Result<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if number < 3 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -86,7 +98,7 @@ pub fn take_inherited(number: RawFd) -> io::Result<UnixStream> {
     // SAFETY: only for asking the kernel what the number is; a number that is not open gives EBADF.
     let looked_at = unsafe { BorrowedFd::borrow_raw(number) };
     if rustix::net::sockopt::socket_domain(looked_at)? != AddressFamily::UNIX
-        || rustix::net::sockopt::socket_type(looked_at)? != SocketType::STREAM
+        || rustix::net::sockopt::socket_type(looked_at)? != kind
     {
         return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
     }
@@ -95,8 +107,8 @@ pub fn take_inherited(number: RawFd) -> io::Result<UnixStream> {
     }
     rustix::io::fcntl_setfd(looked_at, rustix::io::FdFlags::CLOEXEC)?;
     // SAFETY: it is open and a socket (asked above), nothing in this program has opened it (it was there at the start, by the contract
-    // of this function), and this is the only time that it is taken.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) }.into())
+    // of this function), and this is the only time that one is taken.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Who is at the other end of a socket.

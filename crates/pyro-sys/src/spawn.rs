@@ -1,10 +1,9 @@
-//! Processes in new namespaces, held by a process descriptor, the hand-over to another program, and the end.
+//! Processes in new namespaces, held by a process descriptor, and their end.
 //!
 //! [`fork_into`] is a real fork, not a vfork: the child runs our own code for a millisecond. That is sound only while the
 //! calling process has one thread, because a lock held by another thread at the moment of the fork would stay locked for ever
 //! in the child. So it looks, and refuses.
 
-use std::ffi::{CStr, c_char};
 use std::io;
 use std::ops::BitOr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -37,6 +36,12 @@ impl Namespaces {
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
 }
 
+impl Namespaces {
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+}
+
 impl BitOr for Namespaces {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
@@ -45,7 +50,7 @@ impl BitOr for Namespaces {
 }
 
 /// linux/sched.h; the constant of the libc crate is cut to 32 bits, that is, 0.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(crate) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// A child process, held by its descriptor so that its number cannot come to mean another process.
 #[derive(Debug)]
@@ -66,6 +71,10 @@ pub enum Exit {
 }
 
 impl Child {
+    pub(crate) fn new(pid: i32, descriptor: OwnedFd) -> Self {
+        Self { pid, descriptor }
+    }
+
     /// Its number in our process namespace. Stays reserved until [`Child::wait`] has returned.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -317,15 +326,6 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
-/// Becomes the leader of a new session without a terminal.
-///
-/// # Errors
-/// When it is the leader of a process group already.
-pub fn new_session() -> io::Result<()> {
-    rustix::process::setsid()?;
-    Ok(())
-}
-
 /// Becomes an ordinary process for the scheduler, whatever the parent is: a sandbox with a real-time class could stop the machine, and
 /// cannot join a control group.
 ///
@@ -341,79 +341,6 @@ pub fn ordinary_scheduling() -> io::Result<()> {
 #[must_use]
 pub fn own_pid() -> i32 {
     Pid::as_raw(Some(rustix::process::getpid()))
-}
-
-/// Gives the standard signals back their default actions and empties the mask: ignored signals and the mask survive an exec. Handlers do
-/// not, and nobody ignores real-time signals.
-///
-/// # Errors
-/// Never in practice.
-pub fn default_signals() -> io::Result<()> {
-    for signal in 1..=31 {
-        // SAFETY: SIG_DFL is a valid action for every signal; for SIGKILL, SIGSTOP and the two that libc keeps for itself it
-        // fails with EINVAL, which changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    // SAFETY: an all-zero sigset_t is the empty set on Linux; sigprocmask(2) reads it and writes nothing.
-    let result = unsafe {
-        let empty: libc::sigset_t = std::mem::zeroed();
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut())
-    };
-    check(libc::c_long::from(result)).map(drop)
-}
-
-/// Most descriptors that [`exec_with_only`] hands on.
-const KEPT_MAX: usize = 16;
-
-/// Runs the program behind `program` with exactly the descriptors `kept`, as 0, 1, 2, …, and nothing in its environment. It does not
-/// return: when it cannot be run, `tag` and the error number are written to `report` ([`parse_report`]) and the process exits.
-///
-/// `program` may be an `O_PATH` descriptor of a file in no mount namespace.
-pub fn exec_with_only(program: BorrowedFd<'_>, kept: &[BorrowedFd<'_>], arguments: &[&CStr], report: BorrowedFd<'_>, tag: u8) -> ! {
-    let error = exec_raw(program, kept, arguments, report, tag);
-    report_error(report, tag, &error);
-    // SAFETY: _exit(2) has no requirements.
-    unsafe { libc::_exit(127) }
-}
-
-fn exec_raw(program: BorrowedFd<'_>, kept: &[BorrowedFd<'_>], arguments: &[&CStr], report: BorrowedFd<'_>, tag: u8) -> io::Error {
-    if kept.len() > KEPT_MAX || arguments.len() > KEPT_MAX {
-        return io::Error::from_raw_os_error(libc::E2BIG);
-    }
-    // Everything is first copied above the numbers that will be written over.
-    let above = KEPT_MAX as RawFd;
-    let mut copies: [RawFd; KEPT_MAX + 2] = [-1; KEPT_MAX + 2];
-    for (copy, fd) in copies.iter_mut().zip(kept.iter().chain([&program, &report])) {
-        match rustix::io::fcntl_dupfd_cloexec(fd, above) {
-            Ok(fd) => *copy = std::os::fd::IntoRawFd::into_raw_fd(fd),
-            Err(error) => return error.into(),
-        }
-    }
-    let program = copies[kept.len()];
-    for (number, copy) in (0..).zip(&copies[..kept.len()]) {
-        // SAFETY: dup2(2) on two numbers. It replaces whatever `number` was: the owner of that descriptor never runs again,
-        // because every way on from here ends in exec or _exit.
-        if unsafe { libc::dup2(*copy, number) } < 0 {
-            return io::Error::last_os_error();
-        }
-    }
-    let mut argv: [*const c_char; KEPT_MAX + 1] = [std::ptr::null(); KEPT_MAX + 1];
-    for (slot, argument) in argv.iter_mut().zip(arguments) {
-        *slot = argument.as_ptr();
-    }
-    let envp: [*const c_char; 1] = [std::ptr::null()];
-    // SAFETY: close_range(2) (5.11 for the flag) only marks descriptors close-on-exec; none is closed if the exec fails.
-    // execveat(2) gets an empty path, and two arrays of C strings that end in a null pointer and live until the call.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, kept.len(), u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
-            return io::Error::last_os_error();
-        }
-        libc::syscall(libc::SYS_execveat, program, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
-    }
-    let error = io::Error::last_os_error();
-    // SAFETY: a copy made above, open until exec or _exit.
-    report_error(unsafe { BorrowedFd::borrow_raw(copies[kept.len() + 1]) }, tag, &error);
-    error
 }
 
 /// Writes a step and the error it ended with; [`parse_report`] reads it. Allocates nothing.

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use pyro_host::Role;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// The descriptor on which an agent finds its link.
-const LINK: i32 = 3;
+/// The descriptor on which the first process of a sandbox finds its supervisor.
+const CONTROL: i32 = 3;
 
 /// Plays a role. Does not return before the role has ended.
 pub(crate) fn play(role: &str, arguments: &[OsString]) -> ExitCode {
@@ -30,9 +30,12 @@ fn refused(why: &str) -> ExitCode {
 }
 
 fn agent() -> ExitCode {
-    match pyro_sys::socket::take_inherited(LINK) {
+    let inside = pyro_sys::socket::take_inherited_messages(CONTROL)
+        .map_err(|error| format!("no supervisor is at descriptor {CONTROL}: {error}"))
+        .and_then(pyro_host::backend::namespaces::become_inside);
+    match inside {
         Ok(link) => ExitCode::from(pyro_agent::serve(link, std::process::id() == 1, pyro_host::BUILD).exit_code()),
-        Err(error) => refused(&format!("the agent has no link: {error}")),
+        Err(why) => refused(&format!("the first process of a sandbox {why}")),
     }
 }
 

@@ -16,12 +16,17 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Starts a sandbox whose first process is our agent. When it returns, the agent end of the link has been handed
-    /// over, and nothing but the agent runs inside.
+    /// over, and nothing but the agent runs inside. `make_layers` is called once, when the writable layers of `launch` are needed: while the
+    /// kernel is busy with the sandbox's first process, there is time to make them.
     ///
     /// # Errors
-    /// `Unavailable` with the setting at fault as the hint when this host cannot do it. Whatever had been made is gone again.
-    fn launch(&self, launch: &Launch) -> Result<Box<dyn Sandbox>>;
+    /// `Unavailable` with the setting at fault as the hint when this host cannot do it; those of `make_layers`. Whatever the backend had made
+    /// is gone again.
+    fn launch(&self, launch: &Launch, make_layers: &mut MakeLayers<'_>) -> Result<Box<dyn Sandbox>>;
 }
+
+/// Makes the directories that a launch names as upper and work, when they are not there.
+pub type MakeLayers<'a> = dyn FnMut() -> Result<()> + 'a;
 
 /// A running sandbox, owned by its supervisor. Dropping it kills it.
 pub trait Sandbox: Send {
@@ -31,7 +36,7 @@ pub trait Sandbox: Send {
     /// Readable when the sandbox is gone.
     fn watch(&self) -> BorrowedFd<'_>;
 
-    /// What was seen to hold from outside, after the agent's hello and before any workload.
+    /// What is seen to hold from outside, before any workload.
     fn probe(&self) -> Vec<Guarantee>;
 
     /// How many of its processes the kernel has killed so far because of the memory limit; 0 where that cannot be told.

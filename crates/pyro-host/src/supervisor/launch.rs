@@ -14,7 +14,7 @@ use pyro_wire::{FromAgent, ToAgent, Untrusted};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::link::{Broken, Link};
-use crate::backend::{Backend, Launch, Sandbox};
+use crate::backend::{Backend, Launch, MakeLayers, Sandbox};
 use crate::name::new_nonce;
 
 /// A sandbox whose agent has answered and whose isolation is as asked.
@@ -31,23 +31,30 @@ pub struct Live {
 ///
 /// # Errors
 /// `Unavailable` when this host cannot do it or less would be held than `minimum`; `Sandbox` when the agent does not answer as it must.
-pub fn bring_up(backend: &dyn Backend, launch: &Launch, minimum: &IsolationMinimum, build: &str) -> Result<Live> {
-    bring_up_within(backend, launch, minimum, build, Duration::from_millis(HELLO_DEADLINE_MS))
+pub fn bring_up(
+    backend: &dyn Backend,
+    launch: &Launch,
+    make_layers: &mut MakeLayers<'_>,
+    minimum: &IsolationMinimum,
+    build: &str,
+) -> Result<Live> {
+    bring_up_within(backend, launch, make_layers, minimum, build, Duration::from_millis(HELLO_DEADLINE_MS))
 }
 
 /// As [`bring_up`], with another deadline for the hello.
 pub(super) fn bring_up_within(
     backend: &dyn Backend,
     launch: &Launch,
+    make_layers: &mut MakeLayers<'_>,
     minimum: &IsolationMinimum,
     build: &str,
     hello_deadline: Duration,
 ) -> Result<Live> {
     refuse_unknown_level(minimum)?;
-    let sandbox = backend.launch(launch)?;
+    let sandbox = backend.launch(launch, make_layers)?;
     match welcome(sandbox, launch, build, hello_deadline) {
-        Ok((sandbox, link, hello)) => {
-            let isolation = report(backend.name(), &sandbox.probe(), &hello.probes);
+        Ok(Welcomed { sandbox, link, hello, outside }) => {
+            let isolation = report(backend.name(), &outside, &hello.probes);
             match missing(minimum, &isolation) {
                 None => Ok(Live { sandbox, link, isolation }),
                 Some(error) => Err(end(sandbox, error)),
@@ -65,28 +72,37 @@ fn refuse_unknown_level(minimum: &IsolationMinimum) -> Result<()> {
     }
 }
 
-/// Says hello and waits for the answer.
-pub(super) fn welcome(
-    mut sandbox: Box<dyn Sandbox>,
-    launch: &Launch,
-    build: &str,
-    deadline: Duration,
-) -> Result<(Box<dyn Sandbox>, Link, AgentHello)> {
+/// A sandbox whose agent has answered.
+pub(super) struct Welcomed {
+    pub(super) sandbox: Box<dyn Sandbox>,
+    pub(super) link: Link,
+    pub(super) hello: AgentHello,
+    /// What was seen of it from outside.
+    pub(super) outside: Vec<Guarantee>,
+}
+
+/// Says hello, looks at the sandbox from outside while its agent starts, and waits for the answer.
+pub(super) fn welcome(mut sandbox: Box<dyn Sandbox>, launch: &Launch, build: &str, deadline: Duration) -> Result<Welcomed> {
     let nonce = new_nonce();
     let hello = ToAgent::Hello(Hello { nonce, build: build.to_owned(), hostname: launch.hostname.clone() });
     let mut link = Link::new(sandbox.link()).map_err(|error| Error::internal("the link cannot be used").because(error))?;
     let answered = link
         .send(0, &hello)
         .map_err(|violation| Error::internal(format!("the hello breaks the protocol: {violation}")))
-        .and_then(|()| await_hello(sandbox.as_ref(), &mut link, deadline))
-        .and_then(|answer| {
-            if answer.nonce != nonce || answer.build != build {
+        .and_then(|()| {
+            // When the agent is gone already, waiting for its answer says so better.
+            let _ = link.flush();
+            let outside = sandbox.probe();
+            await_hello(sandbox.as_ref(), &mut link, deadline).map(|hello| (hello, outside))
+        })
+        .and_then(|(hello, outside)| {
+            if hello.nonce != nonce || hello.build != build {
                 return Err(Error::sandbox("the agent is not of the same build as its supervisor"));
             }
-            Ok(answer)
+            Ok((hello, outside))
         });
     match answered {
-        Ok(answer) => Ok((sandbox, link, answer)),
+        Ok((hello, outside)) => Ok(Welcomed { sandbox, link, hello, outside }),
         Err(error) => Err(end(sandbox, error)),
     }
 }

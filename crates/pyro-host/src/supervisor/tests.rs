@@ -29,10 +29,10 @@ use serde_json::{Value, json};
 
 use super::control::{Connection, LINE_BYTES_MAX, OUTPUT_HIGH_WATER_BYTES};
 use super::exec::ExecPlan;
-use super::launch::{Live, bring_up, bring_up_within, welcome};
+use super::launch::{Live, Welcomed, bring_up, bring_up_within, welcome};
 use super::output::KEPT_BYTES_MAX;
 use super::{Life, Patience, Subject, Supervisor};
-use crate::backend::{Backend, Launch, Limits, Sandbox};
+use crate::backend::{Backend, Launch, Limits, MakeLayers, Sandbox};
 use crate::clock;
 use crate::home::{Home, Place};
 use crate::manifest::{Manifest, Mount};
@@ -120,7 +120,7 @@ impl Backend for PretendedBackend {
     fn name(&self) -> &'static str {
         "pretended"
     }
-    fn launch(&self, _launch: &Launch) -> Result<Box<dyn Sandbox>> {
+    fn launch(&self, _launch: &Launch, _make_layers: &mut MakeLayers<'_>) -> Result<Box<dyn Sandbox>> {
         let pair = || UnixStream::pair().expect("a socket pair");
         let (link, gone, alive) = match self.inside {
             Inside::Real => {
@@ -196,8 +196,8 @@ fn quick() -> Patience {
 fn live(inside: Inside) -> Result<(Live, Arc<Flag>)> {
     let killed = Arc::<Flag>::default();
     let backend = PretendedBackend { inside, killed: Arc::clone(&killed) };
-    let sandbox = backend.launch(&launch())?;
-    let (sandbox, link, _) = welcome(sandbox, &launch(), BUILD, TEST_TIME_MAX)?;
+    let sandbox = backend.launch(&launch(), &mut || Ok(()))?;
+    let Welcomed { sandbox, link, .. } = welcome(sandbox, &launch(), BUILD, TEST_TIME_MAX)?;
     let isolation = IsolationReport { backend: "pretended".into(), summary: "none".into(), guarantees: Vec::new() };
     Ok((Live { sandbox, link, isolation }, killed))
 }
@@ -400,7 +400,7 @@ fn refused_at_hello(hostile: &'static Hostile) {
     let killed = Arc::<Flag>::default();
     let backend = PretendedBackend { inside: Inside::Hostile(hostile), killed: Arc::clone(&killed) };
     let deadline = if hostile.ends == Ends::SilentAtHello { HELLO } else { TEST_TIME_MAX };
-    let Err(error) = bring_up_within(&backend, &launch(), &IsolationMinimum::default(), BUILD, deadline) else {
+    let Err(error) = bring_up_within(&backend, &launch(), &mut || Ok(()), &IsolationMinimum::default(), BUILD, deadline) else {
         panic!("{}: it counts as up", hostile.name);
     };
     let (kind, begins) = match hostile.ends {
@@ -529,7 +529,7 @@ fn a_place_that_isolates_nothing_is_refused_and_killed() {
     within("the real agent", || {
         let killed = Arc::<Flag>::default();
         let backend = PretendedBackend { inside: Inside::Real, killed: Arc::clone(&killed) };
-        let Err(error) = bring_up(&backend, &launch(), &IsolationMinimum::default(), BUILD) else {
+        let Err(error) = bring_up(&backend, &launch(), &mut || Ok(()), &IsolationMinimum::default(), BUILD) else {
             panic!("it counts as a sandbox")
         };
         assert_eq!(error.kind, ErrorKind::Unavailable);

@@ -17,18 +17,30 @@ const GROUPS: [(&str, &str); 4] = [
     ("mcp", "Serve chat hosts over the Model Context Protocol"),
 ];
 
+/// Short for `workspace`.
+const WORKSPACE_ALIAS: &str = "ws";
+
 /// How much of the tree is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    /// Names only; arguments of a command once it is chosen.
-    Chosen,
+#[derive(Clone, Copy)]
+enum Depth<'a> {
+    /// Commands that are among these words, and of them the arguments only once they are chosen.
+    Named(&'a [OsString]),
     /// All, as help and completion need it.
     Whole,
 }
 
+impl Depth<'_> {
+    fn has(self, word: &str) -> bool {
+        match self {
+            Self::Named(words) => words.iter().any(|given| given == word),
+            Self::Whole => true,
+        }
+    }
+}
+
 /// Parses the arguments, making only the part of the tree that they name; all of it is made when something is to be explained.
 pub(super) fn parse(arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    made(Depth::Chosen).try_get_matches_from(arguments).or_else(|_| whole().try_get_matches_from(arguments))
+    made(Depth::Named(arguments)).try_get_matches_from(arguments).or_else(|_| whole().try_get_matches_from(arguments))
 }
 
 /// The whole tree.
@@ -50,7 +62,7 @@ pub(super) fn chosen(matches: &ArgMatches) -> (String, &ArgMatches) {
     (path, level)
 }
 
-fn made(depth: Depth) -> Command {
+fn made(depth: Depth<'_>) -> Command {
     let mut root = Command::new("pyro")
         .version(crate::VERSION)
         .about("A computer of its own for a chat-driven coding agent")
@@ -91,7 +103,7 @@ fn global_arguments() -> [Arg; 4] {
 }
 
 /// Commands below `prefix`, in the order of the table.
-fn level(prefix: &str, depth: Depth) -> Vec<Command> {
+fn level(prefix: &str, depth: Depth<'_>) -> Vec<Command> {
     let mut words: Vec<&'static str> = Vec::new();
     for op in table() {
         let rest =
@@ -104,24 +116,25 @@ fn level(prefix: &str, depth: Depth) -> Vec<Command> {
     }
     words
         .into_iter()
+        .filter(|word| depth.has(word) || (*word == "workspace" && depth.has(WORKSPACE_ALIAS)))
         .map(|word| {
             let path = if prefix.is_empty() { word.to_owned() } else { format!("{prefix} {word}") };
             let Some(op) = table().iter().find(|op| op.name == path) else { return group(word, &path, depth) };
             let command = Command::new(word);
             match depth {
-                Depth::Chosen => command.defer(op.augmenter()),
+                Depth::Named(_) => command.defer(op.augmenter()),
                 Depth::Whole => op.augment(command).after_help(examples::of(op.name)),
             }
         })
         .collect()
 }
 
-fn group(word: &'static str, path: &str, depth: Depth) -> Command {
+fn group(word: &'static str, path: &str, depth: Depth<'_>) -> Command {
     let about = GROUPS.iter().find(|(name, _)| *name == path).map_or("", |(_, about)| about);
     let mut command = Command::new(word).about(about).subcommand_required(true).arg_required_else_help(true);
     command = command.disable_help_subcommand(true);
     if path == "workspace" {
-        command = command.visible_alias("ws");
+        command = command.visible_alias(WORKSPACE_ALIAS);
     }
     for (index, below) in level(path, depth).into_iter().enumerate() {
         command = command.subcommand(below.display_order(index));
@@ -130,30 +143,35 @@ fn group(word: &'static str, path: &str, depth: Depth) -> Command {
 }
 
 /// What is not an op.
-fn others(depth: Depth) -> Vec<Command> {
-    let mcp = Command::new("mcp")
-        .about(GROUPS[3].1)
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(true)
-        .subcommands(mcp::commands());
-    let rpc = Command::new("rpc").about("Serve programs: calls and replies as JSON lines on standard input and output");
-    let completions = Command::new("completions")
-        .about("Print the completion script of a shell")
-        .arg(Arg::new("shell").required(true).value_name("SHELL").value_parser(clap::value_parser!(clap_complete::Shell)));
-    let reference = Command::new("reference")
-        .about("Print a generated reference")
-        .hide(true)
-        .arg(Arg::new("document").required(true).value_name("DOCUMENT").value_parser(reference::NAMES));
-    let mut commands = vec![mcp, rpc, completions, reference];
-    if depth == Depth::Whole {
-        commands = commands
-            .into_iter()
-            .map(|command| {
-                let examples = examples::of(command.get_name());
-                command.after_help(examples)
-            })
-            .collect();
-    }
-    commands
+fn others(depth: Depth<'_>) -> Vec<Command> {
+    /// A name, and what makes the rest of its command.
+    type Maker = (&'static str, fn(Command) -> Command);
+    let makers: [Maker; 4] = [
+        ("mcp", |command| {
+            command
+                .about(GROUPS[3].1)
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .disable_help_subcommand(true)
+                .subcommands(mcp::commands())
+        }),
+        ("rpc", |command| command.about("Serve programs: calls and replies as JSON lines on standard input and output")),
+        ("completions", |command| {
+            let shell =
+                Arg::new("shell").required(true).value_name("SHELL").value_parser(clap::value_parser!(clap_complete::Shell));
+            command.about("Print the completion script of a shell").arg(shell)
+        }),
+        ("reference", |command| {
+            let document = Arg::new("document").required(true).value_name("DOCUMENT").value_parser(reference::NAMES);
+            command.about("Print a generated reference").hide(true).arg(document)
+        }),
+    ];
+    makers
+        .into_iter()
+        .filter(|(name, _)| depth.has(name))
+        .map(|(name, make)| match depth {
+            Depth::Named(_) => make(Command::new(name)),
+            Depth::Whole => make(Command::new(name)).after_help(examples::of(name)),
+        })
+        .collect()
 }

@@ -8,14 +8,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use pyro_sys::beneath::{self, Mounts};
 use pyro_sys::files;
 use pyro_sys::mount::{self, Refuses, Setting};
-use pyro_sys::userns::{IdRange, UserNamespace};
+use pyro_sys::userns::UserNamespace;
 
 use super::Layers;
+use super::plan::{Overlay, Plan};
 use crate::backend::{Launch, StackMount};
 
 /// Device nodes of every sandbox: name, major and minor number. Only what cannot hurt: no disks, no consoles.
@@ -49,21 +50,6 @@ const MASKED_PROC_DIRECTORIES: [&str; 3] = ["acpi", "scsi", "asound"];
 /// As above, directories of `/sys`.
 const MASKED_SYS_DIRECTORIES: [&str; 1] = ["firmware"];
 
-/// What the sandbox's mounts need to know.
-pub struct Plan<'a> {
-    /// The request.
-    pub launch: &'a Launch,
-    /// Ids of the sandbox in the current user namespace.
-    pub ids: IdRange,
-    /// Layers hold ids as they are inside, and are translated when they are mounted.
-    pub translates_ids: bool,
-    /// The current user namespace is not the first one: overlay must keep its marks in `user.` attributes, and device
-    /// nodes cannot be made.
-    pub nested: bool,
-    /// How layers reach the overlay.
-    pub layers: Layers,
-}
-
 /// One overlay.
 enum Stack {
     /// Made.
@@ -82,10 +68,10 @@ impl Parts {
     ///
     /// # Errors
     /// The path or thing at fault, and what the kernel said.
-    pub fn make(plan: &Plan<'_>, user_namespace: &UserNamespace) -> Result<Self, (String, io::Error)> {
-        let mut stacks = Vec::with_capacity(plan.launch.mounts.len());
-        for stack in &plan.launch.mounts {
-            let made = make_stack(plan, stack, user_namespace);
+    pub fn make(plan: &Plan, launch: &Launch, how: Layers, user_namespace: &UserNamespace) -> Result<Self, (String, io::Error)> {
+        let mut stacks = Vec::with_capacity(launch.mounts.len());
+        for (stack, overlay) in launch.mounts.iter().zip(&plan.overlays) {
+            let made = make_stack(plan, stack, overlay, how, user_namespace);
             stacks.push(made.map_err(|(what, error)| (format!("overlay of {}: {what}", stack.at), error))?);
         }
         Ok(Self { stacks })
@@ -138,7 +124,13 @@ impl Parts {
 /// worth more; and a hostile layer could hold redirects.
 const OVERLAY_OPTIONS: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
-fn make_stack(plan: &Plan<'_>, stack: &StackMount, user_namespace: &UserNamespace) -> Result<Stack, (String, io::Error)> {
+fn make_stack(
+    plan: &Plan,
+    stack: &StackMount,
+    overlay: &Overlay,
+    how: Layers,
+    user_namespace: &UserNamespace,
+) -> Result<Stack, (String, io::Error)> {
     let copy = |path: &Path| {
         let named = |error| (path.display().to_string(), error);
         let mount = mount::copy_of_host_path(path).map_err(named)?;
@@ -147,16 +139,15 @@ fn make_stack(plan: &Plan<'_>, stack: &StackMount, user_namespace: &UserNamespac
         }
         Ok(mount)
     };
-    let (writable, upper, work) = common_directory(&stack.upper, &stack.work);
     let mut layers = Vec::with_capacity(stack.lowers.len() + 1);
     for lower in &stack.lowers {
         layers.push(copy(lower)?);
     }
-    layers.push(copy(&writable)?);
-    if plan.layers == Layers::ByName {
+    layers.push(copy(&overlay.writable)?);
+    if how == Layers::ByName {
         return Ok(Stack::Layers(layers));
     }
-    match overlay_of(plan, &layers, &upper, &work) {
+    match overlay_of(plan, &layers, overlay) {
         Ok(mount) => Ok(Stack::Mounted(mount)),
         // Linux before 6.15 takes no detached mounts as layers (and before 6.13 no descriptors at all). Any other reason for this
         // error shows when the overlay is made the other way.
@@ -165,13 +156,13 @@ fn make_stack(plan: &Plan<'_>, stack: &StackMount, user_namespace: &UserNamespac
     }
 }
 
-fn overlay_of(plan: &Plan<'_>, layers: &[OwnedFd], upper: &Path, work: &Path) -> Result<OwnedFd, (String, io::Error)> {
+fn overlay_of(plan: &Plan, layers: &[OwnedFd], overlay: &Overlay) -> Result<OwnedFd, (String, io::Error)> {
     let Some((writable, lowers)) = layers.split_last() else {
         return Err(("no layers".to_owned(), io::ErrorKind::InvalidInput.into()));
     };
     // One mount for both: overlay demands it.
     let place = |path: &Path| beneath::directory(writable, path, Mounts::Stay).map_err(|error| (path.display().to_string(), error));
-    let (upper, work) = (place(upper)?, place(work)?);
+    let (upper, work) = (place(&overlay.upper)?, place(&overlay.work)?);
     let mut settings: Vec<Setting<'_>> = Vec::with_capacity(lowers.len() + 8);
     settings.push(Setting::Text("source", "pyro"));
     settings.extend(lowers.iter().map(|lower| Setting::Descriptor("lowerdir+", lower.as_fd())));
@@ -181,7 +172,7 @@ fn overlay_of(plan: &Plan<'_>, layers: &[OwnedFd], upper: &Path, work: &Path) ->
     if plan.nested {
         settings.push(Setting::Flag("userxattr"));
     }
-    if plan.launch.volatile {
+    if plan.volatile {
         settings.push(Setting::Flag("volatile"));
     }
     let failed = |error| ("mount".to_owned(), error);
@@ -194,22 +185,13 @@ const ROOT_REFUSES: Refuses = Refuses { writes: false, set_ids: true, devices: t
 
 /// Runs `action` so that what it makes belongs to the sandbox's root. An overlay over translated layers remembers who mounted it, and
 /// someone whose id does not exist in them could not write there.
-fn as_inside_root<T>(plan: &Plan<'_>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if plan.translates_ids { pyro_sys::confine::with_file_ids(plan.ids.outside, plan.ids.outside, action) } else { action() }
+fn as_inside_root<T>(plan: &Plan, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if plan.translates_ids { pyro_sys::confine::with_file_ids(plan.first_id, plan.first_id, action) } else { action() }
 }
 
-/// The deepest directory that holds both, and the way to each from there.
-fn common_directory(one: &Path, other: &Path) -> (PathBuf, PathBuf, PathBuf) {
-    let common: PathBuf =
-        one.components().zip(other.components()).take_while(|(one, other)| one == other).map(|(part, _)| part).collect();
-    let rest = |path: &Path| path.strip_prefix(&common).map_or_else(|_| path.to_owned(), Path::to_owned);
-    let (one, other) = (rest(one), rest(other));
-    (common, one, other)
-}
-
-fn tmpfs(plan: &Plan<'_>, part_of_memory: u64, refuses: Refuses) -> io::Result<OwnedFd> {
-    let size = format!("{}m", (plan.launch.limits.mem_mib / part_of_memory).max(1));
-    let (files, owner) = (TMPFS_FILES_MAX.to_string(), plan.ids.outside.to_string());
+fn tmpfs(plan: &Plan, part_of_memory: u64, refuses: Refuses) -> io::Result<OwnedFd> {
+    let size = format!("{}m", (plan.mem_mib / part_of_memory).max(1));
+    let (files, owner) = (TMPFS_FILES_MAX.to_string(), plan.first_id.to_string());
     let settings = [
         Setting::Text("source", "pyro"),
         Setting::Text("mode", "0755"),
@@ -221,13 +203,13 @@ fn tmpfs(plan: &Plan<'_>, part_of_memory: u64, refuses: Refuses) -> io::Result<O
     mount::new_filesystem("tmpfs", &settings, refuses)
 }
 
-fn make_dev(plan: &Plan<'_>) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
+fn make_dev(plan: &Plan) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
     let dev = tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
     let nodes = as_inside_root(plan, || fill_dev(plan, &dev))?;
     Ok((dev, nodes))
 }
 
-fn fill_dev(plan: &Plan<'_>, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+fn fill_dev(plan: &Plan, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     let mut nodes = Vec::new();
     for (name, major, minor) in DEVICES {
         let made =
@@ -252,7 +234,7 @@ fn fill_dev(plan: &Plan<'_>, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     Ok(nodes)
 }
 
-fn make_run(plan: &Plan<'_>) -> io::Result<OwnedFd> {
+fn make_run(plan: &Plan) -> io::Result<OwnedFd> {
     let run = tmpfs(plan, RUN_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: true, programs: false })?;
     as_inside_root(plan, || files::make_directory(&run, "lock", 0o1777))?;
     Ok(run)
@@ -274,13 +256,13 @@ impl Own {
     ///
     /// # Errors
     /// When the kernel refuses one. Only without `sysfs` a sandbox works: an outer container may forbid it.
-    pub fn make(plan: &Plan<'_>) -> io::Result<Self> {
+    pub fn make(plan: &Plan) -> io::Result<Self> {
         let proc = mount::new_filesystem("proc", &[Setting::Text("source", "proc")], Refuses::ALL_BUT_WRITES)?;
         let sys = mount::new_filesystem("sysfs", &[Setting::Text("source", "sysfs")], Refuses::ALL).ok();
-        let group = (plan.ids.outside + TTY_GROUP).to_string();
+        let group = (plan.first_id + TTY_GROUP).to_string();
         let mut settings =
             vec![Setting::Text("source", "devpts"), Setting::Text("ptmxmode", "0666"), Setting::Text("mode", "0620")];
-        if plan.ids.count > TTY_GROUP {
+        if plan.id_count > TTY_GROUP {
             settings.push(Setting::Text("gid", &group));
         }
         let pts_refuses = Refuses { writes: false, set_ids: true, devices: false, programs: true };
@@ -298,17 +280,17 @@ pub type Trouble = (&'static str, io::Error);
 ///
 /// # Errors
 /// The mount at fault; the process must end then.
-pub fn assemble(plan: &Plan<'_>, parts: Parts, own: &Own) -> Result<(), Trouble> {
+pub fn assemble(plan: &Plan, parts: Parts, own: &Own) -> Result<(), Trouble> {
     let mut overlays = Vec::with_capacity(parts.stacks.len());
-    for (stack, of) in parts.stacks.into_iter().zip(&plan.launch.mounts) {
+    for (stack, of) in parts.stacks.into_iter().zip(&plan.overlays) {
         overlays.push(match stack {
             Stack::Mounted(mount) => mount,
             Stack::Layers(layers) => overlay_by_name(plan, &layers, of).map_err(|error| ("an overlay by name", error))?,
         });
     }
     let (root, further) = overlays.split_first().ok_or(("/", io::Error::from(io::ErrorKind::InvalidInput)))?;
-    mount::attach_at_host_path(root, &plan.launch.staging).map_err(|error| ("/", error))?;
-    for (overlay, of) in further.iter().zip(&plan.launch.mounts[1..]) {
+    mount::attach_at_host_path(root, Path::new(&plan.staging)).map_err(|error| ("/", error))?;
+    for (overlay, of) in further.iter().zip(&plan.overlays[1..]) {
         let place = mount_point(plan, root, Path::new(of.at.trim_start_matches('/')), Mounts::Enter);
         place.and_then(|place| mount::attach(overlay, place)).map_err(|error| ("an overlay below /", error))?;
     }
@@ -363,7 +345,7 @@ fn hide_directories(root: &OwnedFd, names: &[&str]) -> io::Result<()> {
 }
 
 /// A directory of the new root to mount on. Made when it is not there; anything but a directory is refused.
-fn mount_point(plan: &Plan<'_>, root: &OwnedFd, path: &Path, mounts: Mounts) -> io::Result<OwnedFd> {
+fn mount_point(plan: &Plan, root: &OwnedFd, path: &Path, mounts: Mounts) -> io::Result<OwnedFd> {
     match beneath::directory(root, path, mounts) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => return result,
@@ -388,10 +370,9 @@ fn mount_point(plan: &Plan<'_>, root: &OwnedFd, path: &Path, mounts: Mounts) -> 
 
 /// An overlay as kernels before 6.15 can have it: the layers are attached below the staging directory under short names.
 /// The result is detached again; the staging mounts are taken away, as the overlay holds its layers itself.
-fn overlay_by_name(plan: &Plan<'_>, layers: &[OwnedFd], stack: &StackMount) -> io::Result<OwnedFd> {
-    let (_, upper, work) = common_directory(&stack.upper, &stack.work);
+fn overlay_by_name(plan: &Plan, layers: &[OwnedFd], overlay: &Overlay) -> io::Result<OwnedFd> {
     let staging = mount::new_filesystem("tmpfs", &[Setting::Text("source", "pyro")], Refuses::NOTHING)?;
-    mount::attach_at_host_path(&staging, &plan.launch.staging)?;
+    mount::attach_at_host_path(&staging, Path::new(&plan.staging))?;
     for (index, layer) in layers.iter().enumerate() {
         let name = index.to_string();
         files::make_directory(&staging, &name, 0o700)?;
@@ -403,7 +384,7 @@ fn overlay_by_name(plan: &Plan<'_>, layers: &[OwnedFd], stack: &StackMount) -> i
     let writable = layers.len().saturating_sub(1);
     let lowers: Vec<String> = (0..writable).map(|index| index.to_string()).collect();
     let mut options = format!("lowerdir={}", lowers.join(":"));
-    for (name, path) in [("upperdir", &upper), ("workdir", &work)] {
+    for (name, path) in [("upperdir", &overlay.upper), ("workdir", &overlay.work)] {
         let path = path.to_str().filter(|path| !path.contains([',', ':', '\\'])).ok_or(io::ErrorKind::InvalidInput)?;
         options.push_str(&format!(",{name}={writable}/{path}"));
     }
@@ -411,12 +392,9 @@ fn overlay_by_name(plan: &Plan<'_>, layers: &[OwnedFd], stack: &StackMount) -> i
         options.push_str(&format!(",{name}={value}"));
     }
     options.push_str(if plan.nested { ",userxattr" } else { "" });
-    options.push_str(if plan.launch.volatile { ",volatile" } else { "" });
+    options.push_str(if plan.volatile { ",volatile" } else { "" });
     as_inside_root(plan, || mount::overlay_by_name(Path::new("root"), &options))?;
-    let overlay = mount::copy(&staging, Path::new("root"))?;
-    mount::detach_host_path(&plan.launch.staging)?;
-    Ok(overlay)
+    let made = mount::copy(&staging, Path::new("root"))?;
+    mount::detach_host_path(Path::new(&plan.staging))?;
+    Ok(made)
 }
-
-#[cfg(test)]
-mod tests;

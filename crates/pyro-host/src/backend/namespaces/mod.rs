@@ -2,8 +2,8 @@
 //!
 //! The order of a launch is what makes it strong, not the number of its steps: all mounts are made while the process still belongs to
 //! the outer user namespace, and the sandbox's user namespace is entered last. From then on no mount call can work inside, whatever
-//! capabilities and system calls were to be had. The steps are in [`launch`], what is mounted in [`filesystem`],
-//! limits in [`cgroup`], and what can be seen of all this from outside in [`probe`].
+//! capabilities and system calls were to be had. What is decided beforehand is in [`plan`], the steps are in [`launch`] and [`first`], what is
+//! mounted in [`filesystem`], limits in [`cgroup`], and what can be seen of all this from outside in [`probe`].
 //!
 //! Must never: run anything when a step failed; take something for held that was only asked for.
 
@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use pyro_api::ops::workspace::Guarantee;
 use pyro_api::{Error, Result};
-use pyro_sys::seccomp::Filter;
 use pyro_sys::spawn::Child;
 
-use super::{Backend, Launch, Sandbox};
+use super::{Backend, Launch, MakeLayers, Sandbox};
 use crate::privilege::Privilege;
 
 pub mod cgroup;
 mod filesystem;
+mod first;
 mod launch;
+mod plan;
 mod probe;
 mod timing;
 
@@ -53,8 +54,8 @@ impl Namespaces {
     /// A backend that starts `binary` as the agent. This process must have entered the place that `privilege` speaks of
     /// ([`crate::privilege::enter_self`]).
     ///
-    /// [`Backend::launch`] must be called while the process has one thread, and that thread must live as long as the sandbox: the sandbox
-    /// dies with the *thread* that launched it (prctl(2), `PR_SET_PDEATHSIG`). In a supervisor that is the main thread.
+    /// The thread that calls [`Backend::launch`] must live as long as the sandbox: the sandbox dies with the *thread* that launched it
+    /// (prctl(2), `PR_SET_PDEATHSIG`). In a supervisor that is the main thread.
     #[must_use]
     pub fn new(binary: PathBuf, privilege: Privilege) -> Self {
         Self { binary, privilege, layers: Layers::BestOfKernel }
@@ -72,18 +73,8 @@ impl Namespaces {
     /// As [`Backend::launch`].
     pub fn launch_timed(&self, launch: &Launch) -> Result<(Box<dyn Sandbox>, StepTimes)> {
         let mut marks = timing::Marks::on();
-        let sandbox = launch::run(self, launch, &mut marks)?;
+        let sandbox = launch::run(self, launch, &mut || Ok(()), &mut marks)?;
         Ok((Box::new(sandbox), marks.named()))
-    }
-
-    /// The system call filter of its sandboxes. With a single id it answers what only ids could do with success
-    /// ([`Filter::FakeRoot`]); it allows nothing that the standard one refuses.
-    #[must_use]
-    pub fn filter(&self) -> Filter {
-        match self.privilege {
-            Privilege::Root { .. } | Privilege::Range { .. } => Filter::Standard,
-            Privilege::Single { .. } => Filter::FakeRoot,
-        }
     }
 }
 
@@ -92,10 +83,12 @@ impl Backend for Namespaces {
         "namespaces"
     }
 
-    fn launch(&self, launch: &Launch) -> Result<Box<dyn Sandbox>> {
-        Ok(Box::new(launch::run(self, launch, &mut timing::Marks::off())?))
+    fn launch(&self, launch: &Launch, make_layers: &mut MakeLayers<'_>) -> Result<Box<dyn Sandbox>> {
+        Ok(Box::new(launch::run(self, launch, make_layers, &mut timing::Marks::off())?))
     }
 }
+
+pub use first::become_inside;
 
 /// A running sandbox.
 struct NamespaceSandbox {

@@ -10,7 +10,7 @@ use pyro_sys::confine::{self, mask};
 
 use super::NamespaceSandbox;
 use super::cgroup::Resource;
-use super::launch::CAPABILITIES;
+use super::first::CAPABILITIES;
 use crate::privilege::Privilege;
 
 type Seen = Result<(bool, String), String>;

@@ -1,7 +1,9 @@
 //! When each step of a launch was done, for those who make it faster. Off unless asked for; then both processes take the time from one
-//! clock, and the first process sends its part before the exec.
+//! clock, and the first process sends its part when it is done.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// First byte of a message with times: no step has this number.
 pub const TAG: u8 = 0xff;
@@ -9,7 +11,8 @@ pub const TAG: u8 = 0xff;
 /// Times since the launch began.
 #[derive(Clone, Debug)]
 pub struct Marks {
-    begin: Option<Instant>,
+    /// On the clock of the whole machine.
+    begin: Option<Duration>,
     done: Vec<(u8, Duration)>,
 }
 
@@ -17,46 +20,64 @@ pub struct Marks {
 pub type Timed = (u8, &'static str);
 
 /// Steps, in the order of each process.
-pub const STEPS: [Timed; 20] = [
-    (1, "supervisor: ready to fork"),
-    (2, "supervisor: forked"),
+pub const STEPS: [Timed; 21] = [
+    (1, "supervisor: ready to start it"),
+    (2, "supervisor: started it"),
     (3, "supervisor: user namespace"),
-    (4, "supervisor: overlays"),
-    (5, "supervisor: copy of the binary"),
+    (4, "supervisor: layers made"),
+    (5, "supervisor: overlays"),
     (6, "supervisor: parts sent"),
     (7, "supervisor: control groups made, sent"),
-    (8, "supervisor: agent runs"),
+    (8, "supervisor: sandbox closed"),
     (20, "first process: runs"),
-    (21, "first process: network namespace"),
+    (21, "first process: mount, network, ipc, uts namespaces"),
     (22, "first process: loopback up"),
     (23, "first process: low ports"),
     (24, "first process: proc, sysfs, devpts, /dev, /run"),
-    (25, "first process: mounts private"),
+    (25, "first process: filter made"),
     (26, "first process: has its parts"),
     (27, "first process: root changed"),
     (28, "first process: in its control groups"),
+    (29, "first process: control group namespace, host name"),
     (30, "first process: user namespace entered"),
     (31, "first process: capabilities given up"),
     (32, "first process: filter loaded"),
 ];
 
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
 impl Marks {
     /// Takes no times.
     #[must_use]
     pub fn off() -> Self {
-        Self { begin: None, done: Vec::new() }
+        Self::since(None)
     }
 
     /// Begins now.
     #[must_use]
     pub fn on() -> Self {
-        Self { begin: Some(Instant::now()), done: Vec::with_capacity(STEPS.len()) }
+        Self::since(Some(now()))
+    }
+
+    /// Goes on with a count that another process began; without a beginning, takes no times.
+    #[must_use]
+    pub fn since(begin: Option<Duration>) -> Self {
+        Self { begin, done: Vec::new() }
+    }
+
+    /// When it began: for the other process.
+    #[must_use]
+    pub fn begin(&self) -> Option<Duration> {
+        self.begin
     }
 
     /// A step is done.
     pub fn mark(&mut self, step: u8) {
         if let Some(begin) = self.begin {
-            self.done.push((step, begin.elapsed()));
+            self.done.push((step, now().saturating_sub(begin)));
         }
     }
 
