@@ -508,23 +508,43 @@ pub fn last_answer(connection: &mut Connection, answer: Result<serde_json::Value
     Ok(())
 }
 
-/// A one-shot run whose sandbox is up.
-pub struct BegunRun<'a> {
-    supervisor: Supervisor,
-    plan: ExecPlan,
-    unfinished: Unfinished<'a>,
-}
-
-/// Brings up the sandbox of a one-shot run. On the thread that lives as long as the run.
+/// A one-shot run from its request to its end: brings up a sandbox, runs the command, and takes everything away when its caller has
+/// the answer.
 ///
 /// # Errors
-/// Those of the seed, the launch and the disk.
-pub fn begin_run<'a>(
+/// When something could not be taken away. Those of the seed, the launch and the disk are the caller's answer.
+pub fn run(
+    setting: Setting<'_>,
+    request: &RunRequest,
+    mut connection: Connection,
+    stdin: bool,
+    inputs: Vec<pyro_api::envelope::Input>,
+) -> Result<()> {
+    let home = setting.home;
+    let (mut supervisor, plan, unfinished) = match begin_run(setting, request, &mut connection, stdin) {
+        Ok(begun) => begun,
+        Err(error) => return refuse(connection, error),
+    };
+    let caller = supervisor.add_connection(connection);
+    match supervisor.begin_exec(caller, &plan) {
+        Ok(()) => {}
+        Err(error) => supervisor.answer(caller, Err(error)),
+    }
+    for input in inputs {
+        supervisor.take_input(caller, input);
+    }
+    let served = supervisor.serve();
+    let trashed = !unfinished.is_small;
+    drop(unfinished);
+    if trashed { served.and(janitor::empty_trash(home)) } else { served }
+}
+
+fn begin_run<'a>(
     setting: Setting<'a>,
     request: &RunRequest,
     connection: &mut Connection,
     stdin_streams: bool,
-) -> Result<BegunRun<'a>> {
+) -> Result<(Supervisor, ExecPlan, Unfinished<'a>)> {
     let home = setting.home;
     let environment = built(home, request.environment.as_str())?;
     let vars = environment_vars(&environment);
@@ -557,44 +577,7 @@ pub fn begin_run<'a>(
         mem_mib: limits.1,
     };
     let supervisor = Supervisor::new(subject, Life::Run, live, setting.signals)?;
-    Ok(BegunRun { supervisor, plan, unfinished })
-}
-
-impl BegunRun<'_> {
-    /// Runs the command to its end and takes everything away.
-    ///
-    /// # Errors
-    /// When something could not be taken away.
-    pub fn serve(mut self, connection: Connection, inputs: Vec<pyro_api::envelope::Input>) -> Result<()> {
-        let caller = self.supervisor.add_connection(connection);
-        match self.supervisor.begin_exec(caller, &self.plan) {
-            Ok(()) => {}
-            Err(error) => self.supervisor.answer(caller, Err(error)),
-        }
-        for input in inputs {
-            self.supervisor.take_input(caller, input);
-        }
-        let served = self.supervisor.serve();
-        drop(self.unfinished);
-        served
-    }
-}
-
-/// A one-shot run from its request to its end, in a process of its own.
-///
-/// # Errors
-/// When something could not be taken away.
-pub fn run(
-    setting: Setting<'_>,
-    request: &RunRequest,
-    mut connection: Connection,
-    stdin: bool,
-    inputs: Vec<pyro_api::envelope::Input>,
-) -> Result<()> {
-    match begin_run(setting, request, &mut connection, stdin) {
-        Ok(begun) => begun.serve(connection, inputs),
-        Err(error) => refuse(connection, error),
-    }
+    Ok((supervisor, plan, unfinished))
 }
 
 /// Begins something and gives it up at once.

@@ -67,8 +67,8 @@ pub struct HostOptions {
     pub home: PathBuf,
     /// The `pyro` binary that supervisors, agents and janitors are started from.
     pub binary: PathBuf,
-    /// One-shot runs happen in this process, which saves the start of another. Only for a process that has one thread
-    /// and nothing else to do: it becomes the run's supervisor, in a user namespace of its own when it is not root.
+    /// The supervisor of a one-shot run is a copy of this process, which saves starting the program again. Only for a process that has one
+    /// thread and ends after the call: the copy clears up after the run, and is not waited for.
     pub run_here: bool,
 }
 
@@ -343,31 +343,36 @@ impl Host {
         ops::parse(client::converse(&stream, &call, session)?)
     }
 
-    /// A one-shot run whose supervisor is a thread of this process. The sandbox is launched from the thread that we are: it lives longest.
+    /// A one-shot run whose supervisor is a copy of this process: quicker than starting the program again, and it clears up
+    /// after the run when we have given the answer to our caller and are gone.
     fn run_here(&self, call: &Call, session: &mut Session<'_>) -> Result<Value> {
-        let request: pyro_api::ops::exec::RunRequest = ops::parse(call.request.clone())?;
-        let privilege = privilege::detect()?;
-        privilege::enter_self(&privilege)?;
-        let internal = |error: std::io::Error| Error::internal("a socket pair cannot be made").because(error);
+        let internal = |error: std::io::Error| Error::internal("a supervisor cannot be made").because(error);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(internal)?;
-        let mut connection = Connection::new(theirs).map_err(internal)?.with_call(call);
-        // Signals reach this process, and the session passes them on: the supervisor itself is asked nothing.
-        let (silent, _held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| internal(error.into()))?;
-        let setting = begin::Setting { home: &self.home, privilege: &privilege, binary: &self.options.binary, signals: silent };
-        let begun = begin::begin_run(setting, &request, &mut connection, call.stdin)?;
-        std::thread::scope(|scope| {
-            let serving = scope.spawn(move || begun.serve(connection, Vec::new()));
-            let answer = client::follow(&ours, Vec::new(), call.stdin, session);
-            drop(ours);
-            let served = serving.join().map_err(|_| Error::internal("the supervisor's thread died"))?;
-            answer.and_then(|answer| served.map(|()| answer))
-        })
-        .inspect(|_| {
-            // A copy of a seed may be large: a janitor deletes it, and nobody waits for that.
-            if request.seed_path.is_some() {
-                self.start_janitor();
-            }
-        })
+        let mut ends = Some((ours, theirs));
+        let supervisor = pyro_sys::spawn::fork_into(pyro_sys::spawn::Namespaces::NONE, None, || {
+            let Some((_, theirs)) = ends.take() else { return 1 };
+            u8::from(self.supervise_run(call, theirs).is_err())
+        });
+        // Nobody waits for it: it ends by itself, and we are gone before.
+        drop(supervisor.map_err(internal)?);
+        let Some((ours, theirs)) = ends.take() else { return Err(Error::internal("the supervisor has taken our end")) };
+        drop(theirs);
+        client::follow(&ours, Vec::new(), call.stdin, session)
+    }
+
+    /// What the copy does: all of the run.
+    fn supervise_run(&self, call: &Call, caller: std::os::unix::net::UnixStream) -> Result<()> {
+        // What our caller waits for at the ends of pipes must not stay open while we clear up.
+        let signals = role::step_back()?;
+        let mut connection = Connection::new(caller).map_err(|error| Error::internal("the caller is not ours").because(error))?;
+        let begun = privilege::detect().and_then(|privilege| privilege::enter_self(&privilege).map(|()| privilege));
+        let privilege = match begun {
+            Ok(privilege) => privilege,
+            Err(error) => return begin::last_answer(&mut connection, Err(error)),
+        };
+        let connection = connection.with_call(call);
+        let setting = begin::Setting { home: &self.home, privilege: &privilege, binary: &self.options.binary, signals };
+        begin::run(setting, &ops::parse(call.request.clone())?, connection, call.stdin, Vec::new())
     }
 
     /// Builds an environment that is needed and not there.
@@ -424,11 +429,7 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),
-                api::Run::NAME => {
-                    begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs)?;
-                    // Its caller has its answer and waits no more.
-                    janitor::empty_trash(&home)
-                }
+                api::Run::NAME => begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs),
                 other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
             }
         }

@@ -72,6 +72,24 @@ fn passes(name: &std::ffi::OsStr) -> bool {
         )
 }
 
+/// Makes this process, a copy of its caller's, one that nobody at a terminal or at the end of a pipe waits for: a session of its own, nothing on
+/// its standard descriptors. Gives what becomes readable when it is asked to end.
+///
+/// # Errors
+/// When there is no `/dev/null`, or no descriptor is free.
+pub fn step_back() -> Result<OwnedFd> {
+    let cannot = |error: std::io::Error| Error::unavailable("a supervisor cannot begin").because(error);
+    rustix::process::setsid().map_err(|error| cannot(error.into()))?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(cannot)?;
+    for put in [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr] {
+        put(&null).map_err(|error| cannot(error.into()))?;
+    }
+    std::env::set_current_dir("/").map_err(cannot)?;
+    let (signals, handler) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| cannot(error.into()))?;
+    pyro_sys::interrupt::to_pipe(handler, 0).map_err(cannot)?;
+    Ok(signals)
+}
+
 /// What a role process begins with: a session of its own, and the call that its caller sends.
 ///
 /// # Errors

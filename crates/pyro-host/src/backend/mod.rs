@@ -42,6 +42,9 @@ pub trait Sandbox: Send {
     /// How many of its processes the kernel has killed so far because of the memory limit; 0 where that cannot be told.
     fn out_of_memory_kills(&self) -> u64;
 
+    /// Ends every process of it, without waiting until they are gone: none of them does anything more. [`Sandbox::kill`] must follow.
+    fn condemn(&self);
+
     /// Ends every process of it at once, waits until they are gone, and takes away mounts and cgroups.
     ///
     /// # Errors

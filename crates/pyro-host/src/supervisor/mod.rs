@@ -235,10 +235,15 @@ impl Supervisor {
 
     fn turn_until_end(&mut self) -> End {
         loop {
+            let is_over = matches!(self.life, Life::Run) && self.tasks.is_empty();
+            if let Some(sandbox) = self.sandbox.as_ref().filter(|_| is_over) {
+                // Nothing of it runs on when its caller has the answer; clearing up is done after that.
+                sandbox.condemn();
+            }
             if let Some(end) = self.send_what_waits() {
                 return end;
             }
-            if matches!(self.life, Life::Run) && self.tasks.is_empty() {
+            if is_over {
                 return End::Stopped;
             }
             let ready = match self.wait() {

@@ -226,16 +226,16 @@ impl Groups {
         self.groups.iter().filter_map(|group| group.join.as_ref().map(AsFd::as_fd))
     }
 
-    /// Whether a resource is limited for the process: read back from the kernel, the limit and that the process is in the group. The
-    /// sentence says what was seen.
-    pub fn held(&self, resource: Resource, limits_of: i32) -> (bool, String) {
+    /// Whether a resource is limited for a process: read back from the kernel, the limit and that the process is in the group, by the text
+    /// of its `/proc/<pid>/cgroup`. The sentence says what was seen.
+    pub fn held(&self, resource: Resource, membership: &str) -> (bool, String) {
         if let Some((_, why)) = self.missing.iter().find(|(missing, _)| *missing == resource) {
             return (false, why.clone());
         }
         let Some(group) = self.groups.iter().find(|group| group.resource == resource) else {
             return (false, "no group was made".to_owned());
         };
-        if !processes(&group.directory).contains(&limits_of) {
+        if !group.is_among(membership) {
             return (false, format!("the sandbox is not in {}", group.directory.display()));
         }
         match group.limit() {
@@ -367,6 +367,22 @@ impl Group {
                 Err(why)
             }
         }
+    }
+
+    /// Whether this is one of the groups of a process (cgroups(7), `/proc/<pid>/cgroup`: number, controllers, path).
+    fn is_among(&self, membership: &str) -> bool {
+        // What is above our part of the hierarchy looks different from within a control group namespace.
+        let Some(name) = self.directory.file_name().and_then(|name| name.to_str()) else { return false };
+        let ours = format!("/{OURS}/{name}");
+        membership.lines().any(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { return false };
+            let is_it = match self.version {
+                Version::One => controllers.split(',').any(|name| name == self.resource.controller()),
+                Version::Two => controllers.is_empty(),
+            };
+            is_it && path.ends_with(&ours)
+        })
     }
 
     /// The limit as the kernel has it.

@@ -80,7 +80,7 @@ steps! {
     Begin = 1, "begin";
     Network = 2, "make its namespaces";
     Loopback = 3, "bring its loopback device up";
-    Views = 4, "mount its own proc, devpts, /dev and /run";
+    Views = 4, "mount its own proc";
     Private = 5, "separate its mounts";
     Parts = 6, "receive its mounts";
     Groups = 7, "join its control groups";
@@ -158,6 +158,7 @@ pub fn become_inside(control: OwnedFd) -> Result<UnixStream, String> {
 fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
     die_with_supervisor(control)?;
     spawn::ordinary_scheduling().at(Step::Begin)?;
+    files::set_mask(MASK);
     let (plan, link) = receive_plan(control).at(Step::Begin)?;
     let mut marks = Marks::since(plan.timed_since);
     marks.mark(20);
@@ -168,14 +169,12 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
     marks.mark(22);
     open_low_ports().at(Step::Ports)?;
     marks.mark(23);
-    files::set_mask(0);
-    let own = Own::make(&plan).at(Step::Views)?;
-    files::set_mask(MASK);
+    let own = Own::make().at(Step::Views)?;
     marks.mark(24);
     let filter = Program::build(plan.filter());
     marks.mark(25);
 
-    let mut message = [0; 1 + MOUNTS_MAX];
+    let mut message = [0; 2 + MOUNTS_MAX];
     let (length, descriptors) = socket::receive_descriptors(control, &mut message).at(Step::Parts)?;
     marks.mark(26);
     let mut descriptors = descriptors.into_iter();

@@ -129,6 +129,11 @@ impl Sandbox for NamespaceSandbox {
         self.groups.out_of_memory_kills()
     }
 
+    fn condemn(&self) {
+        // When it cannot be signalled, kill() says so.
+        let _ = self.child.kill();
+    }
+
     fn kill(mut self: Box<Self>) -> Result<()> {
         self.end()
     }

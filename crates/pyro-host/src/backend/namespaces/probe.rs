@@ -19,6 +19,7 @@ pub(super) fn all(sandbox: &NamespaceSandbox) -> Vec<Guarantee> {
     use GuaranteeName as Name;
     let pid = sandbox.child.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let of = |name, seen: Seen| match seen {
         Ok((held, detail)) => Guarantee { name, held, detail },
         Err(why) => Guarantee { name, held: false, detail: format!("cannot be seen: {why}") },
@@ -32,9 +33,9 @@ pub(super) fn all(sandbox: &NamespaceSandbox) -> Vec<Guarantee> {
         of(Name::FewCapabilities, few_capabilities(&status)),
         of(Name::SyscallFilter, syscall_filter(&status)),
         of(Name::Landlock, Ok(landlock(sandbox.landlock))),
-        of(Name::MemoryLimit, Ok(sandbox.groups.held(Resource::Memory, pid))),
-        of(Name::PidsLimit, Ok(sandbox.groups.held(Resource::Pids, pid))),
-        of(Name::CpuLimit, Ok(sandbox.groups.held(Resource::Cpu, pid))),
+        of(Name::MemoryLimit, Ok(sandbox.groups.held(Resource::Memory, &membership))),
+        of(Name::PidsLimit, Ok(sandbox.groups.held(Resource::Pids, &membership))),
+        of(Name::CpuLimit, Ok(sandbox.groups.held(Resource::Cpu, &membership))),
         of(Name::DiskLimit, Ok((false, "the file system of the host sets no limit for a directory".to_owned()))),
         of(Name::OwnKernel, Ok((false, "shares the host's kernel".to_owned()))),
     ]
