@@ -143,16 +143,13 @@ fn stack(place: &Place, mounts: &[Mount], seeded: bool) -> Vec<StackMount> {
                 lowers.push(place.seed().join("root"));
             }
             lowers.extend(mount.lowers.iter().cloned());
-            StackMount { at: mount.at.clone(), lowers, upper: place.upper().join(&name), work: place.work().join(&name) }
+            StackMount { at: mount.at.clone(), lowers, upper: place.upper(&name), work: place.work(&name) }
         })
         .collect()
 }
 
 /// Makes the writable layers.
-fn make_layers(stack: &[StackMount], place: &Place) -> Result<()> {
-    for parent in [place.upper(), place.work()] {
-        fs::create_dir(&parent).map_err(|error| no_room(&parent, error))?;
-    }
+fn make_layers(stack: &[StackMount]) -> Result<()> {
     for mount in stack {
         for layer in [&mount.upper, &mount.work] {
             // What the overlay shows is the mode of its upper root.
@@ -295,7 +292,7 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     let limits = (request.vcpu_count.get(), request.mem_mib.get());
     let layers = stack(&place, &mounts, seed.is_some());
     let mut make = || {
-        make_layers(&layers, &place)?;
+        make_layers(&layers)?;
         fs::create_dir(place.execs()).map_err(|error| no_room(&place.execs(), error))
     };
     let named = request.name.as_ref().map(|name| name.as_str().to_owned());
@@ -566,7 +563,7 @@ fn begin_run<'a>(
     let limits = (request.vcpu_count.get(), request.mem_mib.get());
     let layers = stack(&place, &mounts_of(&environment), seed.is_some());
     let launch = launch_of(home, &id, "run", &layers, limits, true);
-    let live = bring_up_here(&setting, &launch, &mut || make_layers(&layers, &place), &request.isolation)?;
+    let live = bring_up_here(&setting, &launch, &mut || make_layers(&layers), &request.isolation)?;
     let subject = Subject {
         id,
         name: "run".into(),

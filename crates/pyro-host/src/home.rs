@@ -181,15 +181,15 @@ impl Place {
     pub fn seed(&self) -> PathBuf {
         self.root.join("seed")
     }
-    /// The writable layer.
+    /// The writable layer of an overlay. Not below a directory of all of them: a one-shot run pays for each directory.
     #[must_use]
-    pub fn upper(&self) -> PathBuf {
-        self.root.join("upper")
+    pub fn upper(&self, overlay: &str) -> PathBuf {
+        self.root.join(format!("upper-{overlay}"))
     }
-    /// Work directories of the overlays.
+    /// The work directory of an overlay.
     #[must_use]
-    pub fn work(&self) -> PathBuf {
-        self.root.join("work")
+    pub fn work(&self, overlay: &str) -> PathBuf {
+        self.root.join(format!("work-{overlay}"))
     }
     /// Outputs of its commands.
     #[must_use]

@@ -34,18 +34,32 @@ pub struct IdMaps {
 
 /// A user namespace that no process may be left in; it lives while the descriptor does.
 #[derive(Debug)]
-pub struct UserNamespace(OwnedFd);
+pub struct UserNamespace {
+    descriptor: OwnedFd,
+    /// What it was made with, until somebody has time to collect it.
+    placeholder: Option<Remains>,
+}
+
+/// A process made for its namespaces; collected when this is dropped.
+#[derive(Debug)]
+struct Remains(i32);
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        remove_placeholder(self.0);
+    }
+}
 
 impl AsFd for UserNamespace {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 
 impl From<OwnedFd> for UserNamespace {
     /// A descriptor of one, received from whoever made it.
     fn from(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
+        Self { descriptor, placeholder: None }
     }
 }
 
@@ -58,7 +72,7 @@ impl UserNamespace {
     pub fn create(maps: &IdMaps, as_host_root: bool) -> io::Result<Self> {
         // The files of a zombie can be written by the host's root only.
         let kind = if as_host_root { Placeholder::Ended } else { Placeholder::Waiting };
-        Self::of_placeholder(kind, |pid| {
+        Self::ofplaceholder(kind, |pid| {
             write_map(pid, "uid_map", &maps.users)?;
             write_map(pid, "gid_map", &maps.groups)
         })
@@ -70,7 +84,7 @@ impl UserNamespace {
     /// When the programs are not there (`NotFound`) or refuse: the text is theirs.
     pub fn create_with_tools(maps: &IdMaps) -> io::Result<Self> {
         let (users, groups) = (tool("newuidmap")?, tool("newgidmap")?);
-        Self::of_placeholder(Placeholder::Waiting, |pid| {
+        Self::ofplaceholder(Placeholder::Waiting, |pid| {
             // At the same time: each of them is a dynamic program that takes a millisecond to start.
             let users = start_tool(&users, pid, &maps.users)?;
             let groups = start_tool(&groups, pid, &maps.groups)?;
@@ -78,19 +92,22 @@ impl UserNamespace {
         })
     }
 
-    fn of_placeholder(kind: Placeholder, write: impl FnOnce(i32) -> io::Result<()>) -> io::Result<Self> {
-        let pid = placeholder_in(Namespaces::USER, kind)?;
-        let namespace = write(pid).and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
-        remove_placeholder(pid);
-        Ok(Self(namespace?.into()))
+    fn ofplaceholder(kind: Placeholder, write: impl FnOnce(i32) -> io::Result<()>) -> io::Result<Self> {
+        let placeholder = Remains(placeholder_in(Namespaces::USER, kind)?);
+        let pid = placeholder.0;
+        write(pid)?;
+        let descriptor = File::open(format!("/proc/{pid}/ns/user"))?.into();
+        Ok(Self { descriptor, placeholder: Some(placeholder) })
     }
 
     /// Enters it: after this the process has every capability inside and none outside. It must have one thread.
     ///
     /// # Errors
     /// As setns(2).
-    pub fn enter(&self) -> io::Result<()> {
-        Ok(move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::User))?)
+    pub fn enter(self) -> io::Result<()> {
+        let Self { descriptor, placeholder } = self;
+        drop(placeholder);
+        Ok(move_into_link_name_space(descriptor.as_fd(), Some(LinkNameSpaceType::User))?)
     }
 }
 

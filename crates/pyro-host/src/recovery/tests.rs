@@ -41,7 +41,7 @@ fn record(state: WorkspaceState) -> WorkspaceRecord {
 
 /// A workspace with files, in this state and with one command under way.
 fn with_workspace(host: &Host, state: WorkspaceState) {
-    std::fs::create_dir_all(host.home().workspace(ID).upper()).expect("a place");
+    std::fs::create_dir_all(host.home().workspace(ID).upper("root")).expect("a place");
     let mut store = host.store().expect("a database");
     store.insert(&record(state)).expect("a new row");
     store.begin_exec(ID, 1, "make").expect("a command");
@@ -72,7 +72,7 @@ fn a_dead_supervisor_is_noticed_by_whoever_looks() {
         assert_eq!(exec.outcome.as_deref(), outcome, "{before:?}");
         let lost = Outcome::SandboxLost { reason: "its supervisor died".into() };
         assert_eq!(store.exec(ID, "one", 1).expect("its command").outcome, outcome.map(|_| lost), "{before:?}");
-        assert!(host.home().workspace(ID).upper().exists(), "its files stay");
+        assert!(host.home().workspace(ID).upper("root").exists(), "its files stay");
     }
 }
 
@@ -126,8 +126,8 @@ fn sweeping_takes_what_the_dead_left_and_nothing_of_the_living() {
     let (_directory, host) = host();
     let home = host.home();
     let files = |id: &str| {
-        std::fs::create_dir_all(home.unfinished(id).upper()).expect("a place");
-        std::fs::write(home.unfinished(id).upper().join("file"), "x").expect("a file");
+        std::fs::create_dir_all(home.unfinished(id).upper("root")).expect("a place");
+        std::fs::write(home.unfinished(id).upper("root").join("file"), "x").expect("a file");
     };
     files("dead00000000");
     drop(Lease::take(&home.run_lease("dead00000000")).expect("a lease"));
@@ -143,7 +143,7 @@ fn sweeping_takes_what_the_dead_left_and_nothing_of_the_living() {
     let mut left: Vec<_> = std::fs::read_dir(home.runs()).expect("runs").flatten().map(|entry| entry.file_name()).collect();
     left.sort();
     assert_eq!(left, ["alive0000000", "alive0000000.lease"]);
-    assert!(home.unfinished("alive0000000").upper().join("file").exists());
+    assert!(home.unfinished("alive0000000").upper("root").join("file").exists());
     assert!(sweep_runs(home).expect("again").is_empty());
     // It is out of the way, and off the disk once somebody empties the trash.
     assert_eq!(std::fs::read_dir(home.trash()).expect("trash").count(), 2);

@@ -16,8 +16,8 @@ use crate::backend::namespaces::plan::{Overlay, Plan};
 
 /// One overlay.
 pub(super) enum Stack {
-    /// Made.
-    Mounted(OwnedFd),
+    /// Made. Its layers are kept open only because closing them takes time, of which there is more later.
+    Mounted { overlay: OwnedFd, _layers: Vec<OwnedFd> },
     /// To be made by name: the layers, uppermost first, then the mount that holds upper and work.
     Layers(Vec<OwnedFd>),
 }
@@ -26,7 +26,7 @@ impl Stack {
     /// How many descriptors it takes, 0 when it is made.
     pub(super) fn shape(&self) -> u8 {
         match self {
-            Self::Mounted(_) => 0,
+            Self::Mounted { .. } => 0,
             Self::Layers(layers) => u8::try_from(layers.len()).unwrap_or(u8::MAX),
         }
     }
@@ -34,7 +34,7 @@ impl Stack {
     /// Its descriptors.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self {
-            Self::Mounted(mount) => vec![mount.as_fd()],
+            Self::Mounted { overlay, .. } => vec![overlay.as_fd()],
             Self::Layers(layers) => layers.iter().map(AsFd::as_fd).collect(),
         }
     }
@@ -42,7 +42,7 @@ impl Stack {
     /// Back from what was sent. `None` when something is missing.
     pub(super) fn from_descriptors(shape: u8, descriptors: &mut dyn Iterator<Item = OwnedFd>) -> Option<Self> {
         if shape == 0 {
-            return descriptors.next().map(Self::Mounted);
+            return descriptors.next().map(|overlay| Self::Mounted { overlay, _layers: Vec::new() });
         }
         let layers: Vec<OwnedFd> = descriptors.take(usize::from(shape)).collect();
         (layers.len() == usize::from(shape)).then_some(Self::Layers(layers))
@@ -51,7 +51,7 @@ impl Stack {
     /// The overlay, attached nowhere: made now when it could not be before. In the first process only.
     pub(super) fn mounted(self, plan: &Plan, overlay: &Overlay) -> io::Result<OwnedFd> {
         match self {
-            Self::Mounted(mount) => Ok(mount),
+            Self::Mounted { overlay, .. } => Ok(overlay),
             Self::Layers(layers) => by_name(plan, &layers, overlay),
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn make(
         return Ok(Stack::Layers(layers));
     }
     match overlay_of(plan, &layers, overlay) {
-        Ok(mount) => Ok(Stack::Mounted(mount)),
+        Ok(overlay) => Ok(Stack::Mounted { overlay, _layers: layers }),
         // Linux before 6.15 takes no detached mounts as layers (and before 6.13 no descriptors at all). Any other reason for this
         // error shows when the overlay is made the other way.
         Err((_, error)) if error.raw_os_error() == Some(22) => Ok(Stack::Layers(layers)),
