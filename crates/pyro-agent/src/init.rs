@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use pyro_sys::command::{Wait, ended_child, wait};
-use pyro_sys::inside;
+use pyro_sys::{inside, memory};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
 use crate::{Agent, Channel};
@@ -34,7 +34,7 @@ const KILLED_GONE: Duration = Duration::from_millis(500);
 pub fn prepare() -> io::Result<()> {
     // From here on no process inside can read or trace this one, even as root of the sandbox.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    inside::keep_heap_small();
+    memory::keep_heap_small();
     umask(rustix::fs::Mode::from_raw_mode(0o022));
     Ok(())
 }

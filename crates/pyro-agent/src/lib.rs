@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use pyro_sys::command::Spawner;
 use pyro_sys::inside;
+use pyro_sys::memory::{self, Rest};
 use pyro_wire::frame::{LinkError, read_frame};
 use pyro_wire::limits::{CHANNELS_MAX, FRAME_PAYLOAD_BYTES_MAX};
 use pyro_wire::message::{AgentHello, ToAgent};
@@ -123,6 +124,7 @@ struct Agent {
     scratch: Vec<u8>,
     /// A file request moved bulk data since memory was last given back.
     heap_used: bool,
+    rest: Rest,
 }
 
 /// What a descriptor in the epoll set is; the channel number is in the upper half of the event's data.
@@ -194,6 +196,7 @@ impl Agent {
             stopping: None,
             scratch: Vec::new(),
             heap_used: false,
+            rest: Rest::default(),
         };
         let answer = AgentHello { nonce: hello.nonce, build: build.to_owned(), probes: probes::probe() };
         agent.link.control(0, &FromAgent::Hello(answer))?;
@@ -246,7 +249,7 @@ impl Agent {
     fn rest(&mut self) {
         self.scratch = Vec::new();
         if std::mem::take(&mut self.heap_used) {
-            inside::trim_heap();
+            memory::trim_heap();
         }
     }
 
@@ -260,6 +263,9 @@ impl Agent {
         let timeout = match (ready, deadline) {
             (true, _) => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
             (false, Some(at)) => Timespec::try_from(at.saturating_duration_since(now)).ok(),
+            (false, None) if self.channels.is_empty() => {
+                self.rest.patience().and_then(|patience| Timespec::try_from(patience).ok())
+            }
             (false, None) => None,
         };
         let mut room = [const { std::mem::MaybeUninit::uninit() }; EVENTS_PER_WAIT];
@@ -268,6 +274,11 @@ impl Agent {
             Err(rustix::io::Errno::INTR) => &[],
             Err(error) => return Err(error.into()),
         };
+        if !events.is_empty() {
+            self.rest.wake();
+        } else if !ready && deadline.is_none() && self.channels.is_empty() {
+            self.rest.begin();
+        }
         for event in events {
             let (flags, data) = (event.flags, event.data);
             let Some((source, channel)) = Source::of_token(data) else { continue };

@@ -1,5 +1,5 @@
 //! The few system calls that only the agent needs, inside: hearing of ended children, talking to every process at once,
-//! keeping its memory small, and trying calls that a sandbox must refuse.
+//! and trying calls that a sandbox must refuse.
 //!
 //! Everything tried here is harmless where it is *not* refused: it fails on its arguments instead.
 
@@ -56,27 +56,6 @@ fn kill_all(signal: i32) -> io::Result<bool> {
     match io::Error::last_os_error() {
         error if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
         error => Err(error),
-    }
-}
-
-/// Makes the C library keep one heap for all threads and give large blocks back at once. Each further heap would cost an idle agent
-/// memory that it never uses again. To be called before the first thread.
-pub fn keep_heap_small() {
-    // SAFETY: mallopt changes numbers inside the allocator, under its own lock.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 * 1024);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 * 1024);
-    }
-}
-
-/// Gives freed memory back to the kernel.
-pub fn trim_heap() {
-    // SAFETY: releases only what is free, under the allocator's own lock.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -15,6 +15,7 @@ pub mod files;
 pub mod inside;
 pub mod interrupt;
 pub mod kvm;
+pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod seccomp;

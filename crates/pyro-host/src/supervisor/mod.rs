@@ -18,6 +18,7 @@ use pyro_api::ops::exec::{ExecRequest, ExecResponse, Outcome, RunResponse};
 use pyro_api::ops::file::DiffRequest;
 use pyro_api::ops::workspace::IsolationReport;
 use pyro_api::{Call, Error, Event, Op, Result, ops};
+use pyro_sys::memory::Rest;
 use pyro_wire::frame::Frame;
 use pyro_wire::limits::{CHANNELS_MAX, KILL_CONFIRM_MS};
 use pyro_wire::{FromAgent, Stream, ToAgent, Violation};
@@ -135,6 +136,7 @@ pub struct Supervisor {
     diff_waiters: Vec<u32>,
     /// No caller is taken before.
     accept_after: Option<Instant>,
+    rest: Rest,
     patience: Patience,
     work_done: mpsc::Receiver<Work>,
     work_sender: mpsc::Sender<Work>,
@@ -199,6 +201,7 @@ impl Supervisor {
             stop_deadline: None,
             diff_waiters: Vec::new(),
             accept_after: None,
+            rest: Rest::default(),
             patience: Patience::USUAL,
             work_done,
             work_sender,
@@ -341,13 +344,16 @@ impl Supervisor {
             }
             fds.push(PollFd::from_borrowed_fd(connection.fd(), flags));
         }
-        let timeout = self.next_deadline().map(|deadline| {
-            // Rounded up: waking a little early would only mean another turn.
-            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            Timespec::try_from(left).expect("deadlines are within a century")
-        });
+        let deadline = self.next_deadline();
+        let is_idle = deadline.is_none() && self.tasks.is_empty() && self.connections.is_empty();
+        // Rounded up: waking a little early would only mean another turn.
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let timeout = left.or(if is_idle { self.rest.patience() } else { None });
+        let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("deadlines are within a century"));
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) if is_idle => self.rest.begin(),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => self.rest.wake(),
             Err(error) => return Err(error),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();

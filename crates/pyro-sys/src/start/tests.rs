@@ -31,10 +31,10 @@ fn a_program_has_its_descriptors_an_empty_environment_and_a_session() {
 #[test]
 fn signals_are_as_at_the_start_of_the_world() {
     // Rust's runtime ignores SIGPIPE.
-    let (_, said) = run(&[c"sh", c"-c", c"grep -E '^Sig(Blk|Ign|Cgt)' /proc/$$/status"]);
+    let (_, said) = run(&[c"sh", c"-c", c"exec grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status"]);
     for line in said.lines() {
         let (_, mask) = line.split_once(':').expect("a mask");
-        // A shell may catch what it wants, but ignores and blocks nothing.
+        // A program may catch what it wants, but ignores and blocks nothing.
         assert!(line.starts_with("SigCgt") || mask.trim() == "0000000000000000", "{said}");
     }
 }

@@ -192,7 +192,7 @@ fn an_environment_that_is_not_whole_is_said_and_a_workspace_of_it_survives() {
 fn a_place_whose_parts_are_gone_can_be_deleted() {
     case(|env| {
         let env = env.fresh();
-        for part in ["manifest.json", "upper", "work", "lease", "execs"] {
+        for part in ["manifest.json", "upper-root", "work-root", "lease", "execs"] {
             env.pyro(&["workspace", "create", "debian:12", "--name", "broken"]).expect_ok();
             let place = env.home().join("workspaces").join(env.id("broken"));
             env.pyro(&["workspace", "stop", "broken"]).expect_ok();
