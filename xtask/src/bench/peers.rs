@@ -52,12 +52,12 @@ pub fn candidates(setting: &Setting, run: &[&str]) -> Result<Vec<Candidate>> {
     let (bwrap_root, bwrap_note) = if bwrap_has_overlay() {
         (
             words(&["--overlay-src", &rootfs, "--tmp-overlay", "/"]),
-            "as far as bwrap goes: overlay, no user ids mapped, no system call filter, no cgroup",
+            "as far as bwrap goes: overlay, one user id, no system call filter, no cgroup",
         )
     } else {
         (
             words(&["--ro-bind", &rootfs, "/"]),
-            "as far as this bwrap goes: root file system read-only, no overlay, no user ids mapped, no system call filter, no cgroup",
+            "as far as this bwrap goes: root file system read-only, no overlay, one user id, no system call filter, no cgroup",
         )
     };
     let mut isolated = words(&["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
