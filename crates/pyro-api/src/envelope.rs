@@ -69,6 +69,8 @@ pub enum Reply {
     Response(Value),
     /// The error. Last line.
     Error(Error),
+    /// Nothing was done, and nothing will be: whoever answers is ending. The same call can be made again, of whoever comes next. Last line.
+    Declined,
 }
 
 mod base64_bytes {

@@ -60,21 +60,52 @@ pub fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
+/// What came of a call.
+#[derive(Debug)]
+pub enum Answered {
+    /// Its response.
+    Response(Value),
+    /// Nothing was done, and nothing was taken from the caller's standard input: the same call can be made again.
+    Declined,
+}
+
 /// Makes one call and waits for its reply.
 ///
 /// # Errors
 /// The reply's own error; `Sandbox` when the other end goes away without one.
 pub fn converse(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Result<Value> {
-    let mut line = serde_json::to_vec(call).expect("calls have only text keys");
-    line.push(b'\n');
-    follow(stream, line, call.stdin, session)
+    match ask(stream, call, session)? {
+        Answered::Response(response) => Ok(response),
+        Answered::Declined => Err(ending()),
+    }
 }
 
-/// Goes on with a call that the other end has got already: passes input on and waits for the reply. `unsaid` is sent first.
+/// As [`converse`], for whoever can ask again.
 ///
 /// # Errors
 /// As [`converse`].
-pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut Session<'_>) -> Result<Value> {
+pub fn ask(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Result<Answered> {
+    let mut line = serde_json::to_vec(call).expect("calls have only text keys");
+    line.push(b'\n');
+    talk(stream, line, call.stdin, session)
+}
+
+/// Goes on with a call that the other end has got already: passes input on and waits for the reply.
+///
+/// # Errors
+/// As [`converse`].
+pub fn follow(stream: &UnixStream, passes_stdin: bool, session: &mut Session<'_>) -> Result<Value> {
+    match talk(stream, Vec::new(), passes_stdin, session)? {
+        Answered::Response(response) => Ok(response),
+        Answered::Declined => Err(ending()),
+    }
+}
+
+fn ending() -> Error {
+    Error::conflict("the workspace is being stopped").hint("try again: using it starts it")
+}
+
+fn talk(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut Session<'_>) -> Result<Answered> {
     let broken = |error: io::Error| {
         Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again")
     };
@@ -88,6 +119,7 @@ pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session:
     let mut conversation = Conversation { stream, out: Unsent::new(unsaid), hears_us: true, input: Lines::default() };
     let mut stdin = passes_stdin.then_some(session.stdin).flatten();
     let mut signals = session.signals;
+    let mut took_stdin = false;
     if passes_stdin && stdin.is_none() {
         conversation.say(&Input::StdinEnd);
     }
@@ -100,8 +132,11 @@ pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session:
             for reply in conversation.read().map_err(lost)? {
                 match reply {
                     Reply::Event(event) => (session.on_event)(event),
-                    Reply::Response(response) => return Ok(response),
+                    Reply::Response(response) => return Ok(Answered::Response(response)),
                     Reply::Error(error) => return Err(error),
+                    // What was read for it is lost to a second call.
+                    Reply::Declined if took_stdin => return Err(ending()),
+                    Reply::Declined => return Ok(Answered::Declined),
                 }
             }
         }
@@ -119,6 +154,7 @@ pub fn follow(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session:
                 stdin = None;
                 conversation.say(&Input::StdinEnd);
             } else {
+                took_stdin = true;
                 piece.truncate(count);
                 conversation.say(&Input::Stdin(piece));
             }

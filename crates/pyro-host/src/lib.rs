@@ -130,6 +130,9 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How long a call is made again that a supervisor declines because it is ending: a stop takes four seconds at most, and the next may be ended too.
+const DECLINED_FOR: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// A host: one directory of workspaces and environments. Several may be open for one directory, in one process or in many; one may
 /// be used by several threads at once.
 ///
@@ -276,18 +279,30 @@ impl Host {
         request: &O::Request,
         session: &mut Session<'_>,
     ) -> Result<O::Response> {
-        let record = self.store()?.find(workspace)?;
-        let stream = match self.connect(&record)? {
-            Some(stream) => stream,
-            None => self.start(&self.settle(record)?, session)?,
-        };
         let call = Call {
             op: O::NAME.to_owned(),
             request: ops::to_value(request)?,
             stream: true,
             stdin: O::NAME == api::WorkspaceExec::NAME && session.stdin.is_some(),
         };
-        ops::parse(client::converse(&stream, &call, session)?)
+        let begun = Instant::now();
+        loop {
+            let record = self.store()?.find(workspace)?;
+            let stream = match self.connect(&record)? {
+                Some(stream) => stream,
+                None => self.start(&self.settle(record)?, session)?,
+            };
+            match client::ask(&stream, &call, session)? {
+                client::Answered::Response(response) => return ops::parse(response),
+                // It is ending: the next one is started as soon as it has.
+                client::Answered::Declined if begun.elapsed() < DECLINED_FOR => std::thread::sleep(TRY_EVERY),
+                client::Answered::Declined => {
+                    return Err(
+                        Error::conflict(format!("workspace {workspace} is being stopped again and again")).hint("try again")
+                    );
+                }
+            }
+        }
     }
 
     /// Starts a workspace, if it is not running, and gives a connection to its supervisor.
@@ -357,7 +372,7 @@ impl Host {
         drop(supervisor.map_err(internal)?);
         let Some((ours, theirs)) = ends.take() else { return Err(Error::internal("the supervisor has taken our end")) };
         drop(theirs);
-        client::follow(&ours, Vec::new(), call.stdin, session)
+        client::follow(&ours, call.stdin, session)
     }
 
     /// What the copy does: all of the run.

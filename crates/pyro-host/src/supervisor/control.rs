@@ -195,6 +195,21 @@ impl Connection {
         self.closing = true;
     }
 
+    /// Lets a caller know that its call will not be begun, and closes the connection once that is written. One whose call is under way gets
+    /// its own answer; one that has had it hears this no more.
+    pub fn decline(&mut self) {
+        if !self.busy && !self.closing {
+            self.line(&Reply::Declined);
+        }
+        self.closing = true;
+    }
+
+    /// Takes a call back that was said but not begun.
+    pub fn put_off(&mut self) {
+        self.busy = false;
+        self.decline();
+    }
+
     fn line(&mut self, reply: &Reply) {
         let output = self.output.end();
         serde_json::to_writer(&mut *output, reply).expect("replies have only text keys");

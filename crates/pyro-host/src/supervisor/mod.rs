@@ -661,6 +661,10 @@ impl Supervisor {
     }
 
     fn begin_call(&mut self, id: u32, call: Call) {
+        if self.stop_deadline.is_some() && call.op != ops::WorkspaceStop::NAME {
+            // It can be done by the next supervisor, which its caller starts.
+            return self.connections.get_mut(&id).map_or((), Connection::put_off);
+        }
         let begun = match call.op.as_str() {
             ops::WorkspaceExec::NAME => {
                 crate::ops::parse(call.request).and_then(|request| self.begin_workspace_exec(id, &request, call.stream))
@@ -693,11 +697,6 @@ impl Supervisor {
     }
 
     fn admit(&mut self) -> Result<u32> {
-        if self.stop_deadline.is_some() {
-            return Err(
-                Error::conflict(format!("workspace {} is being stopped", self.subject.name)).hint("try again: using it starts it")
-            );
-        }
         if self.tasks.len() >= CHANNELS_MAX {
             return Err(Error::limit(format!("{CHANNELS_MAX} commands and file requests run in {} already", self.subject.name))
                 .hint("wait for some to end"));
@@ -882,8 +881,10 @@ impl Supervisor {
         };
         let cleared = killed.and(recorded);
         // Whoever comes from now on finds that nobody is here, waits for the lease and does what it came for.
-        if let Life::Workspace { listener, .. } = &mut self.life {
-            *listener = None;
+        if let Life::Workspace { listener, .. } = &mut self.life
+            && let Some(listener) = listener.take()
+        {
+            self.decline_all(&listener);
         }
         for waiter in std::mem::take(&mut self.stop_waiters) {
             let answer = match &cleared {
@@ -893,6 +894,18 @@ impl Supervisor {
             self.answer(waiter, answer);
         }
         cleared
+    }
+
+    /// Nothing more is begun: tells those who have not been heard yet.
+    fn decline_all(&mut self, listener: &UnixListener) {
+        // From here on connecting is refused, so that nobody can get in between the last look and the end (net/unix/af_unix.c).
+        let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Read);
+        while let Ok((stream, _)) = listener.accept() {
+            if let Ok(connection) = Connection::new(stream) {
+                self.add_connection(connection);
+            }
+        }
+        self.connections.values_mut().for_each(Connection::decline);
     }
 
     /// Writes the last answers. Whoever waits for a workspace to be stopped need not wait for a caller that does not read: it loses

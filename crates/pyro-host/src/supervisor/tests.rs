@@ -303,6 +303,13 @@ impl Caller {
         self.stream.write_all(&bytes).expect("the supervisor reads");
     }
 
+    /// Says a line that nobody may read any more.
+    fn say_or_miss<T: serde::Serialize>(&mut self, line: &T) {
+        let mut bytes = serde_json::to_vec(line).expect("JSON");
+        bytes.push(b'\n');
+        let _ = self.stream.write_all(&bytes);
+    }
+
     fn call(&mut self, op: &str, request: Value) {
         self.say(&Call { op: op.into(), request, stream: true, stdin: false });
     }
@@ -335,6 +342,7 @@ impl Caller {
                 Reply::Event(Event::Progress(_)) => {}
                 Reply::Response(value) => return (bytes, Ok(value)),
                 Reply::Error(error) => return (bytes, Err(error)),
+                Reply::Declined => panic!("declined"),
             }
         }
     }
@@ -853,4 +861,38 @@ fn a_file_request_has_its_time() {
     let failed = pyro_wire::message::Failed { errno: 125, step: pyro_wire::message::FileStep::Open };
     let Ok(super::Step::Done(Err(error))) = task.message(FromAgent::Failed(failed)) else { panic!("it goes on") };
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "the request about /etc took longer than 120 s"));
+}
+
+#[test]
+fn whoever_comes_while_it_ends_is_declined_and_never_left_alone() {
+    within("callers of a supervisor that ends", || {
+        let running = run(Inside::FallsSilent, quick());
+        // One said nothing yet, one asks while it ends, one more is never accepted by the loop.
+        let mut silent = running.caller();
+        let mut stopper = running.caller();
+        stopper.call("workspace stop", Value::Null);
+        let mut asking = Vec::new();
+        while let Ok(Some(stream)) = client::connect(&running.place.control()) {
+            let mut caller = Caller::new(stream);
+            caller.say_or_miss(&Call { op: "workspace exec".into(), request: exec_request(&["true"]), stream: true, stdin: false });
+            asking.push(caller);
+            std::thread::yield_now();
+            if asking.len() == 64 {
+                break;
+            }
+        }
+        for mut caller in asking {
+            match caller.reply() {
+                Some(Reply::Declined) => {}
+                // Before the stop was heard: it ended with it.
+                Some(Reply::Response(response)) => {
+                    let outcome = serde_json::from_value::<ExecResponse>(response).expect("a response").outcome;
+                    assert!(matches!(outcome, Outcome::SandboxLost { .. }), "{outcome:?}");
+                }
+                other => panic!("neither declined nor answered but {other:?}"),
+            }
+        }
+        assert!(matches!(silent.reply(), Some(Reply::Declined)));
+        assert!(matches!(stopper.reply(), Some(Reply::Response(Value::Null))));
+    });
 }

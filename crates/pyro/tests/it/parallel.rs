@@ -91,12 +91,8 @@ fn stops_starts_and_commands_in_any_order_end_in_a_good_state() {
         }
         for child in children {
             let ran = env.wait("something done to a busy workspace", child);
-            // A command may meet a stop; then it says so. Nothing else may fail.
-            assert!(
-                ran.code == 0 || (ran.code == 125 && !ran.stderr.is_empty() && !ran.stderr.contains("internal")),
-                "{}",
-                ran.all()
-            );
+            // A stop may end a command that runs; one that comes meanwhile starts the workspace again. Nothing else may fail.
+            assert!(ran.code == 0 || (ran.code == 125 && ran.stderr.contains("the workspace was stopped")), "{}", ran.all());
         }
         env.pyro(&["workspace", "exec", &ws, "--", "true"]).expect_ok();
     });
