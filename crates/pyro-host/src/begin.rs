@@ -43,8 +43,8 @@ pub struct Setting<'a> {
     pub home: &'a Home,
     /// What we may do on this machine.
     pub privilege: &'a Privilege,
-    /// The binary that the agent is started from.
-    pub binary: &'a Path,
+    /// What sandboxes are made by.
+    pub backend: &'a Namespaces,
     /// Becomes readable when this process is asked to end.
     pub signals: OwnedFd,
 }
@@ -183,8 +183,7 @@ fn bring_up_here(
     make_layers: &mut MakeLayers<'_>,
     minimum: &IsolationMinimum,
 ) -> Result<Live> {
-    let backend = Namespaces::new(setting.binary.to_owned(), setting.privilege.clone());
-    bring_up(&backend, launch, make_layers, minimum, crate::BUILD)
+    bring_up(setting.backend, launch, make_layers, minimum, crate::BUILD)
 }
 
 fn environment_vars(environment: &Environment) -> Vec<(String, String)> {

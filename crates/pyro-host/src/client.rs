@@ -87,25 +87,6 @@ pub fn converse(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> 
 pub fn ask(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Result<Answered> {
     let mut line = serde_json::to_vec(call).expect("calls have only text keys");
     line.push(b'\n');
-    talk(stream, line, call.stdin, session)
-}
-
-/// Goes on with a call that the other end has got already: passes input on and waits for the reply.
-///
-/// # Errors
-/// As [`converse`].
-pub fn follow(stream: &UnixStream, passes_stdin: bool, session: &mut Session<'_>) -> Result<Value> {
-    match talk(stream, Vec::new(), passes_stdin, session)? {
-        Answered::Response(response) => Ok(response),
-        Answered::Declined => Err(ending()),
-    }
-}
-
-fn ending() -> Error {
-    Error::conflict("the workspace is being stopped").hint("try again: using it starts it")
-}
-
-fn talk(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut Session<'_>) -> Result<Answered> {
     let broken = |error: io::Error| {
         Error::sandbox("the workspace's supervisor is gone").because(error).hint("using the workspace starts it again")
     };
@@ -116,11 +97,11 @@ fn talk(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut 
         _ => broken(error),
     };
     stream.set_nonblocking(true).map_err(broken)?;
-    let mut conversation = Conversation { stream, out: Unsent::new(unsaid), hears_us: true, input: Lines::default() };
-    let mut stdin = passes_stdin.then_some(session.stdin).flatten();
+    let mut conversation = Conversation { stream, out: Unsent::new(line), hears_us: true, input: Lines::default() };
+    let mut stdin = call.stdin.then_some(session.stdin).flatten();
     let mut signals = session.signals;
     let mut took_stdin = false;
-    if passes_stdin && stdin.is_none() {
+    if call.stdin && stdin.is_none() {
         conversation.say(&Input::StdinEnd);
     }
     loop {
@@ -171,6 +152,10 @@ fn talk(stream: &UnixStream, unsaid: Vec<u8>, passes_stdin: bool, session: &mut 
             }
         }
     }
+}
+
+fn ending() -> Error {
+    Error::conflict("the workspace is being stopped").hint("try again: using it starts it")
 }
 
 struct Ready {

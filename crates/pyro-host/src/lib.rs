@@ -10,13 +10,14 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pyro_api::values::{EnvironmentName, WorkspaceRef};
 use pyro_api::{Call, Error, ErrorKind, Event, Op, Result, ops as api};
 use serde_json::Value;
 
+mod ahead;
 pub mod backend;
 mod begin;
 mod buffer;
@@ -39,13 +40,13 @@ mod state;
 mod store;
 mod supervisor;
 
+pub use ahead::RunAhead;
 pub use ops::Handle;
 pub use role::Role;
 
 use home::Home;
 use lease::{Lease, TRY_EVERY, TRY_FOR};
 use store::{Store, WorkspaceRecord};
-use supervisor::control::Connection;
 
 /// What tells one build of this program from another: a supervisor and its agent must be of the same.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PYRO_BUILD"));
@@ -56,7 +57,7 @@ pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PYRO_BUILD
 /// use pyro_host::HostOptions;
 ///
 /// # fn main() -> pyro_api::Result<()> {
-/// let options = HostOptions { home: HostOptions::default_home()?, binary: "/usr/local/bin/pyro".into(), run_here: false };
+/// let options = HostOptions { home: HostOptions::default_home()?, binary: "/usr/local/bin/pyro".into() };
 /// # let _ = options;
 /// # Ok(())
 /// # }
@@ -67,9 +68,6 @@ pub struct HostOptions {
     pub home: PathBuf,
     /// The `pyro` binary that supervisors, agents and janitors are started from.
     pub binary: PathBuf,
-    /// The supervisor of a one-shot run is a copy of this process, which saves starting the program again. Only for a process that has one
-    /// thread and ends after the call: the copy clears up after the run, and is not waited for.
-    pub run_here: bool,
 }
 
 impl HostOptions {
@@ -143,7 +141,7 @@ const DECLINED_FOR: std::time::Duration = std::time::Duration::from_secs(15);
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let binary = "/usr/local/bin/pyro".into();
-/// let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary, run_here: false })?;
+/// let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary })?;
 /// let made = host.ask::<WorkspaceCreate>(from_value(json!({ "environment": "debian:12" }))?)?;
 /// let workspace = made.workspace.workspace;
 /// let done = host.ask::<WorkspaceExec>(from_value(json!({ "workspace": workspace, "command": ["uname", "-a"] }))?)?;
@@ -156,6 +154,7 @@ pub struct Host {
     options: HostOptions,
     home: Home,
     store: Mutex<Option<Store>>,
+    ahead: Mutex<Option<RunAhead>>,
 }
 
 /// The open store of a host, for as long as it is held.
@@ -181,7 +180,17 @@ impl Host {
     /// When the directory cannot be made or is not ours alone.
     pub fn open(options: HostOptions) -> Result<Self> {
         let home = Home::open(&options.home)?;
-        Ok(Self { options, home, store: Mutex::new(None) })
+        Ok(Self { options, home, store: Mutex::new(None), ahead: Mutex::new(None) })
+    }
+
+    /// With a supervisor for the first one-shot run, which was begun while it was not known yet what is to be run.
+    #[must_use]
+    pub fn with_ahead(self, ahead: RunAhead) -> Self {
+        Self { ahead: Mutex::new(Some(ahead)), ..self }
+    }
+
+    fn take_ahead(&self) -> Option<RunAhead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Does one operation.
@@ -328,8 +337,9 @@ impl Host {
         let Some(stream) = self.connect(record)? else { return Ok(()) };
         let call = Call { op: api::WorkspaceStop::NAME.to_owned(), request: Value::Null, stream: false, stdin: false };
         let mut quiet = Session::new(session.on_event);
-        match client::converse(&stream, &call, &mut quiet) {
-            Ok(_) => {}
+        match client::ask(&stream, &call, &mut quiet) {
+            // Who declines is ending already.
+            Ok(client::Answered::Response(_) | client::Answered::Declined) => {}
             // It ended while we asked: somebody else stopped it, or it died. What it left is found by whoever looks next.
             Err(error) if error.kind == ErrorKind::Sandbox => {}
             Err(error) => return Err(error),
@@ -348,46 +358,12 @@ impl Host {
             stream: true,
             stdin: O::NAME == api::Run::NAME && session.stdin.is_some(),
         };
-        // A process that just had an environment built may still have a thread that reaps the builder: only one that has a single thread can
-        // enter the place where sandboxes are made.
-        let can_launch = || pyro_sys::spawn::thread_count().is_ok_and(|count| count == 1);
-        if self.options.run_here && O::NAME == api::Run::NAME && can_launch() {
-            return ops::parse(self.run_here(&call, session)?);
-        }
-        let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
-        ops::parse(client::converse(&stream, &call, session)?)
-    }
-
-    /// A one-shot run whose supervisor is a copy of this process: quicker than starting the program again, and it clears up
-    /// after the run when we have given the answer to our caller and are gone.
-    fn run_here(&self, call: &Call, session: &mut Session<'_>) -> Result<Value> {
-        let internal = |error: std::io::Error| Error::internal("a supervisor cannot be made").because(error);
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(internal)?;
-        let mut ends = Some((ours, theirs));
-        let supervisor = pyro_sys::spawn::fork_into(pyro_sys::spawn::Namespaces::NONE, None, || {
-            let Some((_, theirs)) = ends.take() else { return 1 };
-            u8::from(self.supervise_run(call, theirs).is_err())
-        });
-        // Nobody waits for it: it ends by itself, and we are gone before.
-        drop(supervisor.map_err(internal)?);
-        let Some((ours, theirs)) = ends.take() else { return Err(Error::internal("the supervisor has taken our end")) };
-        drop(theirs);
-        client::follow(&ours, call.stdin, session)
-    }
-
-    /// What the copy does: all of the run.
-    fn supervise_run(&self, call: &Call, caller: std::os::unix::net::UnixStream) -> Result<()> {
-        // What our caller waits for at the ends of pipes must not stay open while we clear up.
-        let signals = role::step_back()?;
-        let mut connection = Connection::new(caller).map_err(|error| Error::internal("the caller is not ours").because(error))?;
-        let begun = privilege::detect().and_then(|privilege| privilege::enter_self(&privilege).map(|()| privilege));
-        let privilege = match begun {
-            Ok(privilege) => privilege,
-            Err(error) => return begin::last_answer(&mut connection, Err(error)),
+        let ahead = if O::NAME == api::Run::NAME { self.take_ahead() } else { None };
+        let stream = match ahead {
+            Some(ahead) => ahead.hand_over(&self.home)?,
+            None => role::start(&self.options.binary, &self.home, Role::Supervisor)?,
         };
-        let connection = connection.with_call(call);
-        let setting = begin::Setting { home: &self.home, privilege: &privilege, binary: &self.options.binary, signals };
-        begin::run(setting, &ops::parse(call.request.clone())?, connection, call.stdin, Vec::new())
+        ops::parse(client::converse(&stream, &call, session)?)
     }
 
     /// Builds an environment that is needed and not there.
@@ -440,7 +416,8 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
         }
         Role::Supervisor => {
             let (connection, call, inputs) = role::take_call()?;
-            let setting = begin::Setting { home: &home, privilege: &privilege, binary, signals };
+            let backend = backend::namespaces::Namespaces::new(binary.to_owned(), privilege.clone());
+            let setting = begin::Setting { home: &home, privilege: &privilege, backend: &backend, signals };
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),

@@ -105,6 +105,15 @@ pub fn take_call() -> Result<(Connection, Call, Vec<Input>)> {
     let null = std::fs::File::open("/dev/null").map_err(|error| Error::unavailable("/dev/null").because(error))?;
     rustix::stdio::dup2_stdin(&null).map_err(|error| Error::internal("standard input").because(error))?;
     let mut connection = Connection::new(stream).map_err(|error| Error::internal("the caller is not ours").because(error))?;
+    let (call, inputs) = hear_call(&mut connection)?;
+    Ok((connection, call, inputs))
+}
+
+/// Waits for the call of a caller, and what came with it.
+///
+/// # Errors
+/// When the caller is gone or says nothing that can be understood.
+pub fn hear_call(connection: &mut Connection) -> Result<(Call, Vec<Input>)> {
     loop {
         let mut fds = [rustix::event::PollFd::from_borrowed_fd(connection.fd(), rustix::event::PollFlags::IN)];
         match rustix::event::poll(&mut fds, None) {
@@ -121,8 +130,7 @@ pub fn take_call() -> Result<(Connection, Call, Vec<Input>)> {
                     Said::Input(input) => Some(input),
                     Said::Call(_) => None,
                 });
-                let inputs = inputs.collect();
-                return Ok((connection, call, inputs));
+                return Ok((call, inputs.collect()));
             }
         }
     }

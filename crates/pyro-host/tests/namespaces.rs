@@ -88,6 +88,7 @@ const CASES: &[Case] = &[
     ("killing_ends_every_process_and_leaves_nothing", &Mode::ALL, killing_ends_every_process_and_leaves_nothing),
     ("a_sandbox_dies_with_its_supervisor", &Mode::ALL, a_sandbox_dies_with_its_supervisor),
     ("a_process_with_threads_launches_too", &Mode::ALL, a_process_with_threads_launches_too),
+    ("what_was_begun_ahead_is_used_or_ended", &Mode::ALL, what_was_begun_ahead_is_used_or_ended),
     ("an_agent_that_cannot_be_run_is_an_error_with_a_hint", &[Mode::Root], an_agent_that_cannot_be_run_is_an_error),
     ("the_memory_limit_kills_and_is_counted", &[Mode::Root], the_memory_limit_kills_and_is_counted),
     ("the_pids_limit_stops_forks", &[Mode::Root], the_pids_limit_stops_forks),
@@ -717,6 +718,27 @@ fn a_process_with_threads_launches_too(bench: &Bench) {
     running.end();
     drop(end);
     assert!(thread.join().expect("the thread ends"));
+}
+
+fn what_was_begun_ahead_is_used_or_ended(bench: &Bench) {
+    let children = || {
+        let path = format!("/proc/self/task/{}/children", std::process::id());
+        fs::read_to_string(path).expect("proc").split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let backend = bench.backend();
+    assert_eq!(children(), Vec::<String>::new());
+    backend.begin().expect("it begins");
+    let begun = children();
+    let sandbox = backend.launch(&bench.launch(bench.layer("base")), &mut || Ok(())).expect("launch");
+    let mut running = Running::new(sandbox);
+    if !begun.is_empty() {
+        assert_eq!(children(), begun, "no other process was started");
+    }
+    assert_eq!(running.ask("attempts"), Vec::<String>::new());
+    running.end();
+    backend.begin().expect("it begins");
+    drop(backend);
+    assert_eq!(children(), Vec::<String>::new(), "what is not used is ended");
 }
 
 fn an_agent_that_cannot_be_run_is_an_error(bench: &Bench) {

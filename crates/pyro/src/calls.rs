@@ -18,13 +18,16 @@ impl Calls for Host {
     }
 }
 
-/// Opens the host of `home`, else of the usual directory. `run_here`: this process is there for one call, and may become the supervisor of
-/// a one-shot run.
-pub(crate) fn open_host(home: Option<PathBuf>, run_here: bool) -> Result<Host> {
+/// The program that is running now.
+pub(crate) fn binary() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|error| Error::internal("cannot tell where the pyro binary is").because(error))
+}
+
+/// Opens the host of `home`, else of the usual directory.
+pub(crate) fn open_host(home: Option<PathBuf>) -> Result<Host> {
     let home = match home {
         Some(home) => std::path::absolute(&home).map_err(|error| Error::invalid("--home is not a path").because(error))?,
         None => HostOptions::default_home()?,
     };
-    let binary = std::env::current_exe().map_err(|error| Error::internal("cannot tell where the pyro binary is").because(error))?;
-    Host::open(HostOptions { home, binary, run_here })
+    Host::open(HostOptions { home, binary: binary()? })
 }

@@ -8,8 +8,10 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
+use pyro_api::ops::Run;
 use pyro_api::table::OpSurface;
-use pyro_api::{Error, Result};
+use pyro_api::{Error, Op, Result};
+use pyro_host::RunAhead;
 use serde_json::{Value, json};
 
 use crate::calls::Calls;
@@ -54,25 +56,29 @@ impl Global {
 
 /// Runs one command line.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+    // First of all, so that it goes on while the rest is read. Without it a run takes longer, and says what is wrong.
+    let command = arguments[1..].iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let is_run = command.is_some_and(|command| command == Run::NAME);
+    let ahead = if is_run { calls::binary().and_then(|binary| RunAhead::begin(&binary)).ok() } else { None };
     let matches = match tree::parse(&arguments) {
         Ok(matches) => matches,
         Err(error) => return usage::report(&error, &arguments),
     };
     let (path, matches) = tree::chosen(&matches);
     let global = Global::from_matches(matches);
-    match dispatch(&path, matches, global) {
+    match dispatch(&path, matches, global, ahead) {
         Ok(code) => code,
         Err(error) => terminal::report(&error, global.json, global.red),
     }
 }
 
-fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode> {
-    let host = |run_here| calls::open_host(matches.get_one("home").cloned(), run_here);
+fn dispatch(path: &str, matches: &ArgMatches, global: Global, ahead: Option<RunAhead>) -> Result<ExitCode> {
+    let host = || calls::open_host(matches.get_one("home").cloned());
     match path {
-        "mcp serve" => mcp::serve(mcp::options(matches)?, host(false)?),
+        "mcp serve" => mcp::serve(mcp::options(matches)?, host()?),
         "mcp connect" => mcp::connect(matches).map(|text| terminal::print(text.as_bytes())),
         "mcp profiles" => Ok(terminal::print(mcp::profiles(global.json).as_bytes())),
-        "rpc" => rpc::serve(&host(false)?),
+        "rpc" => rpc::serve(&host()?),
         "completions" => {
             let shell = *matches.get_one::<clap_complete::Shell>("shell").expect("clap requires it");
             let mut script = Vec::new();
@@ -87,7 +93,12 @@ fn dispatch(path: &str, matches: &ArgMatches, global: Global) -> Result<ExitCode
         name => {
             let op = pyro_api::table::find(name)?;
             let request = request(op, matches)?;
-            call(&host(true)?, op, request, global)
+            let host = host()?;
+            let host = match ahead {
+                Some(ahead) => host.with_ahead(ahead),
+                None => host,
+            };
+            call(&host, op, request, global)
         }
     }
 }

@@ -58,14 +58,6 @@ impl Connection {
         Ok(Self { stream, input: Lines::default(), output: Unsent::default(), busy: false, wants_events: false, closing: false })
     }
 
-    /// Its call came another way.
-    #[must_use]
-    pub fn with_call(mut self, call: &Call) -> Self {
-        self.busy = true;
-        self.wants_events = call.stream;
-        self
-    }
-
     /// For polling.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()

@@ -784,8 +784,10 @@ fn a_slow_reader_of_a_run_gets_all_of_it() {
         // It would lose everything that is not read at once, if a run had no more patience than a stop.
         supervisor.patience = Patience { last_words: Duration::ZERO, ..quick() };
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let call = Call { op: "run".into(), request: Value::Null, stream: true, stdin: false };
-        let connection = Connection::new(theirs).expect("a connection").with_call(&call);
+        let mut connection = Connection::new(theirs).expect("a connection");
+        let mut reader = Caller::new(ours);
+        reader.call("run", Value::Null);
+        assert_eq!(connection.read().expect("the caller is there").len(), 1);
         let caller = supervisor.add_connection(connection);
         let plan = ExecPlan {
             command: serde_json::from_value(json!(["sh", "-c", format!("head -c {TOTAL} /dev/zero")])).expect("a command"),
@@ -797,7 +799,6 @@ fn a_slow_reader_of_a_run_gets_all_of_it() {
         };
         supervisor.begin_exec(caller, &plan).expect("it is sent");
         let serving = std::thread::spawn(move || supervisor.serve());
-        let mut reader = Caller::new(ours);
         // From here on it is read what the sandbox has left.
         gone.read_to_end(&mut Vec::new()).expect("the end of the agent");
         let (mut bytes, mut answer) = (0, None);

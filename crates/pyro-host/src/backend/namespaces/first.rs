@@ -78,6 +78,7 @@ macro_rules! steps {
 }
 steps! {
     Begin = 1, "begin";
+    Plan = 23, "receive its plan";
     Network = 2, "make its namespaces";
     Loopback = 3, "bring its loopback device up";
     Views = 4, "mount its own proc";
@@ -159,8 +160,7 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
     die_with_supervisor(control)?;
     spawn::ordinary_scheduling().at(Step::Begin)?;
     files::set_mask(MASK);
-    let (plan, link) = receive_plan(control).at(Step::Begin)?;
-    let mut marks = Marks::since(plan.timed_since);
+    let mut marks = Marks::unsettled();
     marks.mark(20);
     spawn::unshare(Kinds::MOUNT | Kinds::IPC | Kinds::UTS | Kinds::NETWORK).at(Step::Network)?;
     marks.mark(21);
@@ -171,6 +171,9 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
     marks.mark(23);
     let own = Own::make().at(Step::Views)?;
     marks.mark(24);
+    // So far it is the same for every sandbox.
+    let (plan, link) = receive_plan(control).at(Step::Plan)?;
+    marks.settle(plan.timed_since);
     let filter = Program::build(plan.filter());
     marks.mark(25);
 

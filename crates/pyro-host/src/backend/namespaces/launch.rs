@@ -4,27 +4,31 @@
 //!
 //! ```text
 //!  supervisor (U1)                                  first process (U1, process namespace of its own)
-//!  plan, sent ahead
 //!  start our own program as the first process ────> a clean image: none of our memory, no environment, no descriptor
-//!  user namespace U2 with its id map                but null three times and the control socket
-//!  writable layers, overlays in no namespace        mount, network, ipc, uts namespaces, loopback up
-//!  send all of it ────────────────────────────────> proc, sysfs, devpts, /dev, /run: likewise; then attach, pivot_root
+//!  send the plan                                    but null three times and the control socket
+//!  user namespace U2 with its id map                mount, network, ipc, uts namespaces, loopback up
+//!  writable layers; in no namespace: overlays,      proc, sysfs: likewise
+//!  /dev, /dev/pts, /run                             read the plan
+//!  send all of it ────────────────────────────────> attach, pivot_root
 //!  control groups and their limits, send ─────────> join the groups, cgroup namespace, host name
 //!  wait for a report, or for                        enter U2: from here on no mount call can succeed
 //!  the end of the control socket                    ids, capabilities, limits, no new privileges, Landlock, filter
 //!                                                   close the control socket, be the agent
 //! ```
 //!
+//! The first process can be begun before it is known what is wanted ([`begin_ahead`]): until it needs the plan, all sandboxes are alike.
+//!
 //! Whatever fails, the first process reports the step and ends; nothing of the sandbox is left. Its half is in [`super::first`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use pyro_api::{Error, ErrorKind, Result};
 use pyro_sys::mount::{self, Refuses};
 use pyro_sys::socket;
-use pyro_sys::spawn::{self, Namespaces as Kinds};
+use pyro_sys::spawn::{self, Child, Namespaces as Kinds};
 use pyro_sys::start::{self, Program};
 use pyro_sys::userns::UserNamespace;
 
@@ -58,28 +62,14 @@ pub(super) fn run(
         Hierarchies::Unified(_) => Some(Groups::create(&hierarchies, &launch.id, &launch.limits)?),
         Hierarchies::Separate(_) | Hierarchies::None(_) => None,
     };
-    let failed = |what: &str, error| Error::unavailable(format!("{what} for sandbox {}", launch.id)).because(error);
-    let (link, agent_link) = socket::stream_pair().map_err(|error| failed("open the link", error))?;
-    let (control, agent_control) = socket::message_pair().map_err(|error| failed("open a socket", error))?;
-    let orders = serde_json::to_vec(&plan).map_err(|error| Error::internal("write the plan of a sandbox").because(error))?;
-    // It waits in the socket until there is somebody to read it.
-    socket::send_descriptors(&control, &orders, &[agent_link.as_fd()]).map_err(|error| failed("send the plan", error))?;
-    drop(agent_link);
-    let binary = copy_of(&backend.binary)?;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .map_err(|error| failed("open /dev/null", error.into()))?;
-    let null = null.as_fd();
-    let program = Program { file: binary.as_fd(), arguments: &ARGUMENTS, descriptors: &[null, null, null, agent_control.as_fd()] };
     marks.mark(1);
-    let child =
-        start::start_in(Kinds::PID, early.as_ref().and_then(Groups::start_in), &program).map_err(|failure| match failure {
-            start::Failure::Process(error) => {
-                failed("make a process namespace", error).hint("sysctl user.max_pid_namespaces must not be 0")
-            }
-            start::Failure::Execute(error) => not_executed(&backend.binary, &error),
-        })?;
+    let Begun { child, control } = match backend.take_begun() {
+        Some(begun) => begun,
+        None => begin(backend, early.as_ref().and_then(Groups::start_in))?,
+    };
     marks.mark(2);
-    drop(agent_control);
+    let failed = |error| Error::unavailable(format!("open the link of sandbox {}", launch.id)).because(error);
+    let (link, agent_link) = socket::stream_pair().map_err(failed)?;
     let mut sandbox = NamespaceSandbox {
         child,
         link: Some(link),
@@ -91,7 +81,7 @@ pub(super) fn run(
     // From here on dropping `sandbox` ends the process and takes the groups away.
 
     let supervisor = Supervisor { backend, launch, plan: &plan, hierarchies: &hierarchies, control: &control };
-    let given = supervisor.give(&mut sandbox, make_layers, marks);
+    let given = supervisor.give(&mut sandbox, agent_link, make_layers, marks);
     let report = match given {
         // The process may have ended with a report of its own, which says more than that it could not be written to.
         Err(error) if error.kind == ErrorKind::Internal => await_end(&control, &sandbox, marks).err().unwrap_or(error),
@@ -102,6 +92,47 @@ pub(super) fn run(
         },
     };
     Err(report)
+}
+
+/// A first process that has begun: what it does until it needs its plan is the same for every sandbox.
+#[derive(Debug)]
+pub(super) struct Begun {
+    child: Child,
+    control: OwnedFd,
+}
+
+impl Begun {
+    /// It is not needed.
+    pub(super) fn end(self) {
+        // A process of ours that cannot be killed is gone already.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+/// Starts a first process, in the v2 group if one is given.
+pub(super) fn begin(backend: &Namespaces, group: Option<BorrowedFd<'_>>) -> Result<Begun> {
+    let failed = |what: &str, error| Error::unavailable(format!("{what} for a sandbox")).because(error);
+    let (control, agent_control) = socket::message_pair().map_err(|error| failed("open a socket", error))?;
+    let binary = copy_of(&backend.binary)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|error| failed("open /dev/null", error.into()))?;
+    let null = null.as_fd();
+    let program = Program { file: binary.as_fd(), arguments: &ARGUMENTS, descriptors: &[null, null, null, agent_control.as_fd()] };
+    let child = start::start_in(Kinds::PID, group, &program).map_err(|failure| match failure {
+        start::Failure::Process(error) => {
+            failed("make a process namespace", error).hint("sysctl user.max_pid_namespaces must not be 0")
+        }
+        start::Failure::Execute(error) => not_executed(&backend.binary, &error),
+    })?;
+    Ok(Begun { child, control })
+}
+
+/// Begins before it is known what is wanted. Not where a process has to start in its control group: that has its sandbox's name.
+pub(super) fn begin_ahead(backend: &Namespaces) -> Result<Option<Begun>> {
+    match Hierarchies::find() {
+        Hierarchies::Unified(_) => Ok(None),
+        Hierarchies::Separate(_) | Hierarchies::None(_) => begin(backend, None).map(Some),
+    }
 }
 
 /// Our own program for the first process: attached nowhere and read-only, so that nothing inside can reach the file of the host by it.
@@ -154,9 +185,23 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     /// Gives the first process everything that it needs, as it becomes ready.
-    fn give(&self, sandbox: &mut NamespaceSandbox, make_layers: &mut MakeLayers<'_>, marks: &mut Marks) -> Result<()> {
+    fn give(
+        &self,
+        sandbox: &mut NamespaceSandbox,
+        agent_link: UnixStream,
+        make_layers: &mut MakeLayers<'_>,
+        marks: &mut Marks,
+    ) -> Result<()> {
         let Self { backend, launch, plan, hierarchies, control } = *self;
         let id = &launch.id;
+        let send = |message: &[u8], descriptors: &[BorrowedFd<'_>]| {
+            socket::send_descriptors(control, message, descriptors)
+                .map_err(|error| Error::internal(format!("send its plan to sandbox {id}")).because(error))
+        };
+        let orders = serde_json::to_vec(plan).map_err(|error| Error::internal("write the plan of a sandbox").because(error))?;
+        send(&orders, &[agent_link.as_fd()])?;
+        // The agent's end is in its hands only: that is how its death can be seen.
+        drop(agent_link);
         let user_namespace = UserNamespace::create(&backend.privilege.sandbox_maps(id), !plan.nested).map_err(|error| {
             Error::unavailable(format!("make the user namespace of sandbox {id}"))
                 .because(error)
@@ -178,10 +223,6 @@ impl Supervisor<'_> {
             }
         })?;
         marks.mark(5);
-        let send = |message: &[u8], descriptors: &[BorrowedFd<'_>]| {
-            socket::send_descriptors(control, message, descriptors)
-                .map_err(|error| Error::internal(format!("send its mounts to sandbox {id}")).because(error))
-        };
         let mut descriptors = vec![user_namespace.as_fd()];
         descriptors.extend(parts.descriptors());
         // Never empty: descriptors travel with data.

@@ -10,6 +10,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyro_api::ops::workspace::Guarantee;
@@ -34,11 +35,13 @@ const MOUNTS_MAX: usize = 32;
 pub type StepTimes = Vec<(&'static str, Duration)>;
 
 /// The backend.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Namespaces {
     binary: PathBuf,
     privilege: Privilege,
     layers: Layers,
+    /// For the next launch.
+    begun: Mutex<Option<launch::Begun>>,
 }
 
 /// How layers reach the overlay.
@@ -58,13 +61,28 @@ impl Namespaces {
     /// (prctl(2), `PR_SET_PDEATHSIG`). In a supervisor that is the main thread.
     #[must_use]
     pub fn new(binary: PathBuf, privilege: Privilege) -> Self {
-        Self { binary, privilege, layers: Layers::BestOfKernel }
+        Self { binary, privilege, layers: Layers::BestOfKernel, begun: Mutex::new(None) }
     }
 
     /// As [`Namespaces::new`], with the way of layers given: for tests of the way that this kernel would not take.
     #[must_use]
-    pub fn with_layers(self, layers: Layers) -> Self {
-        Self { layers, ..self }
+    pub fn with_layers(mut self, layers: Layers) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// Begins the next launch before it is known what is wanted, where this host can. It goes on by itself meanwhile.
+    ///
+    /// # Errors
+    /// As [`Backend::launch`].
+    pub fn begin(&self) -> Result<()> {
+        let begun = launch::begin_ahead(self)?;
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+        Ok(())
+    }
+
+    fn take_begun(&self) -> Option<launch::Begun> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// As [`Backend::launch`], and when each step was done, since the beginning.
@@ -75,6 +93,14 @@ impl Namespaces {
         let mut marks = timing::Marks::on();
         let sandbox = launch::run(self, launch, &mut || Ok(()), &mut marks)?;
         Ok((Box::new(sandbox), marks.named()))
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        if let Some(begun) = self.take_begun() {
+            begun.end();
+        }
     }
 }
 

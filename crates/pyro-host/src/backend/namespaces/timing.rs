@@ -8,12 +8,14 @@ use rustix::time::{ClockId, clock_gettime};
 /// First byte of a message with times: no step has this number.
 pub const TAG: u8 = 0xff;
 
-/// Times since the launch began.
+/// When steps were done.
 #[derive(Clone, Debug)]
 pub struct Marks {
-    /// On the clock of the whole machine.
+    /// When the launch began, on the clock of the whole machine; `None`: not known yet, or nobody asks.
     begin: Option<Duration>,
+    /// On the same clock.
     done: Vec<(u8, Duration)>,
+    is_on: bool,
 }
 
 /// A step that is timed: its number, and what it is called in a report.
@@ -34,7 +36,7 @@ pub const STEPS: [Timed; 21] = [
     (22, "first process: loopback up"),
     (23, "first process: low ports"),
     (24, "first process: proc, sysfs"),
-    (25, "first process: filter made"),
+    (25, "first process: plan read, filter made"),
     (26, "first process: has its parts"),
     (27, "first process: root changed"),
     (28, "first process: in its control groups"),
@@ -53,19 +55,25 @@ impl Marks {
     /// Takes no times.
     #[must_use]
     pub fn off() -> Self {
-        Self::since(None)
+        Self { begin: None, done: Vec::new(), is_on: false }
     }
 
     /// Begins now.
     #[must_use]
     pub fn on() -> Self {
-        Self::since(Some(now()))
+        Self { begin: Some(now()), done: Vec::new(), is_on: true }
     }
 
-    /// Goes on with a count that another process began; without a beginning, takes no times.
+    /// Takes times before it is known whether anybody asks: [`Marks::settle`] says it.
     #[must_use]
-    pub fn since(begin: Option<Duration>) -> Self {
-        Self { begin, done: Vec::new() }
+    pub fn unsettled() -> Self {
+        Self { begin: None, done: Vec::new(), is_on: true }
+    }
+
+    /// The launch began then, if its steps are timed at all.
+    pub fn settle(&mut self, begin: Option<Duration>) {
+        self.begin = begin;
+        self.is_on = begin.is_some();
     }
 
     /// When it began: for the other process.
@@ -76,8 +84,8 @@ impl Marks {
 
     /// A step is done.
     pub fn mark(&mut self, step: u8) {
-        if let Some(begin) = self.begin {
-            self.done.push((step, now().saturating_sub(begin)));
+        if self.is_on {
+            self.done.push((step, now()));
         }
     }
 
@@ -86,28 +94,29 @@ impl Marks {
     pub fn message(&self) -> Option<Vec<u8>> {
         self.begin?;
         let mut bytes = vec![TAG];
-        for (step, took) in &self.done {
+        for (step, at) in &self.done {
             bytes.push(*step);
-            bytes.extend(u32::try_from(took.as_nanos()).unwrap_or(u32::MAX).to_le_bytes());
+            bytes.extend(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
         }
         Some(bytes)
     }
 
     /// Takes in what the other process sent.
     pub fn take(&mut self, message: &[u8]) {
-        for mark in message[1..].chunks_exact(5) {
-            let nanos = u32::from_le_bytes([mark[1], mark[2], mark[3], mark[4]]);
-            self.done.push((mark[0], Duration::from_nanos(nanos.into())));
+        for mark in message[1..].chunks_exact(9) {
+            let Ok(nanos) = mark[1..].try_into().map(u64::from_le_bytes) else { continue };
+            self.done.push((mark[0], Duration::from_nanos(nanos)));
         }
     }
 
-    /// Times by name.
+    /// Times since the beginning, by name.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, Duration)> {
+        let begin = self.begin.unwrap_or_default();
         let mut done = self.done.clone();
         done.sort_by_key(|(step, _)| *step);
         done.dedup_by_key(|(step, _)| *step);
         let name = |step| STEPS.iter().find(|(number, _)| *number == step).map_or("?", |(_, name)| name);
-        done.into_iter().map(|(step, took)| (name(step), took)).collect()
+        done.into_iter().map(|(step, at)| (name(step), at.saturating_sub(begin))).collect()
     }
 }
