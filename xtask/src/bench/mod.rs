@@ -96,9 +96,12 @@ impl Actor {
         let scratch = target().join("bench");
         fs::create_dir_all(&scratch).context(scratch.display())?;
         let xtask = std::env::current_exe().context("own path")?;
+        // As it is when it was installed. What a linker wrote in pieces is in the kernel's cache in small pages, and starts more slowly.
+        let installed = scratch.join("pyro");
+        fs::copy(pyro, &installed).context(installed.display())?;
         let who = if is_root() { "root" } else { "this user" }.to_owned();
         let range = if is_root() { None } else { users::range(&std::env::var("USER").unwrap_or_default()) };
-        Ok(Self { who, pyro: pyro.to_owned(), xtask, home: project::home(), scratch, user: None, range })
+        Ok(Self { who, pyro: installed, xtask, home: project::home(), scratch, user: None, range })
     }
 
     fn user(user: User, ids: Ids, pyro: &Path) -> Result<Self> {
