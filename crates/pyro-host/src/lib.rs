@@ -128,8 +128,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How long a call is made again that a supervisor declines because it is ending: a stop takes four seconds at most, and the next may be ended too.
-const DECLINED_FOR: std::time::Duration = std::time::Duration::from_secs(15);
+/// How long a call is made again that meets the end of a supervisor: a stop takes four seconds at most, and the next may be ended too.
+const ASKED_FOR: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// A host: one directory of workspaces and environments. Several may be open for one directory, in one process or in many; one may
 /// be used by several threads at once.
@@ -297,39 +297,36 @@ impl Host {
         let begun = Instant::now();
         loop {
             let record = self.store()?.find(workspace)?;
-            let stream = match self.connect(&record)? {
-                Some(stream) => stream,
+            match self.connect(&record)? {
+                Some(stream) => match client::ask(&stream, &call, session)? {
+                    client::Answered::Response(response) => return ops::parse(response),
+                    // It is ending: the next one is started as soon as it has.
+                    client::Answered::Declined => std::thread::sleep(TRY_EVERY),
+                },
                 None => self.start(&self.settle(record)?, session)?,
-            };
-            match client::ask(&stream, &call, session)? {
-                client::Answered::Response(response) => return ops::parse(response),
-                // It is ending: the next one is started as soon as it has.
-                client::Answered::Declined if begun.elapsed() < DECLINED_FOR => std::thread::sleep(TRY_EVERY),
-                client::Answered::Declined => {
-                    return Err(
-                        Error::conflict(format!("workspace {workspace} is being stopped again and again")).hint("try again")
-                    );
-                }
+            }
+            if begun.elapsed() > ASKED_FOR {
+                return Err(Error::conflict(format!("workspace {workspace} is being stopped again and again")).hint("try again"));
             }
         }
     }
 
-    /// Starts a workspace, if it is not running, and gives a connection to its supervisor.
-    fn start(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<std::os::unix::net::UnixStream> {
-        if let Some(stream) = self.connect(record)? {
-            return Ok(stream);
-        }
+    /// Starts a workspace, if it is not running. On return somebody listens, or has ended again already.
+    fn start(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
+        let begun = Instant::now();
         let id = &record.manifest.id;
-        let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
         let call =
             Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
-        let mut quiet = Session::new(session.on_event);
-        match client::converse(&stream, &call, &mut quiet) {
-            Ok(_) => Ok(stream),
-            // Somebody else was quicker: theirs listens since before its lease was seen, and answers when it is up.
-            Err(error) if error.kind == ErrorKind::Conflict => self.connect(record)?.ok_or(error),
-            Err(error) => Err(error),
+        while self.connect(record)?.is_none() {
+            let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
+            match client::converse(&stream, &call, &mut Session::new(session.on_event)) {
+                Ok(_) => break,
+                // Somebody else was quicker, and listens, or is about to, or has ended again.
+                Err(error) if error.kind == ErrorKind::Conflict && begun.elapsed() < ASKED_FOR => std::thread::sleep(TRY_EVERY),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
     }
 
     /// Stops a running workspace and waits until it is.
@@ -344,9 +341,14 @@ impl Host {
             Err(error) if error.kind == ErrorKind::Sandbox => {}
             Err(error) => return Err(error),
         }
-        // The answer comes when all is recorded; the lease is free when the process is gone.
+        // The answer comes when all is recorded, and nobody listens then; the lease is free when the process is gone. Or somebody has started
+        // the workspace again meanwhile, and holds it for as long as that one runs.
         let lease = self.home.workspace(&record.manifest.id).lease();
-        Lease::wait_until_free(&lease).map_err(|error| Error::unavailable("the lease cannot be read").because(error))
+        let is_held = || Lease::is_held(&lease).map_err(|error| Error::unavailable("the lease cannot be read").because(error));
+        while is_held()? && self.connect(record)?.is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Makes a call to a new supervisor, which then belongs to what the call makes.

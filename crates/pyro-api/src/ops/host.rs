@@ -25,9 +25,9 @@ pub struct DoctorResponse {
     pub best: String,
     /// Each check.
     pub checks: Vec<Check>,
-    /// What was left over: processes, mounts, cgroups, files without an owner. Only with `leaks`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub leaks: Vec<String>,
+    /// What was left over: processes, mounts, cgroups, files without an owner. Only with `leaks`, and then also when there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks: Option<Vec<String>>,
     /// What an interrupted command had left and was cleared now. Only with `leaks`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recovered: Vec<String>,

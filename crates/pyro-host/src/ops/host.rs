@@ -11,12 +11,12 @@ use crate::{Host, Session, recovery};
 impl Handle for Doctor {
     fn handle(host: &Host, request: DoctorRequest, _session: &mut Session<'_>) -> Result<DoctorResponse> {
         let Findings { ok, best, checks } = doctor::examine(host.home().root(), &host.options.binary);
-        let mut response = DoctorResponse { ok, best, checks, leaks: Vec::new(), recovered: Vec::new() };
+        let mut response = DoctorResponse { ok, best, checks, leaks: None, recovered: Vec::new() };
         if request.leaks {
             let (recovered, leaks) = recovery::find_leaks(host)?;
             response.ok = response.ok && leaks.is_empty();
             response.recovered = recovered;
-            response.leaks = leaks;
+            response.leaks = Some(leaks);
         }
         Ok(response)
     }

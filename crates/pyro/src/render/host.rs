@@ -20,10 +20,14 @@ impl Show for DoctorResponse {
                 text.push_str(&format!("         {:<width$}  fix: {}\n", "", inline(fix)));
             }
         }
-        for (title, things) in [("left over", &self.leaks), ("cleared", &self.recovered)] {
-            for thing in things {
-                text.push_str(&format!("{title}: {}\n", inline(thing)));
-            }
+        for thing in &self.recovered {
+            text.push_str(&format!("cleared: {}\n", inline(thing)));
+        }
+        for thing in self.leaks.iter().flatten() {
+            text.push_str(&format!("left over: {}\n", inline(thing)));
+        }
+        if self.leaks.as_ref().is_some_and(Vec::is_empty) {
+            text.push_str("nothing is left over\n");
         }
         text.push_str(&format!("{}\n", inline(&self.best)));
         text.into()

@@ -278,6 +278,9 @@ left over: cgroup pyro/0123
 none: no sandbox can be made here
 "
     );
+    let clean = json!({ "ok": true, "best": "namespaces", "checks": [], "leaks": [], "recovered": ["a dead run"] });
+    assert_eq!(person("doctor", clean), "cleared: a dead run\nnothing is left over\nnamespaces\n");
+    assert_eq!(person("doctor", json!({ "ok": true, "best": "namespaces", "checks": [] })), "namespaces\n");
 }
 
 #[test]
