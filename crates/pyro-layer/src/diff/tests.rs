@@ -161,8 +161,9 @@ fn perform(root: &Path, operation: &Operation) {
                 if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
                     let _ = fs::remove_file(&path);
                 }
-                // A target that is not text would be a binary file to git, which is tested by itself.
-                let target = String::from_utf8(path_of(target)).unwrap_or_else(|_| "../elsewhere".to_owned());
+                // A target that is not text would be a binary file to git, which is tested by itself. Never to a link of the tree: where links go
+                // round in a circle, git looks for what a patch makes in place of one, and gives up (`check_to_create` of its apply.c).
+                let target = format!("nowhere/{}", String::from_utf8(path_of(target)).unwrap_or_else(|_| "else".to_owned()));
                 let _ = symlink(target, path);
             }
         }
