@@ -72,7 +72,7 @@ impl UserNamespace {
     pub fn create(maps: &IdMaps, as_host_root: bool) -> io::Result<Self> {
         // The files of a zombie can be written by the host's root only.
         let kind = if as_host_root { Placeholder::Ended } else { Placeholder::Waiting };
-        Self::ofplaceholder(kind, |pid| {
+        Self::of_placeholder(kind, |pid| {
             write_map(pid, "uid_map", &maps.users)?;
             write_map(pid, "gid_map", &maps.groups)
         })
@@ -84,7 +84,7 @@ impl UserNamespace {
     /// When the programs are not there (`NotFound`) or refuse: the text is theirs.
     pub fn create_with_tools(maps: &IdMaps) -> io::Result<Self> {
         let (users, groups) = (tool("newuidmap")?, tool("newgidmap")?);
-        Self::ofplaceholder(Placeholder::Waiting, |pid| {
+        Self::of_placeholder(Placeholder::Waiting, |pid| {
             // At the same time: each of them is a dynamic program that takes a millisecond to start.
             let users = start_tool(&users, pid, &maps.users)?;
             let groups = start_tool(&groups, pid, &maps.groups)?;
@@ -92,7 +92,7 @@ impl UserNamespace {
         })
     }
 
-    fn ofplaceholder(kind: Placeholder, write: impl FnOnce(i32) -> io::Result<()>) -> io::Result<Self> {
+    fn of_placeholder(kind: Placeholder, write: impl FnOnce(i32) -> io::Result<()>) -> io::Result<Self> {
         let placeholder = Remains(placeholder_in(Namespaces::USER, kind)?);
         let pid = placeholder.0;
         write(pid)?;

@@ -96,7 +96,8 @@ impl Actor {
         let scratch = target().join("bench");
         fs::create_dir_all(&scratch).context(scratch.display())?;
         let xtask = std::env::current_exe().context("own path")?;
-        // As it is when it was installed. What a linker wrote in pieces is in the kernel's cache in small pages, and starts more slowly.
+        // As it is when it was installed: a copy starts some tenths of a millisecond sooner than the file that the linker wrote. That it is
+        // held in larger pages by the kernel's cache would explain it, and was not looked into.
         let installed = scratch.join("pyro");
         fs::copy(pyro, &installed).context(installed.display())?;
         let who = if is_root() { "root" } else { "this user" }.to_owned();
