@@ -10,7 +10,7 @@ use pyro_sys::command::{Wait, ended_child, wait};
 use pyro_sys::{inside, memory};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
-use crate::{Agent, Channel};
+use crate::{Agent, Channel, Place};
 
 /// How a shutdown goes.
 #[derive(Debug)]
@@ -86,11 +86,11 @@ impl Agent {
     }
 
     fn nothing_runs(&self) -> bool {
-        self.channels.is_empty() && (!self.as_pid_1 || !inside::sees_other_processes())
+        self.channels.is_empty() && (self.place == Place::Nowhere || !inside::sees_other_processes())
     }
 
     fn signal_all(&mut self, signal: rustix::process::Signal) {
-        if self.as_pid_1 {
+        if self.place != Place::Nowhere {
             // Nobody there is fine; so is a process that another one has just ended.
             let _anyone = inside::signal_everyone(signal.as_raw());
             return;

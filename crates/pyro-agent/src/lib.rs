@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use pyro_sys::command::Spawner;
@@ -36,6 +35,7 @@ mod files;
 mod find;
 mod init;
 mod link;
+pub mod machine;
 mod probes;
 mod process;
 mod tree;
@@ -80,10 +80,20 @@ impl From<rustix::io::Errno> for End {
     }
 }
 
-/// Serves one link until it ends. With `as_pid_1` the process is the sandbox's init: it reaps what others leave, and when this returns it
-/// must exit, which ends everything inside. Otherwise (tests) only its own commands are ended. `build` is the build id of this binary.
-pub fn serve(link: UnixStream, as_pid_1: bool, build: &str) -> End {
-    let end = match Agent::start(link, as_pid_1, build) {
+/// What the agent is the first process of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Of a sandbox of the host's kernel: it reaps what others leave, and when [`serve`] returns it must exit, which ends everything inside.
+    Sandbox,
+    /// Of a machine with a kernel of its own: as above.
+    Machine,
+    /// Of nothing (tests): only its own commands are ended.
+    Nowhere,
+}
+
+/// Serves one link until it ends: a stream socket, or the port of a machine. `build` is the build id of this binary.
+pub fn serve(link: impl Into<OwnedFd>, place: Place, build: &str) -> End {
+    let end = match Agent::start(link.into(), place, build) {
         Ok(mut agent) => {
             let end = agent.run();
             agent.finish();
@@ -106,7 +116,7 @@ enum Channel {
 
 /// Everything that the loop owns.
 struct Agent {
-    as_pid_1: bool,
+    place: Place,
     link: Link,
     epoll: OwnedFd,
     /// At most `CHANNELS_MAX`.
@@ -161,8 +171,10 @@ const EVENTS_PER_WAIT: usize = 32;
 
 impl Agent {
     /// Says hello and sets everything up. Nothing else inside runs before this has returned.
-    fn start(link: UnixStream, as_pid_1: bool, build: &str) -> Result<Self, End> {
-        if as_pid_1 {
+    fn start(link: OwnedFd, place: Place, build: &str) -> Result<Self, End> {
+        let is_first = place != Place::Nowhere;
+        let link = File::from(link);
+        if is_first {
             init::prepare()?;
         }
         let hello = match read_frame(&mut &link) {
@@ -174,7 +186,10 @@ impl Agent {
         if hello.build != build {
             return Err(End::Refused("the supervisor is another build".to_owned()));
         }
-        let signals = if as_pid_1 { Some(inside::child_signals()?) } else { None };
+        if place == Place::Machine {
+            machine::set_host_name(&hello.hostname)?;
+        }
+        let signals = if is_first { Some(inside::child_signals()?) } else { None };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let outbox = Outbox::new()?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP;
@@ -184,7 +199,7 @@ impl Agent {
             watch(epoll.as_fd(), signals, Source::Signals, 0, epoll::EventFlags::IN)?;
         }
         let mut agent = Self {
-            as_pid_1,
+            place,
             link: Link::new(link)?,
             epoll,
             channels: BTreeMap::new(),
@@ -198,7 +213,7 @@ impl Agent {
             heap_used: false,
             rest: Rest::default(),
         };
-        let answer = AgentHello { nonce: hello.nonce, build: build.to_owned(), probes: probes::probe() };
+        let answer = AgentHello { nonce: hello.nonce, build: build.to_owned(), probes: probes::probe(place) };
         agent.link.control(0, &FromAgent::Hello(answer))?;
         Ok(agent)
     }
@@ -325,6 +340,7 @@ impl Agent {
     fn act(&mut self, channel: u32, message: ToAgent) -> Result<(), End> {
         match message {
             ToAgent::Hello(_) => Err(refuse("a second hello")),
+            ToAgent::Wake(_) => Err(refuse("a wake-up of a machine that is awake")),
             ToAgent::Shutdown { grace_ms } => {
                 if channel != 0 {
                     return Err(refuse("a shutdown on a request's channel"));
@@ -461,7 +477,7 @@ impl Agent {
         for request in std::mem::take(&mut self.channels).into_values() {
             match request {
                 Channel::File(request) => request.join(),
-                Channel::Exec(mut exec) if !self.as_pid_1 => {
+                Channel::Exec(mut exec) if self.place == Place::Nowhere => {
                     exec.kill(&roots);
                     exec.join();
                 }

@@ -2,19 +2,23 @@
 //!
 //! The queue is short: whoever has bulk data asks [`Link::is_blocked`] first.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::os::unix::net::UnixStream;
 
 use pyro_wire::frame::{data_header, encode_control};
 use pyro_wire::{Decoder, Frame, FromAgent, Stream, ToAgent};
 use rustix::event::epoll::EventFlags;
+use rustix::fs::FileType;
 
 use crate::End;
 
 /// The link and its two buffers.
 #[derive(Debug)]
 pub struct Link {
-    socket: UnixStream,
+    /// A stream socket, or a machine's port.
+    socket: File,
+    /// A read that fills less than it could has taken all there is. Not so for a port, which gives one buffer at a time.
+    short_is_all: bool,
     decoder: Decoder,
     /// Encoded frames; what is before `sent` is gone. Holds one data frame and a few messages at most.
     queue: Vec<u8>,
@@ -27,9 +31,10 @@ pub struct Link {
 
 impl Link {
     /// Takes the socket over.
-    pub fn new(socket: UnixStream) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, decoder: Decoder::new(), queue: Vec::new(), sent: 0, readable: true, hung_up: false, closed: false })
+    pub fn new(socket: File) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let short_is_all = FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) == FileType::Socket;
+        Ok(Self { socket, short_is_all, decoder: Decoder::new(), queue: Vec::new(), sent: 0, readable: true, hung_up: false, closed: false })
     }
 
     /// Takes note of an event.
@@ -61,7 +66,7 @@ impl Link {
         match self.decoder.fill(&mut self.socket) {
             Ok(fill) if fill.bytes == 0 => self.closed = true,
             // Edge-triggered: the next byte causes a new event. The end had its event together with the last bytes, so read on to it.
-            Ok(fill) => self.readable = !fill.short || self.hung_up,
+            Ok(fill) => self.readable = !fill.short || !self.short_is_all || self.hung_up,
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => self.readable = false,
                 ErrorKind::Interrupted => {}
@@ -123,7 +128,7 @@ impl Link {
     }
 
     /// Writes once; 0 when the socket takes nothing now, or never again.
-    fn write(&mut self, write: impl Fn(&UnixStream) -> io::Result<usize>) -> Result<usize, End> {
+    fn write(&mut self, write: impl Fn(&File) -> io::Result<usize>) -> Result<usize, End> {
         loop {
             match write(&self.socket) {
                 Ok(sent) => return Ok(sent),

@@ -78,7 +78,7 @@ fn supervise(binary: &Path, mut caller: UnixStream) -> Result<()> {
         Err(error) => return begin::last_answer(&mut connection, Err(error)),
     };
     let home = Home::open(&root)?;
-    let setting = begin::Setting { home: &home, privilege: &privilege, backend: &backend, signals };
+    let setting = begin::Setting { home: &home, privilege: &privilege, binary, namespaces: &backend, signals };
     begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs)
 }
 

@@ -12,13 +12,14 @@ use std::time::Duration;
 use pyro_api::envelope::Progress;
 use pyro_api::ops::exec::{Outcome, RunRequest};
 use pyro_api::ops::workspace::{CreateRequest, CreateResponse, SeedView};
-use pyro_api::values::IsolationMinimum;
+use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Error, ErrorKind, Result};
 use pyro_layer::Owners;
 use pyro_wire::Untrusted;
 
 use crate::backend::namespaces::Namespaces;
-use crate::backend::{Launch, Limits, MakeLayers, StackMount};
+use crate::backend::qemu::Qemu;
+use crate::backend::{Backend, Launch, Limits, MakeLayers, StackMount};
 use crate::clock::Instant;
 use crate::environment::{self, Environment};
 use crate::home::{Home, Place};
@@ -43,8 +44,10 @@ pub struct Setting<'a> {
     pub home: &'a Home,
     /// What we may do on this machine.
     pub privilege: &'a Privilege,
-    /// What sandboxes are made by.
-    pub backend: &'a Namespaces,
+    /// Our own program.
+    pub binary: &'a Path,
+    /// What sandboxes are made by, or what confines that which makes them.
+    pub namespaces: &'a Namespaces,
     /// Becomes readable when this process is asked to end.
     pub signals: OwnedFd,
 }
@@ -183,7 +186,15 @@ fn bring_up_here(
     make_layers: &mut MakeLayers<'_>,
     minimum: &IsolationMinimum,
 ) -> Result<Live> {
-    bring_up(setting.backend, launch, make_layers, minimum, crate::BUILD)
+    let qemu;
+    let backend: &dyn Backend = match minimum.level {
+        IsolationLevel::Namespaces => setting.namespaces,
+        IsolationLevel::Microvm => {
+            qemu = Qemu { home: setting.home, binary: setting.binary, namespaces: setting.namespaces };
+            &qemu
+        }
+    };
+    bring_up(backend, launch, make_layers, minimum, crate::BUILD)
 }
 
 fn environment_vars(environment: &Environment) -> Vec<(String, String)> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use pyro_api::values::{EnvironmentName, WorkspaceRef};
+use pyro_api::values::{EnvironmentName, IsolationLevel, IsolationMinimum, WorkspaceRef};
 use pyro_api::{Call, Error, ErrorKind, Event, Op, Result, ops as api};
 use serde_json::Value;
 
@@ -317,6 +317,7 @@ impl Host {
         let id = &record.manifest.id;
         let call =
             Call { op: api::WorkspaceStart::NAME.to_owned(), request: Value::String(id.clone()), stream: true, stdin: false };
+        self.ensure_isolation(&record.manifest.isolation_minimum.parse()?, session)?;
         while self.connect(record)?.is_none() {
             let stream = role::start(&self.options.binary, &self.home, Role::Supervisor)?;
             match client::converse(&stream, &call, &mut Session::new(session.on_event)) {
@@ -366,6 +367,13 @@ impl Host {
             None => role::start(&self.options.binary, &self.home, Role::Supervisor)?,
         };
         ops::parse(client::converse(&stream, &call, session)?)
+    }
+
+    /// Builds what an isolation is made of, where that is not there.
+    fn ensure_isolation(&self, minimum: &IsolationMinimum, session: &mut Session<'_>) -> Result<()> {
+        match minimum.level {
+            IsolationLevel::Namespaces => Ok(()),            IsolationLevel::Microvm => if true { Ok(()) } else { self.ensure_environment(&environment::MICROVM.parse()?, session)},
+        }
     }
 
     /// Builds an environment that is needed and not there.
@@ -419,7 +427,7 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
         Role::Supervisor => {
             let (connection, call, inputs) = role::take_call()?;
             let backend = backend::namespaces::Namespaces::new(binary.to_owned(), privilege.clone());
-            let setting = begin::Setting { home: &home, privilege: &privilege, backend: &backend, signals };
+            let setting = begin::Setting { home: &home, privilege: &privilege, binary, namespaces: &backend, signals };
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),

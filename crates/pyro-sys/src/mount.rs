@@ -36,6 +36,8 @@ impl Refuses {
     pub const NOTHING: Self = Self { writes: false, set_ids: false, devices: false, programs: false };
     /// Everything but writes: what a file system of pure data needs.
     pub const ALL_BUT_WRITES: Self = Self { writes: false, set_ids: true, devices: true, programs: true };
+    /// Writes and nothing more: programs and their set-user-id bits work.
+    pub const ALL_BUT_PROGRAMS: Self = Self { writes: true, devices: true, ..Self::NOTHING };
     /// Everything.
     pub const ALL: Self = Self { writes: true, ..Self::ALL_BUT_WRITES };
 

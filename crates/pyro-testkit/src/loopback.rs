@@ -17,7 +17,7 @@ pub fn start(build: &'static str) -> Loopback {
     let (link, inside) = UnixStream::pair().expect("a socket pair");
     let (gone, alive) = UnixStream::pair().expect("a socket pair");
     std::thread::spawn(move || {
-        pyro_agent::serve(inside, false, build);
+        pyro_agent::serve(inside, pyro_agent::Place::Nowhere, build);
         drop(alive);
     });
     Loopback { link, gone }

@@ -33,6 +33,7 @@ mod bounds;
 mod bytes;
 pub mod frame;
 pub mod limits;
+pub mod machine;
 pub mod message;
 pub mod path;
 pub mod untrusted;

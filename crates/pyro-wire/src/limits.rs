@@ -82,3 +82,9 @@ pub const SHUTDOWN_GRACE_MS_MAX: u32 = 600_000;
 /// KILL(5) SETGID(6) SETUID(7) SETPCAP(8) NET_BIND_SERVICE(10) SYS_CHROOT(18) AUDIT_WRITE(29) SETFCAP(31). Here because the
 /// launch sets it outside and the agent's probe checks it inside.
 pub const CAPABILITIES_INSIDE: u64 = 0xa004_05fb;
+
+/// Random bytes that a copied machine gets when it wakes: what the kernel's generator is keyed with (drivers/char/random.c, 256 bits), twice.
+pub const WAKE_ENTROPY_BYTES: usize = 64;
+
+/// Fewest processes that a machine can be limited to: less the kernel refuses (`RESERVED_PIDS` of kernel/pid.c is 300).
+pub const PIDS_MAX_MIN: u64 = 512;

@@ -15,6 +15,8 @@ pub(crate) mod tests;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ToAgent {
+    /// Channel 0, to the agent of a machine that waits to be used ([`FromAgent::Waiting`]), before its [`ToAgent::Hello`]. No answer.
+    Wake(Wake),
     /// Channel 0, first message of a link. Answer: [`FromAgent::Hello`].
     Hello(Hello),
     /// Opens a channel for one command.
@@ -56,6 +58,8 @@ pub enum ToAgent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromAgent {
+    /// Channel 0, first message of a machine that has booted: nothing of it is anybody's yet. It may be copied now, and each copy be woken.
+    Waiting,
     /// Answer to [`ToAgent::Hello`].
     Hello(AgentHello),
     /// The command runs.
@@ -82,6 +86,20 @@ pub enum FromAgent {
     Done,
     /// The request failed. Ends the channel.
     Failed(Failed),
+}
+
+/// What makes a machine that waits one of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wake {
+    /// Nanoseconds since 1970: its clock stood still.
+    pub unix_time_ns: u64,
+    /// Fresh random bytes, at least [`crate::limits::WAKE_ENTROPY_BYTES`]: its copies know the same.
+    pub entropy: Bytes,
+    /// It has a disk with a seed.
+    pub seeded: bool,
+    /// Processes and threads that it may have at one time.
+    pub pids_max: u64,
 }
 
 /// First message of a link.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use pyro_agent::Place;
 use pyro_host::Role;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -15,6 +16,7 @@ const CONTROL: i32 = 3;
 pub(crate) fn play(role: &str, arguments: &[OsString]) -> ExitCode {
     match role {
         "@agent" => agent(),
+        "@machine" => ExitCode::from(pyro_agent::machine::boot(pyro_host::BUILD)),
         "@probe" => probe(arguments),
         _ => match [Role::Supervisor, Role::Builder, Role::Janitor].into_iter().find(|known| known.word() == role) {
             Some(role) => outside(role, arguments),
@@ -34,7 +36,7 @@ fn agent() -> ExitCode {
         .map_err(|error| format!("no supervisor is at descriptor {CONTROL}: {error}"))
         .and_then(pyro_host::backend::namespaces::become_inside);
     match inside {
-        Ok(link) => ExitCode::from(pyro_agent::serve(link, std::process::id() == 1, pyro_host::BUILD).exit_code()),
+        Ok(link) => ExitCode::from(pyro_agent::serve(link, Place::Sandbox, pyro_host::BUILD).exit_code()),
         Err(why) => refused(&format!("the first process of a sandbox {why}")),
     }
 }

@@ -80,7 +80,7 @@ impl Client {
     pub fn connect() -> Self {
         let (link, other) = UnixStream::pair().expect("a socketpair");
         link.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
-        let agent = std::thread::spawn(move || serve(other, false, BUILD));
+        let agent = std::thread::spawn(move || serve(other, pyro_agent::Place::Nowhere, BUILD));
         Self { link, agent: Some(agent), next_channel: 1 }
     }
 

@@ -9,6 +9,7 @@ use pyro_api::Result;
 use pyro_api::ops::workspace::Guarantee;
 
 pub mod namespaces;
+pub mod qemu;
 
 /// A way to make sandboxes.
 pub trait Backend: Send + Sync {
@@ -41,6 +42,11 @@ pub trait Sandbox: Send {
 
     /// How many of its processes the kernel has killed so far because of the memory limit; 0 where that cannot be told.
     fn out_of_memory_kills(&self) -> u64;
+
+    /// What the program that makes it has said about its end, in a line; for errors.
+    fn last_words(&self) -> Option<String> {
+        None
+    }
 
     /// Ends every process of it, without waiting until they are gone: none of them does anything more. [`Sandbox::kill`] must follow.
     fn condemn(&self);

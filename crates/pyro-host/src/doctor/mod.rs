@@ -14,7 +14,7 @@ mod trials;
 
 pub use facts::HostFacts;
 pub use judge::judge;
-pub use trials::{Attempt, PROBES, Trials, probe};
+pub use trials::{Attempt, PROBES, Trials, kvm_runs_at_full_speed, probe};
 
 #[cfg(test)]
 mod tests;

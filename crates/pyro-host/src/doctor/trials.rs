@@ -275,6 +275,14 @@ fn cgroup(facts: &HostFacts) -> Attempt {
 }
 
 /// Runs a program to its end, but no longer than [`PATIENCE`].
+/// Whether guest code runs on the processor here, found out in a process of its own. `binary` is our program.
+pub fn kvm_runs_at_full_speed(binary: &Path) -> bool {
+    match attempt(Command::new(binary).args(["@probe", "kvm"])) {
+        Attempt::Worked(answer) => answer.parse().is_ok_and(super::judge::is_full_speed),
+        Attempt::Failed(_) | Attempt::NotTried(_) => false,
+    }
+}
+
 fn attempt(command: &mut Command) -> Attempt {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C").spawn();
     let mut child = match child {

@@ -17,6 +17,11 @@ use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 mod build;
+mod kit;
+pub mod image;
+pub use kit::{Kit, kit};
+#[allow(missing_docs)]
+pub const MICROVM: &str = "microvm";
 mod command;
 mod host_environment;
 mod include;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pyro_api::ops::workspace::{Guarantee, GuaranteeName, IsolationReport};
-use pyro_api::values::{IsolationLevel, IsolationMinimum, serde_name};
+use pyro_api::values::{IsolationMinimum, serde_name};
 use pyro_api::{Error, Result};
 use pyro_wire::frame::Frame;
 use pyro_wire::limits::HELLO_DEADLINE_MS;
@@ -50,7 +50,6 @@ pub(super) fn bring_up_within(
     build: &str,
     hello_deadline: Duration,
 ) -> Result<Live> {
-    refuse_unknown_level(minimum)?;
     let sandbox = backend.launch(launch, make_layers)?;
     match welcome(sandbox, launch, build, hello_deadline) {
         Ok(Welcomed { sandbox, link, hello, outside }) => {
@@ -61,14 +60,6 @@ pub(super) fn bring_up_within(
             }
         }
         Err(error) => Err(error),
-    }
-}
-
-fn refuse_unknown_level(minimum: &IsolationMinimum) -> Result<()> {
-    match minimum.level {
-        IsolationLevel::Namespaces => Ok(()),
-        IsolationLevel::Microvm => Err(Error::unavailable("this version of pyro has no microvm backend")
-            .hint("namespaces is what it can give; doctor says how strong that is on this machine")),
     }
 }
 
@@ -118,7 +109,10 @@ fn end(sandbox: Box<dyn Sandbox>, why: Error) -> Error {
 fn await_hello(sandbox: &dyn Sandbox, link: &mut Link, patience: Duration) -> Result<AgentHello> {
     let deadline = Instant::now() + patience;
     let broke = |violation: pyro_wire::Violation| Error::sandbox(format!("the agent broke the protocol: {violation}"));
-    let ended = || Error::sandbox("the sandbox ended before its agent answered").hint("doctor says what this machine can do");
+    let ended = || {
+        let error = Error::sandbox("the sandbox ended before its agent answered");
+        error.hint(sandbox.last_words().unwrap_or_else(|| "doctor says what this machine can do".to_owned()))
+    };
     loop {
         match link.flush() {
             Ok(()) => {}

@@ -475,7 +475,8 @@ impl Supervisor {
                         }
                     }
                     FromAgent::NotStarted(report) => exec.not_started(&report)?,
-                    FromAgent::Hello(_)
+                    FromAgent::Waiting
+                    | FromAgent::Hello(_)
                     | FromAgent::Entries(_)
                     | FromAgent::FileInfo(_)
                     | FromAgent::Written(_)

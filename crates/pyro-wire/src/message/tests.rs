@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::Message;
-use crate::limits::{ENTRIES_MAX, ERRNO_MAX, INPUT_CREDIT_BYTES, MODE_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX};
+use crate::limits::{ENTRIES_MAX, ERRNO_MAX, INPUT_CREDIT_BYTES, MODE_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, WAKE_ENTROPY_BYTES};
 
 fn path(text: &str) -> SandboxPath {
     SandboxPath::parse(text).unwrap()
@@ -25,6 +25,7 @@ fn every_request() -> Vec<ToAgent> {
         credit_bytes: 262_144,
     };
     vec![
+        ToAgent::Wake(Wake { unix_time_ns: 1, entropy: text(&"e".repeat(WAKE_ENTROPY_BYTES)), seeded: true, pids_max: 4096 }),
         ToAgent::Hello(Hello { nonce: u64::MAX, build: "b1".to_owned(), hostname: "brave-otter".to_owned() }),
         ToAgent::Spawn(spawn(Program::Argv(vec!["echo".to_owned(), "a \"b\"\n".to_owned()]), false)),
         ToAgent::Spawn(spawn(Program::Shell("ls | wc -l".to_owned()), true)),
@@ -55,6 +56,7 @@ fn every_answer() -> Vec<FromAgent> {
         FromAgent::Exited(Exited { status, stdout_bytes: 1, stderr_bytes: 2, output_held_open: false, cpu_ms: 3, rss_max_kib: 4 })
     };
     let mut all = vec![
+        FromAgent::Waiting,
         FromAgent::Hello(AgentHello { nonce: 1, build: "b1".to_owned(), probes: PROBES.map(probe).to_vec() }),
         FromAgent::Started { pid: 7 },
         not_started(SpawnStep::Find, None),
@@ -133,9 +135,10 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Read(_) => 7,
         ToAgent::Write(_) => 8,
         ToAgent::Shutdown { .. } => 9,
+        ToAgent::Wake(_) => 10,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
-    assert_eq!(found.len(), 10);
+    assert_eq!(found.len(), 11);
     let kind = |answer: &FromAgent| match answer {
         FromAgent::Hello(_) => 0,
         FromAgent::Started { .. } => 1,
@@ -147,9 +150,10 @@ fn every_variant_is_in_the_snapshot() {
         FromAgent::Credit { .. } => 7,
         FromAgent::Done => 8,
         FromAgent::Failed(_) => 9,
+        FromAgent::Waiting => 10,
     };
     let found: std::collections::BTreeSet<_> = every_answer().iter().map(kind).collect();
-    assert_eq!(found.len(), 10);
+    assert_eq!(found.len(), 11);
 }
 
 fn any_path() -> impl Strategy<Value = SandboxPath> {

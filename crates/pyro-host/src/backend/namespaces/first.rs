@@ -9,13 +9,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use pyro_sys::confine::{self, Capability, ProcessLimits};
+use pyro_sys::replace::Image;
 use pyro_sys::seccomp::{self, Program};
 use pyro_sys::spawn::{self, Namespaces as Kinds};
 use pyro_sys::userns::UserNamespace;
 use pyro_sys::{files, mount, network, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::MOUNTS_MAX;
+use super::{LINK, MOUNTS_MAX};
 use super::filesystem::{self, Own, Parts};
 use super::plan::Plan;
 use super::timing::Marks;
@@ -24,6 +25,8 @@ use super::timing::Marks;
 pub const PARTS: u8 = b'p';
 /// The message with the control groups.
 pub const GROUPS: u8 = b'g';
+/// The message with the descriptors of a program.
+pub const PROGRAM: u8 = b'x';
 
 /// Most bytes of a plan: a few hundred for each of [`MOUNTS_MAX`] mounts, and two paths of the host at most 4096 bytes long, each byte as a
 /// number.
@@ -101,6 +104,7 @@ steps! {
     Landlock = 21, "enter a Landlock domain";
     Filter = 22, "filter system calls";
     Ports = 25, "open its low ports";
+    Program = 26, "execute its program";
 }
 
 impl Step {
@@ -207,6 +211,7 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
         fs::File::from(join).write_all(b"0").at(Step::Groups)?;
     }
     marks.mark(28);
+    let program = plan.program.as_ref().map(|arguments| receive_program(control, arguments, &link).at(Step::Program)).transpose()?;
     spawn::unshare(Kinds::CGROUP).at(Step::Groups)?;
     confine::set_host_name(&plan.hostname).at(Step::HostName)?;
     marks.mark(29);
@@ -233,7 +238,22 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
         // Times are for people: that they do not arrive is no reason to fail.
         let _ = socket::send_descriptors(control, &message, &[]);
     }
-    Ok(link)
+    match program {
+        None => Ok(link),
+        // Comes back only when it could not be executed.
+        Some(program) => Err((Step::Program, program.execute())),
+    }
+}
+
+/// Everything that a program needs, received before there is nothing left to receive it with.
+fn receive_program(control: &OwnedFd, arguments: &[String], link: &UnixStream) -> io::Result<Image> {
+    let mut message = [0; 1];
+    let (length, descriptors) = socket::receive_descriptors(control, &mut message)?;
+    let mut descriptors = descriptors.into_iter();
+    let errors = descriptors.next().filter(|_| message[..length] == [PROGRAM]).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let mut places = vec![(errors, 2), (link.as_fd().try_clone_to_owned()?, LINK)];
+    places.extend(descriptors.zip(LINK + 1..));
+    Image::new(arguments, places)
 }
 
 /// From here on we end when the supervisor does, and if it has ended already, now.

@@ -34,7 +34,7 @@ use pyro_sys::userns::UserNamespace;
 
 use super::cgroup::{Groups, Hierarchies};
 use super::filesystem::Parts;
-use super::first::{GROUPS, PARTS, Step};
+use super::first::{GROUPS, PARTS, PROGRAM, Step};
 use super::plan::Plan;
 use super::timing::{self, Marks};
 use super::{MOUNTS_MAX, NamespaceSandbox, Namespaces};
@@ -50,12 +50,13 @@ const ARGUMENTS: [&std::ffi::CStr; 2] = [c"pyro", c"@agent"];
 pub(super) fn run(
     backend: &Namespaces,
     launch: &Launch,
+    program: Option<&super::Program<'_>>,
     make_layers: &mut MakeLayers<'_>,
     marks: &mut Marks,
 ) -> Result<NamespaceSandbox> {
     check(launch)?;
     let privilege = &backend.privilege;
-    let plan = Plan::new(launch, privilege, marks.begin());
+    let plan = Plan::new(launch, program, privilege, marks.begin());
     let hierarchies = Hierarchies::find();
     // A process can only start in a group that is there (v2); it can join one later cheaply (v1).
     let early = match &hierarchies {
@@ -80,7 +81,7 @@ pub(super) fn run(
     };
     // From here on dropping `sandbox` ends the process and takes the groups away.
 
-    let supervisor = Supervisor { backend, launch, plan: &plan, hierarchies: &hierarchies, control: &control };
+    let supervisor = Supervisor { backend, launch, program, plan: &plan, hierarchies: &hierarchies, control: &control };
     let given = supervisor.give(&mut sandbox, agent_link, make_layers, marks);
     let report = match given {
         // The process may have ended with a report of its own, which says more than that it could not be written to.
@@ -178,6 +179,7 @@ fn check(launch: &Launch) -> Result<()> {
 struct Supervisor<'a> {
     backend: &'a Namespaces,
     launch: &'a Launch,
+    program: Option<&'a super::Program<'a>>,
     plan: &'a Plan,
     hierarchies: &'a Hierarchies,
     control: &'a OwnedFd,
@@ -192,7 +194,7 @@ impl Supervisor<'_> {
         make_layers: &mut MakeLayers<'_>,
         marks: &mut Marks,
     ) -> Result<()> {
-        let Self { backend, launch, plan, hierarchies, control } = *self;
+        let Self { backend, launch, program, plan, hierarchies, control } = *self;
         let id = &launch.id;
         let send = |message: &[u8], descriptors: &[BorrowedFd<'_>]| {
             socket::send_descriptors(control, message, descriptors)
@@ -236,6 +238,11 @@ impl Supervisor<'_> {
         let joins: Vec<BorrowedFd<'_>> = sandbox.groups.join_by().collect();
         send(&[GROUPS], &joins)?;
         marks.mark(7);
+        if let Some(program) = program {
+            let mut descriptors = vec![program.errors];
+            descriptors.extend(&program.descriptors);
+            send(&[PROGRAM], &descriptors)?;
+        }
         Ok(())
     }
 }

@@ -31,6 +31,20 @@ mod timing;
 /// Limits on what a launch may ask for: there is no use for more, and each mount costs every later one.
 const MOUNTS_MAX: usize = 32;
 
+/// A program that is run in a sandbox instead of our agent: it speaks the agent's protocol on descriptor [`LINK`], or hands it on.
+#[derive(Clone, Debug)]
+pub struct Program<'a> {
+    /// Its path inside, and its arguments; its own name first. Its environment is empty.
+    pub arguments: Vec<String>,
+    /// Becomes its standard error. Its input and output are nothing.
+    pub errors: BorrowedFd<'a>,
+    /// Its further descriptors, from [`LINK`] + 1 on.
+    pub descriptors: Vec<BorrowedFd<'a>>,
+}
+
+/// The descriptor on which a [`Program`] finds the link.
+pub const LINK: i32 = 10;
+
 /// Steps of a launch by name, and when each was done.
 pub type StepTimes = Vec<(&'static str, Duration)>;
 
@@ -81,6 +95,14 @@ impl Namespaces {
         Ok(())
     }
 
+    /// As [`Backend::launch`], of a program instead of our agent.
+    ///
+    /// # Errors
+    /// As [`Backend::launch`].
+    pub fn launch_program(&self, launch: &Launch, program: &Program<'_>) -> Result<Box<dyn Sandbox>> {
+        Ok(Box::new(launch::run(self, launch, Some(program), &mut || Ok(()), &mut timing::Marks::off())?))
+    }
+
     fn take_begun(&self) -> Option<launch::Begun> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -91,7 +113,7 @@ impl Namespaces {
     /// As [`Backend::launch`].
     pub fn launch_timed(&self, launch: &Launch) -> Result<(Box<dyn Sandbox>, StepTimes)> {
         let mut marks = timing::Marks::on();
-        let sandbox = launch::run(self, launch, &mut || Ok(()), &mut marks)?;
+        let sandbox = launch::run(self, launch, None, &mut || Ok(()), &mut marks)?;
         Ok((Box::new(sandbox), marks.named()))
     }
 }
@@ -110,7 +132,7 @@ impl Backend for Namespaces {
     }
 
     fn launch(&self, launch: &Launch, make_layers: &mut MakeLayers<'_>) -> Result<Box<dyn Sandbox>> {
-        Ok(Box::new(launch::run(self, launch, make_layers, &mut timing::Marks::off())?))
+        Ok(Box::new(launch::run(self, launch, None, make_layers, &mut timing::Marks::off())?))
     }
 }
 

@@ -1,0 +1,261 @@
+//! The agent in a machine of its own: first it is the first process that the guest's kernel starts, and everything a boot needs.
+//!
+//! ```text
+//!  boot        devices, modules, the port; the environment's disk, read-only; a rehearsal, so that what every command needs is in memory
+//!  waiting     says so on the port. What the machine is until now belongs to nobody: it may be copied here, and every copy goes on
+//!  woken       fresh randomness, the time of day, a name; its own disk and its seed; the root file system
+//!  serving     as in any sandbox
+//!  end         everything is on disk, the machine stops
+//! ```
+//!
+//! Two processes: the kernel's first, which only waits, and the agent, first of a process namespace. So the agent sees the workload's processes and
+//! not the kernel's, and what ends with it ends with it.
+//!
+//! The workload is root of the whole machine. Nothing here protects the machine from it: what it can reach is the emulated devices, and the
+//! process outside that emulates them is confined like any other sandbox.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pyro_sys::mount::{self, Refuses, Setting};
+use pyro_sys::spawn::{Namespaces, fork_into};
+use pyro_sys::{confine, machine, network};
+use pyro_wire::frame::{encode_control, read_frame};
+use pyro_wire::machine::{ENVIRONMENT_DISK, MODULES, PORT, SEED_DISK, WRITABLE_DISK};
+use pyro_wire::message::Wake;
+use pyro_wire::{Frame, FromAgent, ToAgent};
+
+use crate::Place;
+
+/// How long devices may take to appear. They are there within milliseconds of their module.
+const DEVICES_WITHIN: Duration = Duration::from_secs(5);
+
+/// What went wrong, and in doing what.
+type Trouble = (&'static str, io::Error);
+
+trait While<T> {
+    fn during(self, what: &'static str) -> Result<T, Trouble>;
+}
+impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
+    fn during(self, what: &'static str) -> Result<T, Trouble> {
+        self.map_err(|error| (what, error.into()))
+    }
+}
+
+/// The whole life of a machine. Returns only when the machine cannot end.
+pub fn boot(build: &str) -> u8 {
+    let lived = prepare().and_then(|port| {
+        let agent = fork_into(Namespaces::PID, None, || match wake_up(port.as_fd()) {
+            Ok(place) => match port.as_fd().try_clone_to_owned() {
+                Ok(link) => crate::serve(link, place, build).exit_code(),
+                Err(error) => told(&("take the link", error)),
+            },
+            Err(trouble) => told(&trouble),
+        });
+        let agent = agent.during("start the agent")?;
+        agent.wait().map(drop).during("wait for the agent")
+    });
+    if let Err(trouble) = lived {
+        told(&trouble);
+    }
+    match machine::end() {
+        Ok(()) => 0,
+        Err(error) => told(&("end", error)),
+    }
+}
+
+/// Says it on the console, which the outside keeps a little of.
+fn told((what, error): &Trouble) -> u8 {
+    eprintln!("machine: could not {what}: {error}");
+    crate::End::Refused(String::new()).exit_code()
+}
+
+/// From the kernel's hand-over to a machine that could be anybody's.
+fn prepare() -> Result<File, Trouble> {
+    put("devtmpfs", &[], "/dev", Refuses::NOTHING).during("mount its devices")?;
+    put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
+    put("sysfs", &[], "/sys", Refuses::ALL_BUT_WRITES).during("mount its sys")?;
+    load_modules().during("load its modules")?;
+    let port = open_port().during("open its port")?;
+    let disk = wait_for_disk(ENVIRONMENT_DISK).during("find the disk of its environment")?;
+    let source = disk.to_string_lossy();
+    put("ext4", &[Setting::Text("source", &source), Setting::Flag("ro")], "/environment", Refuses::ALL_BUT_PROGRAMS)
+        .during("mount its environment")?;
+    rehearse();
+    Ok(port)
+}
+
+fn put(kind: &str, settings: &[Setting<'_>], at: &str, refuses: Refuses) -> io::Result<()> {
+    mount::attach_at_host_path(mount::new_filesystem(kind, settings, refuses)?, Path::new(at))
+}
+
+fn load_modules() -> io::Result<()> {
+    let mut files: Vec<PathBuf> = fs::read_dir(Path::new("/").join(MODULES))?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+    files.sort_unstable();
+    for file in files {
+        machine::load_module(File::open(&file)?)?;
+        // It is in the kernel now, and the file only takes room.
+        fs::remove_file(&file)?;
+    }
+    Ok(())
+}
+
+/// Tries until it succeeds, for as long as devices may take.
+fn until_there<T>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if begun.elapsed() > DEVICES_WITHIN {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // Nothing that could be waited for says "all devices are there".
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn open_port() -> io::Result<File> {
+    until_there(|| {
+        for port in fs::read_dir("/sys/class/virtio-ports")? {
+            let port = port?;
+            if fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim_end() == PORT) {
+                let device = Path::new("/dev").join(port.file_name());
+                return File::options().read(true).write(true).open(device).map(Some);
+            }
+        }
+        Ok(None)
+    })
+}
+
+fn wait_for_disk(serial: &str) -> io::Result<PathBuf> {
+    until_there(|| find_disk(serial))
+}
+
+fn find_disk(serial: &str) -> io::Result<Option<PathBuf>> {
+    for disk in fs::read_dir("/sys/block")? {
+        let disk = disk?;
+        if fs::read_to_string(disk.path().join("serial")).is_ok_and(|found| found.trim_end() == serial) {
+            return Ok(Some(Path::new("/dev").join(disk.file_name())));
+        }
+    }
+    Ok(None)
+}
+
+/// Commands whose files are then in memory. One that the environment does not have is no loss.
+const REHEARSED: [&[&str]; 3] = [&["/bin/true"], &["/bin/sh", "-c", ":"], &["/bin/bash", "-c", ":"]];
+
+fn rehearse() {
+    for command in REHEARSED {
+        let run = fork_into(Namespaces::MOUNT, None, || {
+            let entered = machine::enter_root(Path::new("/environment"));
+            let Some((program, arguments)) = command.split_first().filter(|_| entered.is_ok()) else { return 1 };
+            let quiet = || Stdio::from(OwnedFd::from(silence()));
+            let _not_executed = Command::new(program).args(arguments).stdin(quiet()).stdout(quiet()).stderr(quiet()).exec();
+            1
+        });
+        let _only_a_rehearsal = run.and_then(|child| child.wait());
+    }
+}
+
+/// Both ends of nothing: the environment has no devices.
+fn silence() -> io::PipeReader {
+    let (reader, _) = io::pipe().expect("a machine that has just begun has descriptors");
+    reader
+}
+
+/// Says that it waits, and becomes who it is told to be.
+fn wake_up(port: impl AsFd) -> Result<Place, Trouble> {
+    // Its own view of processes, for everything that looks into it.
+    put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
+    let mut link = File::from(port.as_fd().try_clone_to_owned().during("take the link")?);
+    let mut hello = Vec::new();
+    let refused = |why: String| ("wake up", io::Error::other(why));
+    encode_control(0, &FromAgent::Waiting, &mut hello).map_err(|violation| refused(violation.0))?;
+    io::Write::write_all(&mut link, &hello).during("say that it waits")?;
+    // Here the machine may be copied.
+    let wake = match read_frame(&mut link) {
+        Ok(Some(Frame::Control { channel: 0, message: ToAgent::Wake(wake) })) => wake,
+        Ok(Some(_)) => return Err(refused("it was told something else".to_owned())),
+        Ok(None) => return Err(refused("nobody is there".to_owned())),
+        Err(error) => return Err(refused(error.to_string())),
+    };
+    let entropy = wake.entropy.to_vec().map_err(|violation| refused(violation.0))?;
+    machine::reseed_randomness(&entropy).during("take fresh randomness")?;
+    machine::set_clock(wake.unix_time_ns).during("set its clock")?;
+    network::loopback_up().during("bring its loopback device up")?;
+    fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
+    assemble(&wake).map_err(|error| ("make its file system", error))?;
+    name_machine().during("name the machine")?;
+    Ok(Place::Machine)
+}
+
+/// Mounts what is its own, and makes it the root.
+fn assemble(wake: &Wake) -> io::Result<()> {
+    let disk = wait_for_disk(WRITABLE_DISK)?.to_string_lossy().into_owned();
+    put("ext4", &[Setting::Text("source", &disk)], "/writable", Refuses::NOTHING)?;
+    let mut lowers = vec!["/environment"];
+    if wake.seeded {
+        let disk = wait_for_disk(SEED_DISK)?.to_string_lossy().into_owned();
+        put("ext4", &[Setting::Text("source", &disk), Setting::Flag("ro")], "/seed", Refuses::NOTHING)?;
+        lowers.insert(0, "/seed");
+    }
+    let mut settings = vec![Setting::Text("source", "overlay")];
+    settings.extend(lowers.iter().map(|lower| Setting::Text("lowerdir+", lower)));
+    settings.extend([Setting::Text("upperdir", "/writable/upper"), Setting::Text("workdir", "/writable/work")]);
+    // One semantics of layers everywhere: no renamed directories and no copies without content in them.
+    settings.extend([Setting::Text("redirect_dir", "nofollow"), Setting::Text("metacopy", "off"), Setting::Text("index", "off")]);
+    put("overlay", &settings, "/root", Refuses::NOTHING)?;
+    put("devtmpfs", &[], "/root/dev", Refuses { programs: true, set_ids: true, ..Refuses::NOTHING })?;
+    for (directory, mode) in [("/root/dev/pts", 0o755), ("/root/dev/shm", 0o1777)] {
+        match DirBuilder::new().mode(mode).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let terminals = [Setting::Flag("newinstance"), Setting::Text("ptmxmode", "0666"), Setting::Text("mode", "0620"), Setting::Text("gid", "5")];
+    put("devpts", &terminals[1..], "/root/dev/pts", Refuses { devices: false, ..Refuses::ALL_BUT_WRITES })?;
+    put("tmpfs", &[Setting::Text("mode", "1777")], "/root/dev/shm", Refuses::ALL_BUT_WRITES)?;
+    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        match symlink(target, Path::new("/root/dev").join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    put("proc", &[], "/root/proc", Refuses::ALL_BUT_WRITES)?;
+    put("sysfs", &[], "/root/sys", Refuses::ALL_BUT_WRITES)?;
+    put("tmpfs", &[Setting::Text("mode", "0755")], "/root/run", Refuses { devices: true, set_ids: true, ..Refuses::NOTHING })?;
+    machine::switch_root(Path::new("/root"))
+}
+
+/// Where a machine keeps its id, machine-id(5).
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// Gives the machine an id of its own, unless it has one: from an earlier start, or from its environment's maker.
+fn name_machine() -> io::Result<()> {
+    let known = fs::read_to_string(MACHINE_ID).unwrap_or_default();
+    if known.trim_end().len() == 32 {
+        return Ok(());
+    }
+    let mut bytes = [0_u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match fs::write(MACHINE_ID, format!("{digits}\n")) {
+        // An environment without the directory has no use for the id.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written,
+    }
+}
+
+/// The host name, once it is known.
+pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
+    // A name with NUL cannot come through the link's bounds; the kernel has the last word.
+    CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput)).and_then(|_| confine::set_host_name(name))
+}

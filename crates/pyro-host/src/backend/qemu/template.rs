@@ -1,0 +1,196 @@
+//! Machines that have booted and belong to nobody: made once for each environment and size, and copied for every sandbox.
+//!
+//! A template is what its key is a digest of: QEMU and kernel, the environment's image, sizes, our own program, and the list of devices. Whatever
+//! of it changes gives another key, so a template is never used with anything that it was not made of. It is a directory with two files that
+//! are never written again: the memory, sparse, and the state of the devices.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pyro_api::{Error, Result};
+use pyro_wire::frame::{Decoder, Frame};
+use pyro_wire::FromAgent;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::arguments::{Arguments, Start};
+use super::{Disks, Files, Machine, Qemu, Running, archive, no_room};
+use crate::backend::Launch;
+
+/// How long a machine may take to boot. A stock kernel takes three seconds when its code is translated; a busy host takes longer.
+const BOOT_WITHIN: Duration = Duration::from_secs(60);
+
+/// A machine to be copied. Both files are open for reading only.
+pub struct Template {
+    pub memory: File,
+    pub state: File,
+}
+
+const MEMORY: &str = "memory";
+const STATE: &str = "state";
+
+/// Read by everybody, written by nobody: QEMU opens the memory as the id that it has in its sandbox. Their directory is private.
+const FINISHED: u32 = 0o444;
+
+impl Template {
+    /// The template for a machine; made first when it is not there.
+    pub fn ensure(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path) -> Result<Self> {
+        let directory = machines.join(key(machine));
+        if let Some(found) = Self::open(&directory)? {
+            return Ok(found);
+        }
+        let lock = directory.with_extension("lock");
+        let unable = |error: io::Error| no_room(&lock, error);
+        let lock_file = File::options().create(true).append(true).open(&lock).map_err(unable)?;
+        // Whoever comes second uses what the first has made.
+        lock_file.lock().map_err(unable)?;
+        if let Some(found) = Self::open(&directory)? {
+            return Ok(found);
+        }
+        make(backend, machine, launch, machines, &directory)?;
+        Self::open(&directory)?.ok_or_else(|| Error::internal("a template that was just made is not there"))
+    }
+
+    fn open(directory: &Path) -> Result<Option<Self>> {
+        let open = |name: &str| match File::open(directory.join(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::unavailable(format!("open {}", directory.join(name).display())).because(error)),
+        };
+        Ok(match (open(MEMORY)?, open(STATE)?) {
+            (Some(memory), Some(state)) => Some(Self { memory, state }),
+            _ => None,
+        })
+    }
+}
+
+fn key(machine: &Machine) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |part: &str| {
+        // Each with its length: no two lists of parts are the same text.
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    };
+    add(crate::BUILD);
+    add(&machine.kit.digest);
+    add(&machine.environment.to_string_lossy());
+    for start in [Start::Boot, Start::Copy] {
+        // How the disk is cached is the copy's own affair.
+        let arguments = Arguments { volatile: false, ..Arguments::new(machine, start) };
+        arguments.list().iter().for_each(|argument| add(argument));
+    }
+    if machine.accelerator == super::Accelerator::Kvm {
+        // The guest has found out what this processor can.
+        add(&processor());
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// What tells one model of processor from another, as the kernel shows it.
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let kept = |line: &&str| ["vendor_id", "cpu family", "model", "stepping", "microcode", "flags"].iter().any(|name| line.starts_with(name));
+    first.lines().filter(kept).collect::<Vec<_>>().join("\n")
+}
+
+/// Unfinished files, which go when they were not finished.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It is beneath the directory of machines, where the next who makes the same begins by taking it away.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn make(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path, directory: &Path) -> Result<()> {
+    let unfinished = Unfinished(directory.with_extension("unfinished"));
+    let unable = |error: io::Error| no_room(directory, error);
+    match fs::remove_dir_all(&unfinished.0) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unable(error)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir(&unfinished.0).map_err(unable)?;
+    let create = |name: &str, mode| {
+        let path = unfinished.0.join(name);
+        // QEMU looks for a descriptor that can be written and nothing else.
+        let file = File::options().create_new(true).read(name != STATE).write(true).open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(mode)).map(|()| file)
+    };
+    // QEMU opens it by name, as another user.
+    let memory = create(MEMORY, 0o666).map_err(unable)?;
+    memory.set_len(machine.limits.mem_mib << 20).map_err(unable)?;
+    let state = create(STATE, 0o600).map_err(unable)?;
+    let first_files = create("archive", 0o444).map_err(unable)?;
+    archive::write(&first_files, backend.binary, &machine.kit.modules)
+        .map_err(|error| Error::unavailable("the first files of a machine cannot be written").because(error))?;
+    let kernel = super::open(&machine.kit.kernel, false)?;
+    let disks = Disks::placeholders(machine, machines)?;
+    let files = Files { memory: &memory, state: &state, boot: Some((&kernel, &first_files)) };
+    let mut running = Running::start(backend, launch, machine, &disks, &Arguments::new(machine, Start::Boot), &files)?;
+    let saved = await_boot(&mut running).and_then(|()| running.control.save());
+    let ended = running.vmm.kill();
+    let saved = saved.map_err(|error| match running.words.last() {
+        Some(words) => error.hint(words),
+        None => error,
+    });
+    saved.and(ended)?;
+    let finish = || {
+        for (file, name) in [(&memory, MEMORY), (&state, STATE)] {
+            file.sync_all()?;
+            fs::set_permissions(unfinished.0.join(name), fs::Permissions::from_mode(FINISHED))?;
+        }
+        fs::remove_file(unfinished.0.join("archive"))?;
+        match fs::rename(&unfinished.0, directory) {
+            // Half of one cannot be there: it was renamed whole.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            renamed => renamed,
+        }
+    };
+    finish().map_err(unable)
+}
+
+/// Waits until the agent says that it waits.
+fn await_boot(running: &mut Running) -> Result<()> {
+    running.control.greet()?;
+    let link = &running.link;
+    link.set_nonblocking(true).map_err(|error| Error::internal("the link cannot be used").because(error))?;
+    let deadline = Instant::now() + BOOT_WITHIN;
+    let mut decoder = Decoder::new();
+    let ended = || Error::sandbox("the machine ended before its agent was up");
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::timeout(format!("the machine was not up within {} s", BOOT_WITHIN.as_secs())));
+        }
+        let watch = running.vmm.watch();
+        let mut fds = [PollFd::from_borrowed_fd(link.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(watch, PollFlags::IN)];
+        let timeout = Timespec::try_from(left).expect("minutes are a time");
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::internal("poll").because(error)),
+        }
+        if !fds[1].revents().is_empty() {
+            return Err(ended());
+        }
+        if fds[0].revents().is_empty() {
+            continue;
+        }
+        match decoder.fill(&mut &*link) {
+            Ok(fill) if fill.bytes == 0 => return Err(ended()),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
+            Err(_) => return Err(ended()),
+        }
+        let broke = |violation: pyro_wire::Violation| Error::sandbox(format!("the agent broke the protocol: {violation}"));
+        match decoder.next_frame().map_err(broke)? {
+            Some(Frame::Control { channel: 0, message: FromAgent::Waiting }) => return Ok(()),
+            Some(_) => return Err(broke(pyro_wire::Violation("its first message is not that it waits".to_owned()))),
+            None => {}
+        }
+    }
+}
