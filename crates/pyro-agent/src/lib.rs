@@ -18,6 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+/// Where the layers of the sandbox's file system are, as paths that the agent's process can open.
+pub use pyro_layer::Stack as Layers;
 use pyro_sys::command::Spawner;
 use pyro_sys::inside;
 use pyro_sys::memory::{self, Rest};
@@ -82,8 +84,12 @@ impl From<rustix::io::Errno> for End {
 
 /// Serves one link until it ends. With `as_pid_1` the process is the sandbox's init: it reaps what others leave, and when this returns it
 /// must exit, which ends everything inside. Otherwise (tests) only its own commands are ended. `build` is the build id of this binary.
-pub fn serve(link: UnixStream, as_pid_1: bool, build: &str) -> End {
-    let end = match Agent::start(link, as_pid_1, build) {
+/// `layers` are those that only the inside may read: with them it says what changed, without them it is not asked.
+///
+/// Whether a directory of the upper layer hides what is below it is an attribute; for the process to see it, the overlay is mounted
+/// with `userxattr`, or the process holds `CAP_SYS_ADMIN` (xattr(7): `trusted.*` is invisible to others).
+pub fn serve(link: UnixStream, as_pid_1: bool, build: &str, layers: Option<Layers>) -> End {
+    let end = match Agent::start(link, as_pid_1, build, layers) {
         Ok(mut agent) => {
             let end = agent.run();
             agent.finish();
@@ -107,6 +113,7 @@ enum Channel {
 /// Everything that the loop owns.
 struct Agent {
     as_pid_1: bool,
+    layers: Option<Layers>,
     link: Link,
     epoll: OwnedFd,
     /// At most `CHANNELS_MAX`.
@@ -161,7 +168,7 @@ const EVENTS_PER_WAIT: usize = 32;
 
 impl Agent {
     /// Says hello and sets everything up. Nothing else inside runs before this has returned.
-    fn start(link: UnixStream, as_pid_1: bool, build: &str) -> Result<Self, End> {
+    fn start(link: UnixStream, as_pid_1: bool, build: &str, layers: Option<Layers>) -> Result<Self, End> {
         if as_pid_1 {
             init::prepare()?;
         }
@@ -185,6 +192,7 @@ impl Agent {
         }
         let mut agent = Self {
             as_pid_1,
+            layers,
             link: Link::new(link)?,
             epoll,
             channels: BTreeMap::new(),
@@ -347,6 +355,11 @@ impl Agent {
             ToAgent::List(request) => self.open_file(channel, files::Request::List(request)),
             ToAgent::Read(request) => self.open_file(channel, files::Request::Read(request)),
             ToAgent::Write(request) => self.open_file(channel, files::Request::Write(request)),
+            ToAgent::Diff(request) => {
+                // Its frames may be small, and what it holds while it compares is not.
+                self.heap_used = true;
+                self.open_file(channel, files::Request::Diff(request, self.layers.clone()))
+            }
             ToAgent::StdinEnd => self.with_exec(channel, |exec, _| {
                 exec.end_stdin();
                 Ok(())
