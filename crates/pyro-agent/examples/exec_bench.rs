@@ -16,7 +16,7 @@ const ROUNDS: usize = 1000;
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("agent") {
         let link = std::io::stdin().as_fd().try_clone_to_owned().expect("a link on descriptor 0");
-        let end = pyro_agent::serve(UnixStream::from(link), pyro_agent::Place::Nowhere, BUILD);
+        let end = pyro_agent::serve(UnixStream::from(link), pyro_agent::Place::Nowhere, BUILD, None);
         std::process::exit(end.exit_code().into());
     }
     let (mut link, other) = UnixStream::pair().expect("a socketpair");

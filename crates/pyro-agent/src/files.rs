@@ -1,4 +1,4 @@
-//! File requests: list, read, write. Each on its own short-lived thread, so that a slow disk or a long listing holds up nobody else.
+//! File requests: list, read, write, diff. Each on its own short-lived thread, so that a slow disk or a long listing holds up nobody else.
 //!
 //! A thread talks to the loop through two small bounded queues: the [`Outbox`] that all share, and its own [`Task`]. It opens only regular
 //! files and directories, and never in a way that could wait: a FIFO or a device is refused by its kind.
@@ -11,17 +11,24 @@ use std::thread::JoinHandle;
 
 use pyro_wire::frame::{encode_control, encode_data};
 use pyro_wire::limits::{FRAME_PAYLOAD_BYTES_MAX, INPUT_CREDIT_BYTES};
-use pyro_wire::message::{Failed, FileStep, List, Read, Write};
+use pyro_wire::message::{Diff, Failed, FileStep, List, Read, Write};
 use pyro_wire::{FromAgent, Stream, Violation};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
+use crate::Layers;
+
+mod batch;
+mod diff;
 mod list;
 mod read;
 mod write;
 
 /// Stack of a file thread: it calls a few functions deep, and its buffers are on the heap.
 const STACK_BYTES: usize = 128 * 1024;
+
+/// Stack of a thread that makes a diff: the search for hunks calls itself for each half of what is left. What is not used costs nothing.
+const DIFF_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Frames that wait for the link. Two: one on its way and one being made.
 const OUTBOX_BYTES_MAX: usize = 2 * FRAME_PAYLOAD_BYTES_MAX;
@@ -35,6 +42,8 @@ pub enum Request {
     Read(Read),
     /// A new file.
     Write(Write),
+    /// What changed in the layers, where they are here.
+    Diff(Diff, Option<Layers>),
 }
 
 /// The loop's side of one request.
@@ -50,10 +59,11 @@ pub struct FileRequest {
 impl FileRequest {
     /// Starts the thread.
     pub fn start(channel: u32, request: Request, outbox: &Outbox) -> Result<Self, Failed> {
-        let (credit, content_left) = match &request {
-            Request::List(_) => (0, 0),
-            Request::Read(read) => (u64::from(read.credit_bytes), 0),
-            Request::Write(write) => (0, write.size_bytes),
+        let (credit, content_left, stack_bytes) = match &request {
+            Request::List(_) => (0, 0, STACK_BYTES),
+            Request::Read(read) => (u64::from(read.credit_bytes), 0, STACK_BYTES),
+            Request::Write(write) => (0, write.size_bytes, STACK_BYTES),
+            Request::Diff(diff, _) => (u64::from(diff.credit_bytes), 0, DIFF_STACK_BYTES),
         };
         let task = Arc::new(Task {
             state: Mutex::new(TaskState { cancelled: false, credit, content: VecDeque::new() }),
@@ -61,7 +71,7 @@ impl FileRequest {
         });
         let reply = Reply { channel, task: Arc::clone(&task), outbox: outbox.clone() };
         let thread = std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
+            .stack_size(stack_bytes)
             .spawn(move || reply.run(&request))
             .map_err(|error| Failed { errno: error.raw_os_error().unwrap_or(Errno::AGAIN.raw_os_error()), step: FileStep::Open })?;
         Ok(Self { task, outbox: outbox.clone(), thread, content_left })
@@ -244,6 +254,7 @@ impl Reply {
             Request::List(request) => (list::list(self, request), FileStep::Read),
             Request::Read(request) => (read::read(self, request), FileStep::Read),
             Request::Write(request) => (write::write(self, request), FileStep::Write),
+            Request::Diff(request, layers) => (diff::diff(self, request, layers.as_ref()), FileStep::Read),
         };
         let answer = match result {
             Ok(answer) => answer,

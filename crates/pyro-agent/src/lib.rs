@@ -17,6 +17,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+/// Where the layers of the sandbox's file system are, as paths that the agent's process can open.
+pub use pyro_layer::Stack as Layers;
 use pyro_sys::command::Spawner;
 use pyro_sys::inside;
 use pyro_sys::memory::{self, Rest};
@@ -92,8 +94,12 @@ pub enum Place {
 }
 
 /// Serves one link until it ends: a stream socket, or the port of a machine. `build` is the build id of this binary.
-pub fn serve(link: impl Into<OwnedFd>, place: Place, build: &str) -> End {
-    let end = match Agent::start(link.into(), place, build) {
+/// `layers` are those that only the inside may read: with them it says what changed, without them it is not asked.
+///
+/// Whether a directory of the upper layer hides what is below it is an attribute; for the process to see it, the overlay is mounted
+/// with `userxattr`, or the process holds `CAP_SYS_ADMIN` (xattr(7): `trusted.*` is invisible to others).
+pub fn serve(link: impl Into<OwnedFd>, place: Place, build: &str, layers: Option<Layers>) -> End {
+    let end = match Agent::start(link.into(), place, build, layers) {
         Ok(mut agent) => {
             let end = agent.run();
             agent.finish();
@@ -117,6 +123,7 @@ enum Channel {
 /// Everything that the loop owns.
 struct Agent {
     place: Place,
+    layers: Option<Layers>,
     link: Link,
     epoll: OwnedFd,
     /// At most `CHANNELS_MAX`.
@@ -171,7 +178,7 @@ const EVENTS_PER_WAIT: usize = 32;
 
 impl Agent {
     /// Says hello and sets everything up. Nothing else inside runs before this has returned.
-    fn start(link: OwnedFd, place: Place, build: &str) -> Result<Self, End> {
+    fn start(link: OwnedFd, place: Place, build: &str, layers: Option<Layers>) -> Result<Self, End> {
         let is_first = place != Place::Nowhere;
         let link = File::from(link);
         if is_first {
@@ -200,6 +207,7 @@ impl Agent {
         }
         let mut agent = Self {
             place,
+            layers,
             link: Link::new(link)?,
             epoll,
             channels: BTreeMap::new(),
@@ -363,6 +371,11 @@ impl Agent {
             ToAgent::List(request) => self.open_file(channel, files::Request::List(request)),
             ToAgent::Read(request) => self.open_file(channel, files::Request::Read(request)),
             ToAgent::Write(request) => self.open_file(channel, files::Request::Write(request)),
+            ToAgent::Diff(request) => {
+                // Its frames may be small, and what it holds while it compares is not.
+                self.heap_used = true;
+                self.open_file(channel, files::Request::Diff(request, self.layers.clone()))
+            }
             ToAgent::StdinEnd => self.with_exec(channel, |exec, _| {
                 exec.end_stdin();
                 Ok(())

@@ -17,7 +17,7 @@
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use pyro_wire::machine::{ENVIRONMENT_DISK, MODULES, PORT, SEED_DISK, WRITABLE_DI
 use pyro_wire::message::Wake;
 use pyro_wire::{Frame, FromAgent, ToAgent};
 
-use crate::Place;
+use crate::{Layers, Place};
 
 /// How long devices may take to appear. They are there within milliseconds of their module.
 const DEVICES_WITHIN: Duration = Duration::from_secs(5);
@@ -53,8 +53,8 @@ impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
 pub fn boot(build: &str) -> u8 {
     let lived = prepare().and_then(|port| {
         let agent = fork_into(Namespaces::PID, None, || match wake_up(port.as_fd()) {
-            Ok(place) => match port.as_fd().try_clone_to_owned() {
-                Ok(link) => crate::serve(link, place, build).exit_code(),
+            Ok(layers) => match port.as_fd().try_clone_to_owned() {
+                Ok(link) => crate::serve(link, Place::Machine, build, Some(layers)).exit_code(),
                 Err(error) => told(&("take the link", error)),
             },
             Err(trouble) => told(&trouble),
@@ -172,7 +172,7 @@ fn silence() -> io::PipeReader {
 }
 
 /// Says that it waits, and becomes who it is told to be.
-fn wake_up(port: impl AsFd) -> Result<Place, Trouble> {
+fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
     // Its own view of processes, for everything that looks into it.
     put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
     let mut link = File::from(port.as_fd().try_clone_to_owned().during("take the link")?);
@@ -192,13 +192,13 @@ fn wake_up(port: impl AsFd) -> Result<Place, Trouble> {
     machine::set_clock(wake.unix_time_ns).during("set its clock")?;
     network::loopback_up().during("bring its loopback device up")?;
     fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
-    assemble(&wake).map_err(|error| ("make its file system", error))?;
+    let layers = assemble(&wake).during("make its file system")?;
     name_machine().during("name the machine")?;
-    Ok(Place::Machine)
+    Ok(layers)
 }
 
-/// Mounts what is its own, and makes it the root.
-fn assemble(wake: &Wake) -> io::Result<()> {
+/// Mounts what is its own, and makes it the root. Gives the layers, which are below the root and have no name any more.
+fn assemble(wake: &Wake) -> io::Result<Layers> {
     let disk = wait_for_disk(WRITABLE_DISK)?.to_string_lossy().into_owned();
     put("ext4", &[Setting::Text("source", &disk)], "/writable", Refuses::NOTHING)?;
     let mut lowers = vec!["/environment"];
@@ -232,7 +232,19 @@ fn assemble(wake: &Wake) -> io::Result<()> {
     put("proc", &[], "/root/proc", Refuses::ALL_BUT_WRITES)?;
     put("sysfs", &[], "/root/sys", Refuses::ALL_BUT_WRITES)?;
     put("tmpfs", &[Setting::Text("mode", "0755")], "/root/run", Refuses { devices: true, set_ids: true, ..Refuses::NOTHING })?;
-    machine::switch_root(Path::new("/root"))
+    let upper = held("/writable/upper")?;
+    let lowers = lowers.iter().map(|lower| held(lower)).collect::<io::Result<_>>()?;
+    machine::switch_root(Path::new("/root"))?;
+    Ok(Layers { upper, lowers })
+}
+
+/// A directory by a name that it keeps for as long as this process lives: that of a descriptor.
+fn held(path: &str) -> io::Result<PathBuf> {
+    let descriptor = OwnedFd::from(File::open(path)?);
+    let name = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    // Kept: the process ends with the machine.
+    let _kept = descriptor.into_raw_fd();
+    Ok(name.into())
 }
 
 /// Where a machine keeps its id, machine-id(5).

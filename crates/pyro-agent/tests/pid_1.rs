@@ -15,7 +15,7 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("@agent") => {
             let link = std::io::stdin().as_fd().try_clone_to_owned().expect("a link on descriptor 0");
-            let end = pyro_agent::serve(UnixStream::from(link), pyro_agent::Place::Sandbox, BUILD);
+            let end = pyro_agent::serve(UnixStream::from(link), pyro_agent::Place::Sandbox, BUILD, None);
             std::process::exit(end.exit_code().into());
         }
         // What test runners ask for.

@@ -1,58 +1,40 @@
-//! What changed in a workspace since it was made, read from its writable layers.
+//! What changed in a workspace since it was made, as answers show it. Whoever can read the writable layers finds it out: we do where they
+//! lie outside; where they lie inside the agent does, and what it says are claims.
 
-use pyro_api::ops::file::{ChangeStatus, DiffRequest, DiffResponse, FileKind};
+use std::ops::ControlFlow;
+
+use pyro_api::ops::file::{ChangeStatus, DiffResponse, FileKind};
 use pyro_api::{Error, ErrorKind, Result, ops::file};
-use pyro_layer::{Change, Kind, PatchLimits, Stack, Status};
+use pyro_layer::{MountedStack, Stack};
 use pyro_wire::path::WORKSPACE_DIRECTORY;
-use pyro_wire::{SandboxPath, Untrusted};
+use pyro_wire::{SandboxPath, Untrusted, message};
 
 use crate::backend::StackMount;
 
-/// The diff of a workspace whose file system is `mounts`.
+/// The diff of a workspace whose file system is `mounts`, read from layers that lie outside.
 ///
 /// # Errors
-/// `Invalid` when the path is none; `Limit` when more changed than can be listed; `Unavailable` when a layer cannot be read.
-pub fn diff(workspace: &str, mounts: &[StackMount], request: &DiffRequest) -> Result<DiffResponse> {
-    let path = SandboxPath::parse(&request.path).map_err(|error| Error::invalid(format!("path {:?}: {error}", request.path)))?;
-    let mut response = DiffResponse { workspace: workspace.to_owned(), changes: Vec::new(), patch: String::new(), omitted: 0 };
-    for mount in mounts {
-        let Some(below) = below_in_mount(&path, mount, mounts) else { continue };
-        let stack = Stack { upper: mount.upper.clone(), lowers: mount.lowers.clone() };
-        let mut changes = pyro_layer::diff(&stack, below.as_bytes()).map_err(refused)?;
-        // Paths in a patch are those that results show: relative to /workspace when below it.
-        let relative_to = if path.as_str().starts_with(WORKSPACE_DIRECTORY) { &WORKSPACE_DIRECTORY[1..] } else { "" };
-        let limits =
-            if request.stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
-        let patch = pyro_layer::unified_patch(&stack, &mut changes, relative_to.as_bytes(), limits).map_err(refused)?;
-        response.changes.extend(changes.iter().map(|change| convert(&mount.at, change)));
-        if !request.stat {
-            response.patch.push_str(&patch.text);
-            response.omitted += patch.omitted;
-        }
-    }
-    response.changes.sort_by(|left, right| left.path.cmp(&right.path));
-    Ok(response)
+/// `Limit` when more changed than can be listed; `Unavailable` when a layer cannot be read.
+pub fn diff(workspace: &str, mounts: &[StackMount], path: &SandboxPath, stat: bool) -> Result<DiffResponse> {
+    let mounted = |mount: &StackMount| MountedStack {
+        at: mount.at.clone(),
+        stack: Stack { upper: mount.upper.clone(), lowers: mount.lowers.clone() },
+    };
+    let mounts: Vec<MountedStack> = mounts.iter().map(mounted).collect();
+    let changed = pyro_layer::changed(&mounts, path, stat, &mut |_| ControlFlow::Continue(())).map_err(refused)?;
+    let changes = changed.changes.iter().map(|change| convert(&change.into())).collect();
+    Ok(response(workspace, changes, changed.patch.text, changed.patch.omitted))
 }
 
-/// Where to look in a mount for what is at or below `path`; `None` when nothing of it is there.
-fn below_in_mount(path: &SandboxPath, mount: &StackMount, all: &[StackMount]) -> Option<String> {
-    let at = mount.at.trim_end_matches('/');
-    match path.as_str().trim_end_matches('/').strip_prefix(at) {
-        Some("") => Some(String::new()),
-        Some(rest) if rest.starts_with('/') => {
-            // A mount further down covers it.
-            let covered = all.iter().any(|other| {
-                other.at.len() > mount.at.len()
-                    && path.as_str().strip_prefix(other.at.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            });
-            (!covered).then(|| rest.trim_start_matches('/').to_owned())
-        }
-        Some(_) | None => {
-            // The whole mount is below the path.
-            let root = path.as_str().trim_end_matches('/');
-            at.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')).then(String::new)
-        }
-    }
+/// The answer, in the order of paths as they are shown.
+pub fn response(workspace: &str, mut changes: Vec<file::Change>, patch: String, omitted: u64) -> DiffResponse {
+    changes.sort_by(|left, right| left.path.cmp(&right.path));
+    DiffResponse { workspace: workspace.to_owned(), changes, patch, omitted }
+}
+
+/// A diff that could not be made; the cause is the caller's to add.
+pub fn unreadable(kind: ErrorKind) -> Error {
+    Error::new(kind, "the changes cannot be read").hint("look at less at once with path")
 }
 
 fn refused(error: pyro_layer::Error) -> Error {
@@ -65,11 +47,13 @@ fn refused(error: pyro_layer::Error) -> Error {
         | pyro_layer::ErrorKind::Cancelled
         | pyro_layer::ErrorKind::System => ErrorKind::Unavailable,
     };
-    Error::new(kind, "the changes cannot be read").because(error).hint("look at less at once with path")
+    unreadable(kind).because(error)
 }
 
-fn convert(at: &str, change: &Change) -> file::Change {
-    let inside = format!("{}/{}", at.trim_end_matches('/'), Untrusted::new(&change.path).lossy());
+/// A change as answers show it. Its path becomes text here and is never opened.
+pub fn convert(change: &message::Change) -> file::Change {
+    // A message that was decoded was checked, and what we made ourselves is right: hexadecimal digits come in pairs.
+    let inside = format!("/{}", Untrusted::new(change.path.to_vec().unwrap_or_default()).lossy());
     let path = match inside.strip_prefix(WORKSPACE_DIRECTORY).and_then(|rest| rest.strip_prefix('/')) {
         Some(rest) => rest.to_owned(),
         None => inside,
@@ -77,44 +61,20 @@ fn convert(at: &str, change: &Change) -> file::Change {
     file::Change {
         path,
         status: match change.status {
-            Status::Added => ChangeStatus::Added,
-            Status::Modified => ChangeStatus::Modified,
-            Status::Deleted => ChangeStatus::Deleted,
-            Status::TypeChanged => ChangeStatus::TypeChanged,
+            message::ChangeStatus::Added => ChangeStatus::Added,
+            message::ChangeStatus::Modified => ChangeStatus::Modified,
+            message::ChangeStatus::Deleted => ChangeStatus::Deleted,
+            message::ChangeStatus::TypeChanged => ChangeStatus::TypeChanged,
         },
-        kind: match change.kind() {
-            Kind::File => FileKind::File,
-            Kind::Directory => FileKind::Directory,
-            Kind::Symlink => FileKind::Symlink,
-            Kind::Other => FileKind::Other,
+        kind: match change.kind {
+            message::EntryKind::File => FileKind::File,
+            message::EntryKind::Directory => FileKind::Directory,
+            message::EntryKind::Symlink => FileKind::Symlink,
+            message::EntryKind::Other => FileKind::Other,
         },
         added_lines: change.added_lines,
         removed_lines: change.removed_lines,
-        mode_change: change.mode_change().map(|(old, new)| format!("{old:04o} to {new:04o}")),
+        mode_change: change.mode_change.map(|modes| format!("{:04o} to {:04o}", modes.old, modes.new)),
         binary: change.binary,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{StackMount, below_in_mount};
-
-    #[test]
-    fn a_path_is_looked_for_in_the_mount_that_shows_it() {
-        let mount = |at: &str| StackMount { at: at.into(), lowers: Vec::new(), upper: "u".into(), work: "w".into() };
-        let all = [mount("/"), mount("/usr")];
-        let table = [
-            ("/workspace", Some("workspace"), None),
-            ("/workspace/a/b", Some("workspace/a/b"), None),
-            ("/", Some(""), Some("")),
-            ("/usr", None, Some("")),
-            ("/usr/lib", None, Some("lib")),
-            ("/usrx", Some("usrx"), None),
-        ];
-        for (path, root, usr) in table {
-            let path = path.parse().unwrap();
-            assert_eq!(below_in_mount(&path, &all[0], &all).as_deref(), root, "{path} in /");
-            assert_eq!(below_in_mount(&path, &all[1], &all).as_deref(), usr, "{path} in /usr");
-        }
     }
 }

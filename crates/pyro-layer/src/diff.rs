@@ -25,6 +25,7 @@ use crate::attributes;
 use crate::beneath::{self, Descent, Mounts, WalkPath};
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
 use crate::limits::{CHANGED_PATHS_BYTES_MAX, CHANGES_MAX};
+use crate::{Progress, Watch};
 
 /// The layers of one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +121,8 @@ impl Change {
 /// It may be called while the workspace runs; what changes meanwhile is reported as it was met.
 ///
 /// # Errors
-/// When a layer cannot be read, or holds more than [`CHANGES_MAX`] changes.
-pub fn diff(stack: &Stack, below: &[u8]) -> Result<Vec<Change>> {
+/// When a layer cannot be read, or holds more than [`CHANGES_MAX`] changes; or `watch` broke it off.
+pub fn diff(stack: &Stack, below: &[u8], watch: Watch<'_>) -> Result<Vec<Change>> {
     let below: Vec<&[u8]> = below.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
     let layers = open_layers(stack)?;
     let lowers = (1..layers.len()).collect();
@@ -133,6 +134,8 @@ pub fn diff(stack: &Stack, below: &[u8]) -> Result<Vec<Change>> {
         changes: Vec::new(),
         paths_bytes: 0,
         buffer: Vec::new(),
+        progress: Progress::default(),
+        watch,
     };
     comparison.frames.push(Frame { upper: true, lowers, opaque: false, left: Vec::new() });
     comparison.list(below.first().copied())?;
@@ -145,8 +148,9 @@ pub fn diff(stack: &Stack, below: &[u8]) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// Whether a path is `prefix` or below it.
-pub(crate) fn is_at_or_below(path: &[u8], prefix: &[u8]) -> bool {
+/// Whether a path is `prefix` or below it. Both are without a slash at their ends; the empty prefix is the root.
+#[must_use]
+pub fn is_at_or_below(path: &[u8], prefix: &[u8]) -> bool {
     prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
@@ -157,7 +161,7 @@ pub(crate) fn open_layers(stack: &Stack) -> Result<Vec<OwnedFd>> {
         .collect()
 }
 
-struct Comparison {
+struct Comparison<'a> {
     layers: Vec<Descent>,
     path: WalkPath,
     frames: Vec<Frame>,
@@ -165,6 +169,8 @@ struct Comparison {
     paths_bytes: usize,
     /// For comparing content.
     buffer: Vec<u8>,
+    progress: Progress,
+    watch: Watch<'a>,
 }
 
 /// One directory, as far as it is in the layers.
@@ -195,7 +201,7 @@ enum InLayer {
     Present(Stat),
 }
 
-impl Comparison {
+impl Comparison<'_> {
     fn run(&mut self, below: &[&[u8]]) -> Result<()> {
         while let Some(frame) = self.frames.last_mut() {
             let Some(name) = frame.left.pop() else {
@@ -208,9 +214,15 @@ impl Comparison {
                 }
                 continue;
             };
+            self.progress.entry_count += 1;
+            self.report_progress()?;
             self.compare(&name, below)?;
         }
         Ok(())
+    }
+
+    fn report_progress(&mut self) -> Result<()> {
+        if (self.watch)(self.progress).is_break() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
     fn moved(&self, errno: Errno) -> Error {
@@ -404,10 +416,10 @@ impl Comparison {
             }
         }
         self.buffer.resize(256 * 1024, 0);
-        let (left, right) = self.buffer.split_at_mut(128 * 1024);
         let mut at = 0;
         // Bounded by the size that was met, however the file grows.
         while at < old.side.size_bytes {
+            let (left, right) = self.buffer.split_at_mut(128 * 1024);
             let left_count = read_full(&old_file, left, at).naming(&path, "read it in a lower layer")?;
             let right_count = read_full(&new_file, right, at).naming(&path, "read it")?;
             if left[..left_count] != right[..right_count] {
@@ -417,6 +429,8 @@ impl Comparison {
                 break;
             }
             at += left_count as u64;
+            self.progress.bytes += left_count as u64;
+            self.report_progress()?;
         }
         Ok(true)
     }

@@ -69,6 +69,12 @@ impl Error {
         Self { kind: ErrorKind::Damaged, message: message.into(), source: Some(source) }
     }
 
+    /// The system's error number, when it was the system.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.source.as_ref().and_then(std::io::Error::raw_os_error)
+    }
+
     /// What sort of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

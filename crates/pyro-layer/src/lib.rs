@@ -22,6 +22,7 @@
 pub mod archive;
 mod attributes;
 mod beneath;
+mod changed;
 mod decompress;
 pub mod diff;
 pub mod environment;
@@ -41,6 +42,7 @@ mod testing;
 use std::ops::ControlFlow;
 
 pub use archive::{ArchiveLimits, import_archive};
+pub use changed::{Changed, MountedStack, changed};
 pub use diff::{Change, Kind, Side, Stack, Status, diff};
 pub use environment::{UnpackReport, unpack_environment};
 pub use error::{Error, ErrorKind, Result};

@@ -9,14 +9,16 @@ use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use pyro_wire::limits::{PATCH_BYTES_MAX, PATCH_FILE_BYTES_MAX};
 use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline, group_diff_ops};
 
 use crate::beneath;
 use crate::diff::{Change, Kind, Side, Stack, Status, is_at_or_below, open_layers, read_full};
-use crate::error::{Naming, Result};
+use crate::error::{Error, Naming, Result};
 use crate::limits::{HUNK_SEARCH_MS, HUNK_SEARCH_TOTAL_MS};
+use crate::{Progress, Watch};
 
 /// Unchanged lines around each change, as git shows them.
 const CONTEXT_LINES: usize = 3;
@@ -33,9 +35,9 @@ pub struct PatchLimits {
 }
 
 impl Default for PatchLimits {
-    /// One mebibyte of text is more than anybody reads, and fits one reply; a quarter gibibyte is read in a fraction of a second.
+    /// Text as much as one reply takes; a quarter gibibyte of content is read in a fraction of a second.
     fn default() -> Self {
-        Self { text_bytes_max: 1 << 20, file_bytes_max: 1 << 20, content_bytes_max: 256 << 20 }
+        Self { text_bytes_max: PATCH_BYTES_MAX, file_bytes_max: PATCH_FILE_BYTES_MAX as u64, content_bytes_max: 256 << 20 }
     }
 }
 
@@ -52,8 +54,14 @@ pub struct Patch {
 /// root), and fills in their line counts. A change that is not below `relative_to` keeps its whole path.
 ///
 /// # Errors
-/// When a layer cannot be read.
-pub fn unified_patch(stack: &Stack, changes: &mut [Change], relative_to: &[u8], limits: PatchLimits) -> Result<Patch> {
+/// When a layer cannot be read, or `watch` broke it off.
+pub fn unified_patch(
+    stack: &Stack,
+    changes: &mut [Change],
+    relative_to: &[u8],
+    limits: PatchLimits,
+    watch: Watch<'_>,
+) -> Result<Patch> {
     let relative_to = relative_to.strip_suffix(b"/").unwrap_or(relative_to);
     let mut writing = Writing {
         layers: open_layers(stack)?,
@@ -62,7 +70,12 @@ pub fn unified_patch(stack: &Stack, changes: &mut [Change], relative_to: &[u8], 
         limits,
     };
     let mut patch = Patch::default();
-    for change in changes {
+    for (index, change) in changes.iter_mut().enumerate() {
+        // The content of one change is at most two files of the largest size.
+        let progress = Progress { entry_count: index as u64, bytes: limits.content_bytes_max.saturating_sub(writing.content_left) };
+        if watch(progress).is_break() {
+            return Err(Error::cancelled());
+        }
         let Some(text) = writing.change(change, relative_to)? else {
             patch.omitted += 1;
             continue;

@@ -1,8 +1,8 @@
 //! Peers that speak the protocol wrongly, one script each, for tests of whoever holds the outside end of a link.
 //!
 //! They write bytes by hand and use nothing of `pyro-wire` but its numbers: a peer that is held to the rules could not break them. A test
-//! walks [`TABLE`], gives each peer one end of a socket pair, drives the other end as it would a real agent (hello, then one command), and
-//! checks that it ends as [`Hostile::ends`] says, within its own deadline and memory.
+//! walks [`TABLE`], gives each peer one end of a socket pair, drives the other end as it would a real agent (hello, then what
+//! [`Hostile::asked`] says), and checks that it ends as [`Hostile::ends`] says, within its own deadline and memory.
 //!
 //! A peer never waits for ever: reads end after [`PATIENCE`], and a closed link ends its script.
 
@@ -31,7 +31,7 @@ const CONTENT: u8 = 4;
 pub enum Ends {
     /// The protocol was broken, and it was seen before the sandbox counted as up.
     ViolationAtHello,
-    /// The protocol was broken while a command ran: the whole workspace fails with that reason.
+    /// The protocol was broken while a request ran: the whole workspace fails with that reason.
     Violation,
     /// Nothing came in time: the deadline of the outside clock ends it at the hello.
     SilentAtHello,
@@ -39,6 +39,15 @@ pub enum Ends {
     Gone,
     /// Nothing is wrong: hostile content in an honest frame. It must come out harmless.
     Well,
+}
+
+/// What a peer has to be asked for, before it breaks anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A command.
+    Command,
+    /// What changed below `/workspace`, with its patch.
+    Diff,
 }
 
 /// One peer.
@@ -195,6 +204,76 @@ pub const TABLE: &[Hostile] = &[
         message.extend(b"{}");
         peer.frame(CONTROL, channel, &message)
     }),
+    with_command("changes_from_a_command", |peer, channel| {
+        peer.started(channel)?;
+        peer.changes(channel, &["workspace/a"])
+    }),
+    // While a diff is made.
+    with_diff("changes_cut_short", |peer, channel| peer.frame(CONTROL, channel, b"{\"changes\":[{\"path\":")),
+    with_diff("change_that_was_not_asked_for", |peer, channel| peer.changes(channel, &["etc/passwd"])),
+    with_diff("change_beside_what_was_asked_for", |peer, channel| peer.changes(channel, &["workspaces"])),
+    with_diff("change_that_climbs", |peer, channel| peer.changes(channel, &["workspace/../etc/passwd"])),
+    with_diff("change_twice", |peer, channel| {
+        peer.changes(channel, &["workspace/a"])?;
+        peer.changes(channel, &["workspace/a"])
+    }),
+    with_diff("changes_out_of_order", |peer, channel| peer.changes(channel, &["workspace/b", "workspace/a"])),
+    with_diff("changes_endless", |peer, channel| {
+        let names = ["x".repeat(250).as_str(); 15].join("/");
+        for page in 0..ENDLESS_BYTES / 65_536 {
+            let paths: Vec<String> = (0..16).map(|index| format!("workspace/{page:08}-{index:02}/{names}")).collect();
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            peer.changes(channel, &paths)?;
+        }
+        Ok(())
+    }),
+    with_diff("lines_that_overflow_a_sum", |peer, channel| {
+        let mut change = change("workspace/a");
+        change["added_lines"] = json!(u64::MAX);
+        peer.control(channel, &json!({ "changes": [change] }))
+    }),
+    with_diff("change_after_the_patch", |peer, channel| {
+        peer.frame(CONTENT, channel, b"patch")?;
+        peer.changes(channel, &["workspace/a"])
+    }),
+    with_diff("patch_endless", |peer, channel| {
+        let full = vec![b'x'; FRAME_PAYLOAD_BYTES_MAX];
+        for _ in 0..ENDLESS_BYTES / full.len() as u64 {
+            peer.frame(CONTENT, channel, &full)?;
+        }
+        Ok(())
+    }),
+    with_diff("patch_that_is_not_text", |peer, channel| {
+        peer.frame(CONTENT, channel, b"\xff\xfe")?;
+        peer.diffed(channel, 0)
+    }),
+    with_diff("patch_with_a_nul", |peer, channel| {
+        peer.frame(CONTENT, channel, b"a\0b")?;
+        peer.diffed(channel, 0)
+    }),
+    with_diff("patch_as_output", |peer, channel| peer.frame(STDOUT, channel, b"patch")),
+    with_diff("more_left_out_than_there_is", |peer, channel| {
+        peer.changes(channel, &["workspace/a"])?;
+        peer.diffed(channel, 2)
+    }),
+    with_diff("diff_ended_as_another_request", |peer, channel| peer.control(channel, &json!("done"))),
+    with_diff("diff_ended_twice", |peer, channel| {
+        peer.diffed(channel, 0)?;
+        peer.diffed(channel, 0)
+    }),
+    with_diff("patch_after_the_end", |peer, channel| {
+        peer.diffed(channel, 0)?;
+        peer.frame(CONTENT, channel, b"late")
+    }),
+    Hostile {
+        name: "escape_sequences_in_a_diff",
+        ends: Ends::Well,
+        script: Script::WithDiff(|peer, channel| {
+            peer.changes(channel, &[&format!("workspace/{ESCAPES}")])?;
+            peer.frame(CONTENT, channel, ESCAPES.as_bytes())?;
+            peer.diffed(channel, 0)
+        }),
+    },
     Hostile {
         name: "link_ends_in_the_middle_of_a_frame",
         ends: Ends::Gone,
@@ -247,7 +326,7 @@ pub const TABLE: &[Hostile] = &[
     },
 ];
 
-/// Output of the peer `escape_sequences_in_output`: window title, clipboard, colour, bidirectional override, C1.
+/// Output of the peer `escape_sequences_in_output`, path and patch of `escape_sequences_in_a_diff`: window title, clipboard, colour, bidirectional override, C1.
 pub const ESCAPES: &str = "\u{1b}]0;title\u{7}\u{1b}]52;c;aGk=\u{7}\u{1b}[31mred\u{1b}[0m \u{202e}gpj.exe \u{9b}31m\n";
 
 const fn at_hello(name: &'static str, script: fn(&mut Peer) -> io::Result<()>) -> Hostile {
@@ -258,15 +337,30 @@ const fn with_command(name: &'static str, script: fn(&mut Peer, u32) -> io::Resu
     Hostile { name, ends: Ends::Violation, script: Script::WithCommand(script) }
 }
 
+const fn with_diff(name: &'static str, script: fn(&mut Peer, u32) -> io::Result<()>) -> Hostile {
+    Hostile { name, ends: Ends::Violation, script: Script::WithDiff(script) }
+}
+
 /// When a script begins.
 enum Script {
     /// At once; the supervisor's hello has not been read.
     FromTheStart(fn(&mut Peer) -> io::Result<()>),
     /// After an honest hello, when a command has been asked for on this channel.
     WithCommand(fn(&mut Peer, u32) -> io::Result<()>),
+    /// After an honest hello, when a diff has been asked for on this channel.
+    WithDiff(fn(&mut Peer, u32) -> io::Result<()>),
 }
 
 impl Hostile {
+    /// What it has to be asked for.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        match self.script {
+            Script::FromTheStart(_) | Script::WithCommand(_) => Asked::Command,
+            Script::WithDiff(_) => Asked::Diff,
+        }
+    }
+
     /// Runs the script on a thread, over the inside end of a link. The thread ends when the script or the link does.
     #[must_use]
     pub fn start(&'static self, stream: UnixStream) -> JoinHandle<()> {
@@ -276,6 +370,7 @@ impl Hostile {
             let _ = peer.stream.set_read_timeout(Some(PATIENCE)).and_then(|()| match self.script {
                 Script::FromTheStart(script) => script(&mut peer),
                 Script::WithCommand(script) => peer.up_to_spawn().and_then(|channel| script(&mut peer, channel)),
+                Script::WithDiff(script) => peer.up_to("diff").and_then(|channel| script(&mut peer, channel)),
             });
             if self.ends != Ends::Gone {
                 // What it has written is to be judged, not that it went away.
@@ -312,6 +407,15 @@ impl Peer {
         self.control(channel, &exited(code, 0))
     }
 
+    fn changes(&mut self, channel: u32, paths: &[&str]) -> io::Result<()> {
+        let changes: Vec<Value> = paths.iter().map(|path| change(path)).collect();
+        self.control(channel, &json!({ "changes": changes }))
+    }
+
+    fn diffed(&mut self, channel: u32, omitted: u64) -> io::Result<()> {
+        self.control(channel, &json!({ "diffed": { "omitted": omitted } }))
+    }
+
     /// Reads frames until there is a control message with this tag: its channel and content.
     fn read_until(&mut self, tag: &str) -> io::Result<(u32, Value)> {
         loop {
@@ -340,9 +444,14 @@ impl Peer {
 
     /// An honest hello, then waits for a command: its channel.
     fn up_to_spawn(&mut self) -> io::Result<u32> {
+        self.up_to("spawn")
+    }
+
+    /// An honest hello, then waits for a request with this tag: its channel.
+    fn up_to(&mut self, tag: &str) -> io::Result<u32> {
         let hello = self.hello()?;
         self.control(0, &hello)?;
-        Ok(self.read_until("spawn")?.0)
+        Ok(self.read_until(tag)?.0)
     }
 
     fn wait_for_the_end(&mut self) -> io::Result<()> {
@@ -364,6 +473,12 @@ fn header(length: u32, kind: u8, channel: u32) -> [u8; 9] {
     header[..4].copy_from_slice(&length.to_le_bytes());
     header[5..].copy_from_slice(&channel.to_le_bytes());
     header
+}
+
+fn change(path: &str) -> Value {
+    json!({
+        "path": { "text": path }, "status": "added", "kind": "file", "mode_change": null, "added_lines": 1, "removed_lines": 0, "binary": false,
+    })
 }
 
 fn exited(code: u8, stdout_bytes: u64) -> Value {

@@ -3,6 +3,8 @@
 
 use std::os::unix::net::UnixStream;
 
+use pyro_agent::Layers;
+
 /// An agent that runs.
 pub struct Loopback {
     /// The outside end of its link.
@@ -11,13 +13,13 @@ pub struct Loopback {
     pub gone: UnixStream,
 }
 
-/// Starts an agent of this build. It ends with its link.
+/// Starts an agent of this build. It ends with its link. With `layers` it is one whose layers lie inside.
 #[must_use]
-pub fn start(build: &'static str) -> Loopback {
+pub fn start(build: &'static str, layers: Option<Layers>) -> Loopback {
     let (link, inside) = UnixStream::pair().expect("a socket pair");
     let (gone, alive) = UnixStream::pair().expect("a socket pair");
     std::thread::spawn(move || {
-        pyro_agent::serve(inside, pyro_agent::Place::Nowhere, build);
+        pyro_agent::serve(inside, pyro_agent::Place::Nowhere, build, layers);
         drop(alive);
     });
     Loopback { link, gone }

@@ -3,9 +3,9 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use pyro_testkit::hostile::{Ends, TABLE};
+use pyro_testkit::hostile::{Asked, Ends, TABLE};
 use pyro_wire::frame::{Frame, LinkError, encode_control, read_frame};
-use pyro_wire::message::{Hello, Program, Spawn};
+use pyro_wire::message::{Diff, Hello, Program, Spawn};
 use pyro_wire::{FromAgent, SandboxPath, ToAgent};
 
 fn send(stream: &mut UnixStream, channel: u32, message: &ToAgent) {
@@ -29,6 +29,10 @@ fn spawn() -> ToAgent {
     })
 }
 
+fn diff() -> ToAgent {
+    ToAgent::Diff(Diff { path: SandboxPath::workspace(), stat: false, credit_bytes: 1024 })
+}
+
 /// Long enough for a thread that is running to write a line, short enough for the silent ones to be told by it.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -46,7 +50,11 @@ fn every_peer_ends_with_its_link_and_begins_honestly_when_it_says_so() {
                     panic!("{}: its hello is {first:?}", hostile.name);
                 };
                 assert_eq!((answer.nonce, answer.build.as_str()), (7, "test"), "{}", hostile.name);
-                send(&mut outside, 1, &spawn());
+                let request = match hostile.asked() {
+                    Asked::Command => spawn(),
+                    Asked::Diff => diff(),
+                };
+                send(&mut outside, 1, &request);
                 assert!(!matches!(read_frame::<FromAgent>(&mut outside), Ok(None)), "{} said nothing", hostile.name);
             }
             Ends::SilentAtHello => assert!(matches!(first, Err(LinkError::Link(_))), "{} was not silent: {first:?}", hostile.name),

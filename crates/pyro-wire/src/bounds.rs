@@ -5,10 +5,10 @@ use crate::bytes::Bytes;
 use crate::frame::{Message, Violation};
 use crate::limits::{
     ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, FRAME_PAYLOAD_BYTES_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES,
-    MODE_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PIDS_MAX_MIN, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX,
-    WAKE_ENTROPY_BYTES,
+    MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PIDS_MAX_MIN, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX,
+    SIGNAL_MAX, WAKE_ENTROPY_BYTES,
 };
-use crate::message::{AgentHello, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
+use crate::message::{AgentHello, Change, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,12 @@ impl Message for FromAgent {
                 ensure(!entries.is_empty(), || "a frame of a listing has no entry".to_owned())?;
                 entries.iter().try_for_each(entry)
             }
+            Self::Changes(changes) => {
+                at_most("changes of a frame", changes.len(), ENTRIES_PER_FRAME_MAX)?;
+                ensure(!changes.is_empty(), || "a frame of a diff has no change".to_owned())?;
+                changes.iter().try_for_each(change)
+            }
+            Self::Diffed(_) => Ok(()),
             Self::FileInfo(info) => mode(info.mode),
             Self::Written(written) => mode(written.mode),
             Self::Credit { bytes } => {
@@ -55,7 +61,7 @@ impl Message for ToAgent {
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),
-            Self::StdinEnd | Self::Kill | Self::Read(_) => Ok(()),
+            Self::StdinEnd | Self::Kill | Self::Read(_) | Self::Diff(_) => Ok(()),
             Self::Credit { bytes } => ensure(*bytes >= 1, || "a credit of nothing".to_owned()),
             Self::Signal { signal: number } => signal(*number),
             Self::List(list) => {
@@ -113,11 +119,7 @@ fn spawn(request: &Spawn) -> Result<(), Violation> {
 }
 
 fn entry(entry: &Entry) -> Result<(), Violation> {
-    let path = path_bytes("an entry's path", &entry.path)?;
-    for name in path.split(|byte| *byte == b'/') {
-        ensure(!matches!(name, b"" | b"." | b".."), || "an entry's path is not relative and plain".to_owned())?;
-        at_most("bytes of a name", name.len(), NAME_BYTES_MAX)?;
-    }
+    plain_path("an entry's path", &entry.path)?;
     mode(entry.mode)?;
     match (entry.kind, &entry.target) {
         (EntryKind::Symlink, Some(target)) => path_bytes("a link's target", target).map(|_| ()),
@@ -127,6 +129,28 @@ fn entry(entry: &Entry) -> Result<(), Violation> {
         }
     }?;
     ensure(entry.kind == EntryKind::File || entry.size_bytes == 0, || "an entry that is no file has a size".to_owned())
+}
+
+fn change(change: &Change) -> Result<(), Violation> {
+    plain_path("a change's path", &change.path)?;
+    if let Some(modes) = change.mode_change {
+        mode(modes.old)?;
+        mode(modes.new)?;
+        ensure(modes.old != modes.new, || "a mode changed to what it was".to_owned())?;
+    }
+    for lines in [change.added_lines, change.removed_lines] {
+        // A line has a byte at least, and a larger file is not looked at.
+        ensure(usize::try_from(lines).is_ok_and(|lines| lines <= PATCH_FILE_BYTES_MAX), || format!("{lines} lines of one file"))?;
+    }
+    Ok(())
+}
+
+fn plain_path(what: &str, path: &Bytes) -> Result<(), Violation> {
+    for name in path_bytes(what, path)?.split(|byte| *byte == b'/') {
+        ensure(!matches!(name, b"" | b"." | b".."), || format!("{what} is not relative and plain"))?;
+        at_most("bytes of a name", name.len(), NAME_BYTES_MAX)?;
+    }
+    Ok(())
 }
 
 fn path_bytes(what: &str, bytes: &Bytes) -> Result<Vec<u8>, Violation> {

@@ -52,12 +52,25 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Linux `NAME_MAX`.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Entries in one `Entries` message: with names of 255 bytes in hexadecimal they still fit a frame. Longer paths mean fewer
-/// entries; a single one always fits.
+/// Entries in one `Entries` message, changes in one `Changes`: with names of 255 bytes in hexadecimal they still fit a frame. Longer
+/// paths mean fewer of them; a single one always fits.
 pub const ENTRIES_PER_FRAME_MAX: usize = 64;
 
 /// Entries of one listing.
 pub const ENTRIES_MAX: u32 = 100_000;
+
+/// One diff's changes: the bytes of their paths, and [`CHANGE_BYTES`] for each of them. They become one reply, which is one line of at most
+/// 32 MiB: what is more could be read and not be given on. The limits under which layers are compared are far above it.
+pub const CHANGES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What a change is in the JSON of a reply, beside its path.
+pub const CHANGE_BYTES: usize = 128;
+
+/// Text of one patch: more than anybody reads, and it fits one reply.
+pub const PATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// A file whose text may be in a patch. As above.
+pub const PATCH_FILE_BYTES_MAX: usize = PATCH_BYTES_MAX;
 
 /// Probes in a hello.
 pub const PROBES_MAX: usize = 32;

@@ -47,6 +47,10 @@ pub enum ToAgent {
     /// within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
     /// under the name before all bytes have arrived.
     Write(Write),
+    /// Opens a channel: what changed in the layers that only the inside can read. Answers: `Changes`*, then the patch as data frames
+    /// `Content` within the credit, then `Diffed` (end); or `Failed` (end) at any time. It fails with `ENOSYS` where the layers are read
+    /// outside.
+    Diff(Diff),
     /// Channel 0. End every process, then exit. No answer: the link closes.
     Shutdown {
         /// How long processes have between TERM and KILL.
@@ -73,6 +77,10 @@ pub enum FromAgent {
     Exited(Exited),
     /// Part of a listing: in byte order of names in each directory, each directory followed by what is in it.
     Entries(Vec<Entry>),
+    /// Part of a diff: in byte order of whole paths, each path once.
+    Changes(Vec<Change>),
+    /// All changes and the whole patch have been sent. Ends the channel.
+    Diffed(Diffed),
     /// What is being read.
     FileInfo(FileInfo),
     /// A file is in place. Ends the channel.
@@ -308,6 +316,70 @@ pub struct FileInfo {
     pub size_bytes: u64,
     /// Permission bits, 12 bits.
     pub mode: u32,
+}
+
+/// Which changes to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Diff {
+    /// What is at or below this path, by text: no link is followed.
+    pub path: SandboxPath,
+    /// Lines are counted, and no patch is sent.
+    pub stat: bool,
+    /// Bytes of `Content` that may be sent before `Credit` gives more.
+    pub credit_bytes: u32,
+}
+
+/// One path that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Path relative to the sandbox's root.
+    pub path: Bytes,
+    /// What happened to it.
+    pub status: ChangeStatus,
+    /// What it is now, or was when it is gone.
+    pub kind: EntryKind,
+    /// Permission bits before and after, when they are what changed.
+    pub mode_change: Option<ModeChange>,
+    /// Lines added, for text.
+    pub added_lines: u64,
+    /// Lines removed, for text.
+    pub removed_lines: u64,
+    /// The content is not text.
+    pub binary: bool,
+}
+
+/// What happened to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeStatus {
+    /// It was not there.
+    Added,
+    /// Content or mode are different.
+    Modified,
+    /// It is not there any more.
+    Deleted,
+    /// It is something else now: a link instead of a file.
+    TypeChanged,
+}
+
+/// Permission bits before and after, 12 bits each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeChange {
+    /// Before.
+    pub old: u32,
+    /// After.
+    pub new: u32,
+}
+
+/// The end of a diff.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Diffed {
+    /// Changes whose text is not in the patch: too large, or the patch was full.
+    pub omitted: u64,
 }
 
 /// A file to create or replace.

@@ -36,7 +36,7 @@ fn agent() -> ExitCode {
         .map_err(|error| format!("no supervisor is at descriptor {CONTROL}: {error}"))
         .and_then(pyro_host::backend::namespaces::become_inside);
     match inside {
-        Ok(link) => ExitCode::from(pyro_agent::serve(link, Place::Sandbox, pyro_host::BUILD).exit_code()),
+        Ok(link) => ExitCode::from(pyro_agent::serve(link, Place::Sandbox, pyro_host::BUILD, None).exit_code()),
         Err(why) => refused(&format!("the first process of a sandbox {why}")),
     }
 }

@@ -6,16 +6,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 
-use pyro_wire::limits::{ENTRIES_PER_FRAME_MAX, FRAME_PAYLOAD_BYTES_MAX, MODE_MAX, PATH_BYTES_MAX};
+use pyro_wire::limits::{MODE_MAX, PATH_BYTES_MAX};
 use pyro_wire::message::{Entry, EntryKind, FileStep, List};
 use pyro_wire::{Bytes, FromAgent};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::batch::{Batch, json_bytes};
 use super::{Failure, Reply, at};
-
-/// JSON of an entry beside its path and target, at most: field names and four numbers, rounded up.
-const ENTRY_JSON_BYTES: usize = 256;
 
 /// Names of one directory that are still to be sent.
 struct Level {
@@ -34,7 +32,7 @@ pub fn list(reply: &Reply, request: &List) -> Result<FromAgent, Failure> {
     let mut left = request.entries_max as usize;
     let again = rustix::fs::openat(&top, ".", flags, Mode::empty()).map_err(at(FileStep::Open))?;
     let mut levels = vec![Level { prefix: Vec::new(), names: names(reply, again, left)? }];
-    let mut batch = Batch { reply, entries: Vec::new(), json_bytes: 0 };
+    let mut batch = Batch::new(reply, FromAgent::Entries);
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.names.pop_front() else {
             levels.pop();
@@ -53,7 +51,8 @@ pub fn list(reply: &Reply, request: &List) -> Result<FromAgent, Failure> {
         let Some(entry) = entry(&top, &path)? else { continue };
         left -= 1;
         let descend = entry.kind == EntryKind::Directory && levels.len() < request.depth as usize;
-        batch.push(entry)?;
+        let json_bytes = json_bytes(std::iter::once(&entry.path).chain(&entry.target));
+        batch.push(entry, json_bytes)?;
         if descend && left > 0 {
             // O_NOFOLLOW: exchanged for a link meanwhile, it would lead elsewhere.
             let below = match rustix::fs::openat(&top, path.as_slice(), flags | OFlags::NOFOLLOW, Mode::empty()) {
@@ -123,48 +122,4 @@ fn entry(top: &OwnedFd, path: &[u8]) -> Result<Option<Entry>, Failure> {
         modified_s: stat.st_mtime,
         target,
     }))
-}
-
-/// Entries on their way into one frame.
-struct Batch<'a> {
-    reply: &'a Reply,
-    entries: Vec<Entry>,
-    /// Upper bound of their JSON.
-    json_bytes: usize,
-}
-
-impl Batch<'_> {
-    fn push(&mut self, entry: Entry) -> Result<(), Failure> {
-        let bytes = json_bytes(&entry);
-        if self.entries.len() == ENTRIES_PER_FRAME_MAX || self.json_bytes + bytes > FRAME_PAYLOAD_BYTES_MAX - ENTRY_JSON_BYTES {
-            self.flush()?;
-        }
-        self.json_bytes += bytes;
-        self.entries.push(entry);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.json_bytes = 0;
-        match std::mem::take(&mut self.entries) {
-            entries if entries.is_empty() => Ok(()),
-            entries => self.reply.send(&FromAgent::Entries(entries)),
-        }
-    }
-}
-
-fn json_bytes(entry: &Entry) -> usize {
-    // A control character becomes six characters, a quote or a backslash two.
-    let text = |bytes: &Bytes| match bytes {
-        Bytes::Text(text) => text
-            .bytes()
-            .map(|byte| match byte {
-                0..0x20 | 0x7f => 6,
-                b'"' | b'\\' => 2,
-                _ => 1,
-            })
-            .sum(),
-        Bytes::Hex(digits) => digits.len(),
-    };
-    ENTRY_JSON_BYTES + text(&entry.path) + entry.target.as_ref().map_or(0, text)
 }

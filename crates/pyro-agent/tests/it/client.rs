@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pyro_agent::{End, serve};
+use pyro_agent::{End, Layers, serve};
 use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
 use pyro_wire::message::{AgentHello, ExitStatus, Exited, Hello, Program, Spawn};
 use pyro_wire::{Frame, FromAgent, SandboxPath, Stream, ToAgent, read_frame, write_frame};
@@ -66,7 +66,16 @@ pub fn path(text: &str) -> SandboxPath {
 impl Client {
     /// An agent that has said hello.
     pub fn new() -> Self {
-        let mut client = Self::connect();
+        Self::connect(None).greeted()
+    }
+
+    /// The same, for a sandbox whose layers lie inside.
+    pub fn with_layers(layers: Layers) -> Self {
+        Self::connect(Some(layers)).greeted()
+    }
+
+    fn greeted(self) -> Self {
+        let mut client = self;
         client.send(0, ToAgent::Hello(hello()));
         match client.receive() {
             Frame::Control { channel: 0, message: FromAgent::Hello(AgentHello { nonce: 7, build, .. }) } if build == BUILD => {
@@ -77,10 +86,10 @@ impl Client {
     }
 
     /// An agent that waits for a hello.
-    pub fn connect() -> Self {
+    pub fn connect(layers: Option<Layers>) -> Self {
         let (link, other) = UnixStream::pair().expect("a socketpair");
         link.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
-        let agent = std::thread::spawn(move || serve(other, pyro_agent::Place::Nowhere, BUILD));
+        let agent = std::thread::spawn(move || serve(other, pyro_agent::Place::Nowhere, BUILD, layers));
         Self { link, agent: Some(agent), next_channel: 1 }
     }
 

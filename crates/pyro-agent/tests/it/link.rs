@@ -16,7 +16,7 @@ fn refused(client: Client) -> String {
 
 #[test]
 fn every_probe_answers_and_an_unconfined_agent_does_not_claim_to_be_confined() {
-    let mut client = Client::connect();
+    let mut client = Client::connect(None);
     client.send(0, ToAgent::Hello(hello()));
     let FromAgent::Hello(answer) = client.message(0) else { panic!("no hello") };
     let held = |name| answer.probes.iter().find(|probe| probe.name == name).map(|probe| probe.held);
@@ -27,14 +27,14 @@ fn every_probe_answers_and_an_unconfined_agent_does_not_claim_to_be_confined() {
 
 #[test]
 fn another_build_is_refused() {
-    let mut client = Client::connect();
+    let mut client = Client::connect(None);
     client.send(0, ToAgent::Hello(Hello { build: "other".to_owned(), ..hello() }));
     assert_eq!(refused(client), "the supervisor is another build");
 }
 
 #[test]
 fn anything_before_the_hello_is_refused() {
-    let mut client = Client::connect();
+    let mut client = Client::connect(None);
     client.send(1, ToAgent::Kill);
     assert_eq!(refused(client), "the first frame is not a hello");
 }

@@ -2,6 +2,7 @@
 //! The other end is a supervisor of a few lines. No sleeps: every wait is for a frame, with one deadline for all.
 
 mod client;
+mod diff;
 mod exec;
 mod files;
 mod link;

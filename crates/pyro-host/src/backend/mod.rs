@@ -43,6 +43,9 @@ pub trait Sandbox: Send {
     /// How many of its processes the kernel has killed so far because of the memory limit; 0 where that cannot be told.
     fn out_of_memory_kills(&self) -> u64;
 
+    /// Who can read its layers while it runs.
+    fn layers(&self) -> LayersAt;
+
     /// What the program that makes it has said about its end, in a line; for errors.
     fn last_words(&self) -> Option<String> {
         None
@@ -56,6 +59,15 @@ pub trait Sandbox: Send {
     /// # Errors
     /// When something could not be taken away; it says what.
     fn kill(self: Box<Self>) -> Result<()>;
+}
+
+/// Where the writable layers of a running sandbox are, and so who says what changed in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayersAt {
+    /// In directories of this host: we read them.
+    Outside,
+    /// In a file system that the inside writes and that nobody outside may parse: the agent is asked.
+    Inside,
 }
 
 /// What to start. Plain data: all of it is known before anything is made.

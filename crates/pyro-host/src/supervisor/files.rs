@@ -1,20 +1,23 @@
-//! Requests about files: listings, reads and writes that the agent answers. Paths and content from inside become text here, and
+//! Requests about files: listings, reads, writes, and diffs of layers that lie inside, all of which the agent answers. Paths and content from inside become text here, and
 //! nothing else: no path from inside is ever opened outside.
 
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::ops::file::{
-    Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
+    self, Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
     FileWriteResponse,
 };
 use pyro_api::{Error, ErrorKind, Result};
-use pyro_wire::limits::{ENTRIES_MAX, OUTPUT_CREDIT_BYTES};
-use pyro_wire::message::{Entry, EntryKind, Failed, FileStep, List, Read, Write};
+use pyro_layer::diff::is_at_or_below;
+use pyro_wire::limits::{CHANGE_BYTES, CHANGES_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES, PATCH_BYTES_MAX};
+use pyro_wire::message::{Change, Diff, Diffed, Entry, EntryKind, Failed, FileStep, List, Read, Write};
 use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use super::exec::{Due, shown};
+use crate::diff;
 
 /// Largest content of one write: what a base64 text in one control line may be.
 const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -22,6 +25,9 @@ const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long the agent may take for one request. The slowest honest one is a listing of [`ENTRIES_MAX`] entries on a cold disk
 /// under a processor limit: some ten seconds.
 const FILE_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// The same for a diff, which may have to compare everything that was ever written to the layers: 60 GB at 100 MB/s.
+const DIFF_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// A file request that was sent to the agent.
 #[derive(Debug)]
@@ -49,6 +55,55 @@ enum Kind {
     List { limit: usize, entries: Vec<FileEntry>, truncated: bool },
     Read { offset: u64, bytes_max: u64, info: Option<u64>, content: Vec<u8>, credit_left: u32 },
     Write { content: Vec<u8>, sent: usize },
+    Diff(Box<Claimed>),
+}
+
+/// What the agent has said so far of what changed.
+#[derive(Debug)]
+struct Claimed {
+    stat: bool,
+    changes: Vec<file::Change>,
+    /// Of the last change: the next one is behind it.
+    last_path: Vec<u8>,
+    /// At most [`CHANGES_BYTES_MAX`].
+    changes_bytes: usize,
+    /// At most [`PATCH_BYTES_MAX`].
+    patch: Vec<u8>,
+    credit_left: u32,
+}
+
+impl Claimed {
+    /// Takes a change that is to be at or below `path`.
+    fn add(&mut self, change: &Change, path: &SandboxPath) -> Result<(), Violation> {
+        if !self.patch.is_empty() {
+            return Err(Violation("a change came after the patch".to_owned()));
+        }
+        let inside = change.path.to_vec()?;
+        if !is_at_or_below(&inside, path.as_str().trim_matches('/').as_bytes()) {
+            return Err(Violation("a change came that is not below what was asked for".to_owned()));
+        }
+        if inside <= self.last_path {
+            return Err(Violation("a change came that is not behind the one before it".to_owned()));
+        }
+        self.changes_bytes += inside.len() + CHANGE_BYTES;
+        if self.changes_bytes > CHANGES_BYTES_MAX {
+            return Err(Violation("more changes came than an answer can hold".to_owned()));
+        }
+        self.last_path = inside;
+        self.changes.push(diff::convert(change));
+        Ok(())
+    }
+
+    /// All of it, when it is what a diff can be.
+    fn response(&mut self, workspace: &str, end: &Diffed) -> Result<file::DiffResponse, Violation> {
+        let omitted_max = if self.stat { 0 } else { self.changes.len() as u64 };
+        if end.omitted > omitted_max {
+            return Err(Violation("more changes were left out of the patch than there are".to_owned()));
+        }
+        let patch = String::from_utf8(std::mem::take(&mut self.patch)).ok().filter(|text| !text.contains('\0'));
+        let patch = patch.ok_or_else(|| Violation("a patch is not text".to_owned()))?;
+        Ok(diff::response(workspace, std::mem::take(&mut self.changes), patch, end.omitted))
+    }
 }
 
 /// What a message of the agent leads to.
@@ -138,14 +193,28 @@ impl FileTask {
         Ok((Self::new(workspace, connection, path, Kind::Write { content, sent: 0 }), message))
     }
 
+    /// A diff of layers that lie inside, and the message that asks for it.
+    pub fn diff(workspace: &str, connection: u32, path: SandboxPath, stat: bool) -> (Self, ToAgent) {
+        let message = ToAgent::Diff(Diff { path: path.clone(), stat, credit_bytes: OUTPUT_CREDIT_BYTES });
+        let claimed = Claimed {
+            stat,
+            changes: Vec::new(),
+            last_path: Vec::new(),
+            changes_bytes: 0,
+            patch: Vec::new(),
+            credit_left: OUTPUT_CREDIT_BYTES,
+        };
+        (Self::new(workspace, connection, path, Kind::Diff(Box::new(claimed))), message)
+    }
+
     fn new(workspace: &str, connection: u32, path: SandboxPath, kind: Kind) -> Self {
         Self {
             connection: Some(connection),
             subject: path.shown().to_owned(),
             workspace: workspace.to_owned(),
             path,
+            deadline: Instant::now() + kind.time_max(),
             kind,
-            deadline: Instant::now() + FILE_TIME_MAX,
             given_up: None,
         }
     }
@@ -173,7 +242,7 @@ impl FileTask {
         if self.given_up.is_some() {
             return Due::Distrust;
         }
-        self.given_up = Some(GivenUp::TooSlow(FILE_TIME_MAX));
+        self.given_up = Some(GivenUp::TooSlow(self.kind.time_max()));
         self.deadline = now + kill_confirm;
         Due::Kill
     }
@@ -181,6 +250,11 @@ impl FileTask {
     /// Whether the log has a line for it: what only looks leaves none.
     pub fn is_recorded(&self) -> bool {
         matches!(self.kind, Kind::Write { .. })
+    }
+
+    /// Whether it is a diff.
+    pub fn is_diff(&self) -> bool {
+        matches!(self.kind, Kind::Diff(_))
     }
 
     /// A message of the agent on this channel.
@@ -191,6 +265,7 @@ impl FileTask {
         if let FromAgent::Failed(failed) = &message {
             let shown = self.path.shown();
             return Ok(Step::Done(Err(match self.given_up {
+                None if self.is_diff() => explain_diff(failed),
                 None => explain(failed, &self.path),
                 Some(GivenUp::TooSlow(after)) => {
                     Error::timeout(format!("the request about {shown} took longer than {} s", after.as_secs()))
@@ -252,22 +327,33 @@ impl FileTask {
                 };
                 Ok(Step::Done(crate::ops::to_value(&response)))
             }
-            (Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. }, _) => {
+            (Kind::Diff(claimed), FromAgent::Changes(page)) => {
+                page.iter().try_for_each(|change| claimed.add(change, &self.path))?;
+                Ok(Step::More)
+            }
+            (Kind::Diff(claimed), FromAgent::Diffed(end)) => {
+                Ok(Step::Done(crate::ops::to_value(&claimed.response(&self.workspace, &end)?)))
+            }
+            (Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Diff(_), _) => {
                 Err(Violation("a file request was answered with a message that is not an answer to it".to_owned()))
             }
         }
     }
 
-    /// Content of the file that is being read.
+    /// Content of the file that is being read, or of a patch.
     ///
     /// # Errors
     /// When it may not come now.
     pub fn data(&mut self, stream: Stream, bytes: &[u8]) -> Result<Step, Violation> {
-        let Kind::Read { bytes_max, info: Some(_), content, credit_left, .. } = &mut self.kind else {
-            return Err(Violation("content came for a request that reads nothing".to_owned()));
+        let (content, bytes_max, credit_left) = match &mut self.kind {
+            Kind::Read { bytes_max, info: Some(_), content, credit_left, .. } => (content, *bytes_max, credit_left),
+            Kind::Diff(claimed) if !claimed.stat => (&mut claimed.patch, PATCH_BYTES_MAX as u64, &mut claimed.credit_left),
+            Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Diff(_) => {
+                return Err(Violation("content came for a request that reads nothing".to_owned()));
+            }
         };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let fits = content.len() as u64 + bytes.len() as u64 <= *bytes_max;
+        let fits = content.len() as u64 + bytes.len() as u64 <= bytes_max;
         match credit_left.checked_sub(length) {
             Some(left) if fits && stream == Stream::Content => *credit_left = left,
             _ => return Err(Violation("more content came than was asked for".to_owned())),
@@ -275,6 +361,15 @@ impl FileTask {
         content.extend_from_slice(bytes);
         *credit_left += length;
         Ok(Step::Credit(length))
+    }
+}
+
+impl Kind {
+    fn time_max(&self) -> Duration {
+        match self {
+            Self::List { .. } | Self::Read { .. } | Self::Write { .. } => FILE_TIME_MAX,
+            Self::Diff(_) => DIFF_TIME_MAX,
+        }
     }
 }
 
@@ -346,4 +441,14 @@ fn explain(failed: &Failed, path: &SandboxPath) -> Error {
         FileStep::Replace => Error::new(kind, format!("{shown} cannot be put in place")),
     };
     error.because(reason)
+}
+
+/// Why there is no diff, in the words of one that is made outside.
+fn explain_diff(failed: &Failed) -> Error {
+    let errno = Errno::from_raw_os_error(failed.errno);
+    match errno {
+        // A name that the link does not carry, or more than one answer holds.
+        Errno::FBIG | Errno::NAMETOOLONG => diff::unreadable(ErrorKind::Limit),
+        errno => diff::unreadable(ErrorKind::Unavailable).because(std::io::Error::from(errno)),
+    }
 }

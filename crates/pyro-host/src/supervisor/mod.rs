@@ -25,7 +25,7 @@ use pyro_wire::{FromAgent, Stream, ToAgent, Violation};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use crate::backend::{Sandbox, StackMount};
+use crate::backend::{LayersAt, Sandbox, StackMount};
 use crate::home::Place;
 use crate::state::{StateEvent, WorkspaceState};
 use crate::store::{ExecEnd, Store};
@@ -53,7 +53,7 @@ const STOP_EXTRA: Duration = Duration::from_secs(2);
 /// keep callers, deadlines and the order to stop waiting. Each read is at most one frame of the largest size.
 const LINK_READS_PER_TURN: usize = 8;
 
-/// Diffs at one time. Each is a thread that reads layers; more of them would only wait for the same disk.
+/// Diffs at one time. Each is a thread, here or inside, that reads layers; more of them would only wait for the same disk.
 const DIFFS_MAX: usize = 8;
 
 /// After the system could not give us a caller (no descriptor is free, say), how long we leave the queue alone.
@@ -478,6 +478,8 @@ impl Supervisor {
                     FromAgent::Waiting
                     | FromAgent::Hello(_)
                     | FromAgent::Entries(_)
+                    | FromAgent::Changes(_)
+                    | FromAgent::Diffed(_)
                     | FromAgent::FileInfo(_)
                     | FromAgent::Written(_)
                     | FromAgent::Done
@@ -679,7 +681,7 @@ impl Supervisor {
             ops::FileWrite::NAME => crate::ops::parse(call.request)
                 .and_then(|request| FileTask::write(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),
-            ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, request)),
+            ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, &request)),
             ops::WorkspaceStop::NAME => {
                 self.stop_waiters.push(id);
                 self.begin_stop();
@@ -791,11 +793,18 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A diff reads layers, which may take long: a thread of its own does it.
-    fn begin_diff(&mut self, connection: u32, request: DiffRequest) -> Result<()> {
-        if self.diff_waiters.len() >= DIFFS_MAX {
+    /// A diff reads layers, which may take long: a thread of its own does it, or the agent where only the inside may read them.
+    fn begin_diff(&mut self, connection: u32, request: &DiffRequest) -> Result<()> {
+        let inside = self.tasks.values().filter(|task| matches!(task, Task::File(file) if file.is_diff())).count();
+        if self.diff_waiters.len() + inside >= DIFFS_MAX {
             return Err(Error::limit(format!("{DIFFS_MAX} diffs of {} are being made already", self.subject.name))
                 .hint("wait for one to end"));
+        }
+        let path = files::path_of(&request.path)?;
+        let stat = request.stat;
+        match self.sandbox.as_ref().expect("it is taken only after the loop").layers() {
+            LayersAt::Outside => {}
+            LayersAt::Inside => return self.begin_file(FileTask::diff(&self.subject.name, connection, path, stat)),
         }
         let mounts = self.subject.mounts.clone();
         let name = self.subject.name.clone();
@@ -803,7 +812,7 @@ impl Supervisor {
         let no_room = |error: std::io::Error| Error::unavailable("a diff cannot be begun").because(error);
         let mut ringer = self.work_ringer.try_clone().map_err(no_room)?;
         let work = move || {
-            let answer = crate::diff::diff(&name, &mounts, &request).and_then(|response| crate::ops::to_value(&response));
+            let answer = crate::diff::diff(&name, &mounts, &path, stat).and_then(|response| crate::ops::to_value(&response));
             // When the loop has ended nobody waits for either.
             let _ = sender.send(Work { connection, answer });
             let _ = std::io::Write::write_all(&mut ringer, &[1]);

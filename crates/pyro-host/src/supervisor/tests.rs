@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::envelope::Input;
 use pyro_api::ops::exec::{ExecResponse, Outcome, RunResponse};
-use pyro_api::ops::file::{FileReadResponse, FileWriteResponse};
+use pyro_api::ops::file::{DiffResponse, FileReadResponse, FileWriteResponse};
 use pyro_api::ops::workspace::{Guarantee, IsolationReport};
 use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Call, Error, ErrorKind, Event, Reply, Result};
-use pyro_testkit::hostile::{ESCAPES, Ends, Hostile, TABLE};
+use pyro_layer::Stack;
+use pyro_testkit::hostile::{Asked, ESCAPES, Ends, Hostile, TABLE};
 use pyro_testkit::loopback;
 use pyro_wire::frame::{Frame, encode_control, read_frame};
 use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
@@ -31,8 +32,8 @@ use super::control::{Connection, LINE_BYTES_MAX, OUTPUT_HIGH_WATER_BYTES};
 use super::exec::ExecPlan;
 use super::launch::{Live, Welcomed, bring_up, bring_up_within, welcome};
 use super::output::KEPT_BYTES_MAX;
-use super::{Life, Patience, Subject, Supervisor};
-use crate::backend::{Backend, Launch, Limits, MakeLayers, Sandbox};
+use super::{DIFFS_MAX, Life, Patience, Subject, Supervisor};
+use crate::backend::{Backend, Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
 use crate::clock;
 use crate::home::{Home, Place};
 use crate::manifest::{Manifest, Mount};
@@ -76,6 +77,7 @@ struct Pretended {
     gone: UnixStream,
     /// Held so that `gone` does not end, where nobody tells the end of the peer.
     _alive: Option<UnixStream>,
+    layers: LayersAt,
     killed: Arc<Flag>,
 }
 
@@ -93,6 +95,9 @@ impl Sandbox for Pretended {
     fn out_of_memory_kills(&self) -> u64 {
         0
     }
+    fn layers(&self) -> LayersAt {
+        self.layers
+    }
     fn condemn(&self) {}
 
     fn kill(self: Box<Self>) -> Result<()> {
@@ -104,9 +109,10 @@ impl Sandbox for Pretended {
 }
 
 /// What plays the inside.
-#[derive(Clone, Copy)]
 enum Inside {
     Real,
+    /// The same, with layers that only it reads.
+    Layered(Stack),
     Hostile(&'static Hostile),
     /// Says hello, starts what it is told to start, and then hears nothing any more.
     FallsSilent,
@@ -124,24 +130,28 @@ impl Backend for PretendedBackend {
     }
     fn launch(&self, _launch: &Launch, _make_layers: &mut MakeLayers<'_>) -> Result<Box<dyn Sandbox>> {
         let pair = || UnixStream::pair().expect("a socket pair");
-        let (link, gone, alive) = match self.inside {
+        let (link, gone, alive, layers) = match &self.inside {
             Inside::Real => {
-                let agent = loopback::start(BUILD);
-                (agent.link, agent.gone, None)
+                let agent = loopback::start(BUILD, None);
+                (agent.link, agent.gone, None, LayersAt::Outside)
+            }
+            Inside::Layered(layers) => {
+                let agent = loopback::start(BUILD, Some(layers.clone()));
+                (agent.link, agent.gone, None, LayersAt::Inside)
             }
             Inside::Hostile(hostile) => {
                 let ((link, inside), (gone, alive)) = (pair(), pair());
                 drop(hostile.start(inside));
-                (link, gone, Some(alive))
+                (link, gone, Some(alive), LayersAt::Inside)
             }
             Inside::FallsSilent => {
                 let ((link, inside), (gone, alive)) = (pair(), pair());
                 std::thread::spawn(move || fall_silent(inside));
-                (link, gone, Some(alive))
+                (link, gone, Some(alive), LayersAt::Inside)
             }
         };
         let cord = link.try_clone().expect("a second descriptor");
-        Ok(Box::new(Pretended { link: Some(link), cord, gone, _alive: alive, killed: Arc::clone(&self.killed) }))
+        Ok(Box::new(Pretended { link: Some(link), cord, gone, _alive: alive, layers, killed: Arc::clone(&self.killed) }))
     }
 }
 
@@ -428,9 +438,19 @@ fn refused_while_it_runs(hostile: &'static Hostile) {
     let running = run(Inside::Hostile(hostile), quick());
     // It does not read before the end, so no credit is given back: what comes beyond the first credit is too much.
     let mut caller = running.caller();
-    caller.call("workspace exec", exec_request(&["true"]));
+    match hostile.asked() {
+        Asked::Command => caller.call("workspace exec", exec_request(&["true"])),
+        Asked::Diff => caller.call("workspace diff", json!({ "workspace": "tested" })),
+    }
     let name = hostile.name;
     if hostile.ends == Ends::Well {
+        if hostile.asked() == Asked::Diff {
+            let answer: DiffResponse = response(caller.answer().1);
+            assert_eq!((answer.changes.len(), answer.changes[0].path.as_str(), answer.patch.as_str()), (1, ESCAPES, ESCAPES));
+            running.stop();
+            assert_eq!(running.end(), WorkspaceState::Stopped, "{name}");
+            return;
+        }
         let answer = caller.exec_answer();
         assert_eq!(answer.outcome, Outcome::Exited { code: 0 }, "{name}");
         let text = if name == "escape_sequences_in_output" { ESCAPES } else { "slow" };
@@ -442,13 +462,21 @@ fn refused_while_it_runs(hostile: &'static Hostile) {
     let killed = Arc::clone(&running.killed);
     let answers = std::thread::spawn(move || {
         killed.wait();
-        caller.exec_answer()
+        caller.answer().1
     });
     let state = running.end();
     let WorkspaceState::Failed { why } = &state else { panic!("{name}: it is {state:?}") };
     let begins = if hostile.ends == Ends::Gone { "the agent closed the link" } else { "the agent broke the protocol: " };
     assert!(why.starts_with(begins), "{name}: {why}");
-    match answers.join().expect("an answer").outcome {
+    let answer = answers.join().expect("an answer");
+    if hostile.asked() == Asked::Diff {
+        match answer {
+            Err(error) => assert_eq!((error.kind, &error.message), (ErrorKind::Sandbox, why), "{name}"),
+            Ok(_) => assert!(matches!(name, "diff_ended_twice" | "patch_after_the_end"), "{name}: there is a diff"),
+        }
+        return;
+    }
+    match response::<ExecResponse>(answer).outcome {
         Outcome::SandboxLost { reason } => assert_eq!(&reason, why, "{name}"),
         // These tell the truth once before they lie.
         outcome => assert!(
@@ -712,6 +740,72 @@ fn an_answer_that_no_caller_would_read_becomes_an_error() {
 }
 
 #[test]
+fn a_diff_is_the_same_whoever_reads_the_layers() {
+    within("a diff", || {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let layers = Stack { upper: directory.path().join("upper"), lowers: vec![directory.path().join("lower")] };
+        let write = |layer: &std::path::Path, name: &str, content: &str| {
+            let path = layer.join(name);
+            std::fs::create_dir_all(path.parent().expect("it is in the layer")).expect("a directory");
+            std::fs::write(path, content).expect("a file");
+        };
+        for (name, content) in [("workspace/edited", "one\ntwo\n"), ("workspace/same", "same\n"), ("etc/hosts", "localhost\n")] {
+            write(&layers.lowers[0], name, content);
+        }
+        for (name, content) in
+            [("workspace/edited", "one\n2\n"), ("workspace/same", "same\n"), ("etc/hosts", ""), ("workspace/\u{1b}[31m", "")]
+        {
+            write(&layers.upper, name, content);
+        }
+        // More of a patch than one credit.
+        write(&layers.upper, "workspace/long", &"line\n".repeat(OUTPUT_CREDIT_BYTES as usize / 3));
+        let mount =
+            StackMount { at: "/".into(), lowers: layers.lowers.clone(), upper: layers.upper.clone(), work: "/nowhere".into() };
+        let running = run(Inside::Layered(layers), quick());
+        for (path, stat, count) in
+            [("/workspace", false, 3), ("/", false, 4), ("/", true, 4), ("edited", false, 1), ("/none", false, 0)]
+        {
+            let request = json!({ "workspace": "tested", "path": path, "stat": stat });
+            let inside: DiffResponse = response(running.ask("workspace diff", request));
+            assert_eq!((inside.changes.len(), inside.patch.is_empty()), (count, stat || count == 0), "{path}");
+            let read = crate::diff::diff("tested", std::slice::from_ref(&mount), &path.parse().expect("a path"), stat);
+            let outside = read.expect("readable layers");
+            assert_eq!(serde_json::to_string(&inside).expect("JSON"), serde_json::to_string(&outside).expect("JSON"), "{path}");
+        }
+        let error = running.ask("workspace diff", json!({ "workspace": "tested", "path": "../.." })).expect_err("no path");
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        // It was read and not there any more.
+        std::fs::remove_dir_all(directory.path().join("lower")).expect("it can be removed");
+        let error = running.ask("workspace diff", json!({ "workspace": "tested" })).expect_err("a layer is gone");
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.message.starts_with("the changes cannot be read: No such file") && error.hint.is_some(), "{error}");
+        running.stop();
+        assert_eq!(running.end(), WorkspaceState::Stopped);
+    });
+}
+
+#[test]
+fn diffs_that_are_made_inside_are_counted_and_can_be_taken_back() {
+    within("diffs", || {
+        let running = run(Inside::FallsSilent, quick());
+        // They are heard in the order in which they came.
+        let ask = |_| {
+            let mut caller = running.caller();
+            caller.call("workspace diff", json!({ "workspace": "tested" }));
+            caller
+        };
+        let mut callers: Vec<Caller> = (0..=DIFFS_MAX).map(ask).collect();
+        let error = callers[DIFFS_MAX].answer().1.expect_err("one too many");
+        assert_eq!(error.kind, ErrorKind::Limit);
+        let caller = &mut callers[0];
+        caller.say(&Input::Signal(0));
+        let reason = "the agent did not confirm that a file request was given up";
+        assert_eq!(caller.answer().1.expect_err("it was not answered").message, reason);
+        assert_eq!(running.end(), WorkspaceState::Failed { why: reason.into() });
+    });
+}
+
+#[test]
 fn a_stop_ends_commands_that_do_not_want_to_end() {
     within("a stop", || {
         let running = run(Inside::Real, quick());
@@ -862,6 +956,11 @@ fn a_file_request_has_its_time() {
     let failed = pyro_wire::message::Failed { errno: 125, step: pyro_wire::message::FileStep::Open };
     let Ok(super::Step::Done(Err(error))) = task.message(FromAgent::Failed(failed)) else { panic!("it goes on") };
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "the request about /etc took longer than 120 s"));
+
+    // It may compare everything that was ever written.
+    let (mut diff, _) = super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), true);
+    assert_eq!(diff.due(now + Duration::from_secs(599), confirm), super::Due::Nothing);
+    assert_eq!(diff.due(late, confirm), super::Due::Kill);
 }
 
 #[test]
@@ -896,4 +995,16 @@ fn whoever_comes_while_it_ends_is_declined_and_never_left_alone() {
         assert!(matches!(silent.reply(), Some(Reply::Declined)));
         assert!(matches!(stopper.reply(), Some(Reply::Response(Value::Null))));
     });
+}
+
+#[test]
+fn a_diff_that_only_counts_takes_no_text() {
+    let diff = || super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), true).0;
+    let violation = |step: std::result::Result<super::Step, pyro_wire::Violation>| step.expect_err("it is one").0;
+    let content = violation(diff().data(pyro_wire::Stream::Content, b"patch"));
+    assert_eq!(content, "content came for a request that reads nothing");
+    let left_out = violation(diff().message(FromAgent::Diffed(pyro_wire::message::Diffed { omitted: 1 })));
+    assert_eq!(left_out, "more changes were left out of the patch than there are");
+    let ended = diff().message(FromAgent::Diffed(pyro_wire::message::Diffed { omitted: 0 }));
+    assert!(matches!(ended, Ok(super::Step::Done(Ok(_)))), "{ended:?}");
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::{Change, Kind, Stack, Status, diff};
-use crate::testing::{Node, Scratch, name, snapshot};
+use crate::testing::{Node, Scratch, go_on, name, snapshot};
 use crate::{PatchLimits, unified_patch};
 
 /// Something that a workload does to its files.
@@ -320,18 +320,18 @@ proptest! {
         let after = snapshot(&second);
         let stack = Stack { upper: scratch.path("live"), lowers: vec![scratch.path("sealed"), scratch.path("base")] };
 
-        let mut changes = diff(&stack, b"").expect("diff");
+        let mut changes = diff(&stack, b"", &mut go_on).expect("diff");
         prop_assert_eq!(told(&changes), expected(&before, &after));
         prop_assert!(changes.windows(2).all(|pair| pair[0].path < pair[1].path));
 
         // A part of it is that part of the whole.
         for below in (0..PATHS).step_by(7).map(path_of) {
-            let part = diff(&stack, &below).expect("diff of a part");
+            let part = diff(&stack, &below, &mut go_on).expect("diff of a part");
             let of_whole: Vec<Change> = changes.iter().filter(|change| super::is_at_or_below(&change.path, &below)).cloned().collect();
             prop_assert_eq!(part, of_whole);
         }
 
-        let patch = unified_patch(&stack, &mut changes, b"", PatchLimits::default()).expect("patch");
+        let patch = unified_patch(&stack, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
         prop_assert_eq!(patch.omitted, 0);
         if !patch.text.is_empty() {
             git_apply(&scratch.path("copy"), &patch.text);
@@ -347,20 +347,20 @@ fn deep_chains_are_compared_without_recursion() {
     let scratch = Scratch::new();
     let (deep, empty) = (scratch.directory("deep"), scratch.directory("empty"));
     deep_tree(&deep, 4000);
-    let added = diff(&Stack { upper: deep.clone(), lowers: vec![empty.clone()] }, b"").expect("diff");
+    let added = diff(&Stack { upper: deep.clone(), lowers: vec![empty.clone()] }, b"", &mut go_on).expect("diff");
     assert_eq!(added.len(), 4002);
     assert!(added.iter().all(|change| change.status == Status::Added));
     // The top directory deleted.
     let whiteout = rustix::fs::FileType::CharacterDevice;
     rustix::fs::mknodat(rustix::fs::CWD, empty.join("d"), whiteout, rustix::fs::Mode::empty(), rustix::fs::Dev::default())
         .expect("make a whiteout");
-    let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }, b"d").expect("diff");
+    let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }, b"d", &mut go_on).expect("diff");
     assert_eq!(deleted.len(), 4001);
     assert!(deleted.iter().all(|change| change.status == Status::Deleted));
     // The same in both: one file at the bottom to compare.
     let other = scratch.directory("other");
     deep_tree(&other, 4000);
-    assert_eq!(diff(&Stack { upper: other, lowers: vec![deep] }, b"").expect("diff"), []);
+    assert_eq!(diff(&Stack { upper: other, lowers: vec![deep] }, b"", &mut go_on).expect("diff"), []);
 }
 
 #[test]
@@ -373,6 +373,6 @@ fn a_layer_whose_names_would_fill_memory_is_a_limit() {
         rustix::fs::mkdirat(&at, &long, rustix::fs::Mode::RWXU).expect("mkdir");
         at = rustix::fs::openat(&at, &long, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).expect("open");
     }
-    let error = diff(&Stack { upper, lowers: vec![lower] }, b"").expect_err("too much");
+    let error = diff(&Stack { upper, lowers: vec![lower] }, b"", &mut go_on).expect_err("too much");
     assert_eq!(error.kind(), crate::ErrorKind::Limit);
 }

@@ -1,7 +1,10 @@
 //! Each bound: the last value within it and the first beyond.
 
 use super::*;
-use crate::message::{Exited, Failed, FileInfo, FileStep, Hello, List, NotStarted, Probe, ProbeName, SpawnStep, Write, Written};
+use crate::message::{
+    ChangeStatus, Exited, Failed, FileInfo, FileStep, Hello, List, ModeChange, NotStarted, Probe, ProbeName, SpawnStep, Write,
+    Written,
+};
 use crate::path::SandboxPath;
 
 fn check(message: &impl Message, sentence: &str) {
@@ -74,6 +77,39 @@ fn entries_are_plain_relative_paths() {
     check(&FromAgent::Entries(vec![]), "no entry");
     check(&FromAgent::Entries(vec![text("a"); 64]), "");
     check(&FromAgent::Entries(vec![text("a"); 65]), "65 entries");
+}
+
+#[test]
+fn changes_are_bounded_as_entries_are() {
+    let change = |path: &str| Change {
+        path: Bytes::Text(path.to_owned()),
+        status: ChangeStatus::Modified,
+        kind: EntryKind::File,
+        mode_change: None,
+        added_lines: 0,
+        removed_lines: 0,
+        binary: false,
+    };
+    let one = |change| FromAgent::Changes(vec![change]);
+    let modes = |old, new| one(Change { mode_change: Some(ModeChange { old, new }), ..change("a") });
+    check(&one(change("workspace/new\nline")), "");
+    for path in ["/a", "a/", "a//b", ".", "..", "a/../b"] {
+        check(&one(change(path)), "a change's path is not relative and plain");
+    }
+    check(&one(change("")), "0 bytes");
+    check(&one(change("a\0b")), "NUL");
+    check(&one(change(&"x".repeat(256))), "256 bytes of a name");
+    check(&one(change(&"x/".repeat(2048))), "4096 bytes");
+    check(&modes(0, 0o7777), "");
+    check(&modes(0, 0o10000), "no permission");
+    check(&modes(0o10000, 0), "no permission");
+    check(&modes(0o644, 0o644), "to what it was");
+    check(&one(Change { added_lines: 1 << 20, removed_lines: 1 << 20, ..change("a") }), "");
+    check(&one(Change { added_lines: u64::MAX, ..change("a") }), "18446744073709551615 lines");
+    check(&one(Change { removed_lines: (1 << 20) + 1, ..change("a") }), "1048577 lines");
+    check(&FromAgent::Changes(vec![]), "no change");
+    check(&FromAgent::Changes(vec![change("a"); 64]), "");
+    check(&FromAgent::Changes(vec![change("a"); 65]), "65 changes");
 }
 
 #[test]

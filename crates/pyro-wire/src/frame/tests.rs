@@ -158,9 +158,11 @@ fn the_worst_payloads_stay_within_the_memory_limit() {
         control(&format!("{head}{}{item}{tail}", format!("{item},").repeat(count)))
     };
     let entry = r#"{"path":{"text":"a"},"kind":"file","size_bytes":0,"mode":0,"modified_s":0,"target":null}"#;
+    let change = r#"{"path":{"text":"a"},"status":"added","kind":"file","mode_change":null,"added_lines":0,"removed_lines":0,"binary":true}"#;
     let probe = r#"{"name":"no_network","held":true,"detail":""}"#;
     let worst = [
         fill(r#"{"entries":["#, entry, "]}"),
+        fill(r#"{"changes":["#, change, "]}"),
         fill(r#"{"hello":{"nonce":1,"build":"b","probes":["#, probe, "]}}"),
         fill(r#"{"hello":{"nonce":1,"build":""#, "\\n", r#"","probes":[]}}"#),
         fill(r#"{"failed":{"errno":1,"step":""#, "\\u001b", r#""}}"#),

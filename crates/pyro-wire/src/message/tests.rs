@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::Message;
-use crate::limits::{ENTRIES_MAX, ERRNO_MAX, INPUT_CREDIT_BYTES, MODE_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, WAKE_ENTROPY_BYTES};
+use crate::limits::{
+    ENTRIES_MAX, ERRNO_MAX, INPUT_CREDIT_BYTES, MODE_MAX, PATCH_FILE_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX,
+    WAKE_ENTROPY_BYTES,
+};
 
 fn path(text: &str) -> SandboxPath {
     SandboxPath::parse(text).unwrap()
@@ -37,6 +40,7 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Read(Read { path: path("a/é"), offset: 10, bytes_max: 20, credit_bytes: 30 }),
         ToAgent::Write(Write { path: path("/etc/hosts"), size_bytes: 5, mode: None }),
         ToAgent::Write(Write { path: path("x"), size_bytes: 0, mode: Some(0o755) }),
+        ToAgent::Diff(Diff { path: path("/workspace"), stat: true, credit_bytes: 40 }),
         ToAgent::Shutdown { grace_ms: 2000 },
     ]
 }
@@ -50,6 +54,15 @@ fn every_answer() -> Vec<FromAgent> {
         mode: 0o644,
         modified_s: -1,
         target: target.map(text),
+    };
+    let change = |path: &[u8], status, kind, mode_change| Change {
+        path: Bytes::from(path),
+        status,
+        kind,
+        mode_change,
+        added_lines: 1,
+        removed_lines: 2,
+        binary: false,
     };
     let not_started = |step, interpreter| FromAgent::NotStarted(NotStarted { step, errno: 2, interpreter });
     let exited = |status| {
@@ -72,6 +85,13 @@ fn every_answer() -> Vec<FromAgent> {
             entry(b"link", EntryKind::Symlink, Some("../x")),
             entry(b"fifo", EntryKind::Other, None),
         ]),
+        FromAgent::Changes(vec![
+            change(b"workspace/a", ChangeStatus::Added, EntryKind::File, None),
+            change(b"x", ChangeStatus::Modified, EntryKind::Directory, Some(ModeChange { old: 0o755, new: 0o700 })),
+            change(b"y\xff", ChangeStatus::Deleted, EntryKind::Other, None),
+            change(b"z", ChangeStatus::TypeChanged, EntryKind::Symlink, None),
+        ]),
+        FromAgent::Diffed(Diffed { omitted: 3 }),
         FromAgent::FileInfo(FileInfo { size_bytes: 12, mode: 0o4755 }),
         FromAgent::Written(Written { created: true, mode: 0o644 }),
         FromAgent::Credit { bytes: 65_536 },
@@ -135,10 +155,11 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Read(_) => 7,
         ToAgent::Write(_) => 8,
         ToAgent::Shutdown { .. } => 9,
-        ToAgent::Wake(_) => 10,
+        ToAgent::Diff(_) => 10,
+        ToAgent::Wake(_) => 11,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
-    assert_eq!(found.len(), 11);
+    assert_eq!(found.len(), 12);
     let kind = |answer: &FromAgent| match answer {
         FromAgent::Hello(_) => 0,
         FromAgent::Started { .. } => 1,
@@ -150,10 +171,12 @@ fn every_variant_is_in_the_snapshot() {
         FromAgent::Credit { .. } => 7,
         FromAgent::Done => 8,
         FromAgent::Failed(_) => 9,
-        FromAgent::Waiting => 10,
+        FromAgent::Changes(_) => 10,
+        FromAgent::Diffed(_) => 11,
+        FromAgent::Waiting => 12,
     };
     let found: std::collections::BTreeSet<_> = every_answer().iter().map(kind).collect();
-    assert_eq!(found.len(), 11);
+    assert_eq!(found.len(), 13);
 }
 
 fn any_path() -> impl Strategy<Value = SandboxPath> {
@@ -194,6 +217,11 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
             size_bytes,
             mode
         })),
+        (any_path(), any::<bool>(), any::<u32>()).prop_map(|(path, stat, credit_bytes)| ToAgent::Diff(Diff {
+            path,
+            stat,
+            credit_bytes
+        })),
         (0..=SHUTDOWN_GRACE_MS_MAX).prop_map(|grace_ms| ToAgent::Shutdown { grace_ms }),
     ]
 }
@@ -220,6 +248,22 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
     let entry = (any_name(), kind, 0..=MODE_MAX, any::<i64>()).prop_map(|(path, (kind, size_bytes, target), mode, modified_s)| {
         Entry { path, kind, size_bytes, mode, modified_s, target }
     });
+    let change_status =
+        prop::sample::select(vec![ChangeStatus::Added, ChangeStatus::Modified, ChangeStatus::Deleted, ChangeStatus::TypeChanged]);
+    let change_kind = prop::sample::select(vec![EntryKind::File, EntryKind::Directory, EntryKind::Symlink, EntryKind::Other]);
+    let mode_change = prop::option::of((0..MODE_MAX).prop_map(|old| ModeChange { old, new: MODE_MAX }));
+    let lines = || 0..=u64::try_from(PATCH_FILE_BYTES_MAX).unwrap();
+    let change = (any_name(), change_status, change_kind, mode_change, (lines(), lines(), any::<bool>())).prop_map(
+        |(path, status, kind, mode_change, (added_lines, removed_lines, binary))| Change {
+            path,
+            status,
+            kind,
+            mode_change,
+            added_lines,
+            removed_lines,
+            binary,
+        },
+    );
     prop_oneof![
         (any::<u64>(), "[!-~]{1,128}", probes).prop_map(|(nonce, build, probes)| FromAgent::Hello(AgentHello {
             nonce,
@@ -235,6 +279,8 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
             }
         ),
         prop::collection::vec(entry, 1..=64).prop_map(FromAgent::Entries),
+        prop::collection::vec(change, 1..=64).prop_map(FromAgent::Changes),
+        any::<u64>().prop_map(|omitted| FromAgent::Diffed(Diffed { omitted })),
         (any::<u64>(), 0..=MODE_MAX).prop_map(|(size_bytes, mode)| FromAgent::FileInfo(FileInfo { size_bytes, mode })),
         (any::<bool>(), 0..=MODE_MAX).prop_map(|(created, mode)| FromAgent::Written(Written { created, mode })),
         (1..=INPUT_CREDIT_BYTES).prop_map(|bytes| FromAgent::Credit { bytes }),

@@ -17,7 +17,7 @@ use pyro_api::ops::workspace::Guarantee;
 use pyro_api::{Error, Result};
 use pyro_sys::spawn::Child;
 
-use super::{Backend, Launch, MakeLayers, Sandbox};
+use super::{Backend, Launch, LayersAt, MakeLayers, Sandbox};
 use crate::privilege::Privilege;
 
 pub mod cgroup;
@@ -175,6 +175,10 @@ impl Sandbox for NamespaceSandbox {
 
     fn out_of_memory_kills(&self) -> u64 {
         self.groups.out_of_memory_kills()
+    }
+
+    fn layers(&self) -> LayersAt {
+        LayersAt::Outside
     }
 
     fn condemn(&self) {

@@ -33,7 +33,7 @@ use pyro_wire::limits::{PIDS_MAX_MIN, WAKE_ENTROPY_BYTES};
 use pyro_wire::message::{Bytes, Wake};
 
 use super::namespaces::{Namespaces, Program};
-use super::{Backend, Launch, Limits, MakeLayers, Sandbox, StackMount};
+use super::{Backend, Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
 use crate::environment::{self, Kit, image};
 use crate::home::Home;
 
@@ -403,6 +403,10 @@ impl Sandbox for QemuSandbox {
 
     fn out_of_memory_kills(&self) -> u64 {
         0
+    }
+
+    fn layers(&self) -> LayersAt {
+        LayersAt::Inside
     }
 
     fn last_words(&self) -> Option<String> {
