@@ -24,7 +24,7 @@ use pyro_sys::inside;
 use pyro_sys::memory::{self, Rest};
 use pyro_wire::frame::{LinkError, read_frame};
 use pyro_wire::limits::{CHANNELS_MAX, FRAME_PAYLOAD_BYTES_MAX};
-use pyro_wire::message::{AgentHello, ToAgent};
+use pyro_wire::message::{AgentHello, ExitStatus, ToAgent};
 use pyro_wire::{Frame, FromAgent, Stream, Violation};
 use rustix::event::{Timespec, epoll};
 
@@ -123,6 +123,8 @@ enum Channel {
 /// Everything that the loop owns.
 struct Agent {
     place: Place,
+    /// Of the machine, if it is one.
+    memory_kills: machine::MemoryKills,
     layers: Option<Layers>,
     link: Link,
     epoll: OwnedFd,
@@ -207,6 +209,7 @@ impl Agent {
         }
         let mut agent = Self {
             place,
+            memory_kills: machine::MemoryKills::default(),
             layers,
             link: Link::new(link)?,
             epoll,
@@ -250,7 +253,11 @@ impl Agent {
             if let Channel::Exec(exec) = request {
                 exec.pump(&mut self.link, &mut self.scratch)?;
                 exec.check_kill();
-                if let Some(exited) = exec.finished(Instant::now()) {
+                if let Some(mut exited) = exec.finished(Instant::now()) {
+                    // A shell reports a killed child as 128 + 9.
+                    if self.place == Place::Machine && matches!(exited.status, ExitStatus::Signal(9) | ExitStatus::Code(137)) {
+                        exited.out_of_memory = self.memory_kills.have_risen();
+                    }
                     self.link.control(*channel, &FromAgent::Exited(exited))?;
                     ended.push(*channel);
                 }

@@ -266,6 +266,21 @@ fn name_machine() -> io::Result<()> {
     }
 }
 
+/// How many processes the machine's kernel has killed for lack of memory.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryKills {
+    seen: u64,
+}
+
+impl MemoryKills {
+    /// Whether there are more than when it was asked last. None were killed before the machine woke.
+    pub(crate) fn have_risen(&mut self) -> bool {
+        let counters = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+        let now = counters.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0);
+        now > std::mem::replace(&mut self.seen, now)
+    }
+}
+
 /// The host name, once it is known.
 pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
     // A name with NUL cannot come through the link's bounds; the kernel has the last word.

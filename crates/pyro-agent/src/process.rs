@@ -360,6 +360,8 @@ impl Exec {
             output_held_open: !closed,
             cpu_ms: ended.cpu_us / 1000,
             rss_max_kib: ended.rss_max_kib,
+            // Who serves a whole machine knows more.
+            out_of_memory: false,
         })
     }
 

@@ -238,6 +238,8 @@ pub struct Exited {
     pub cpu_ms: u64,
     /// Largest resident memory of one of its processes.
     pub rss_max_kib: u64,
+    /// Memory ran out while it ran, and something was killed for it. Said by a machine with a kernel of its own; of others the outside knows it.
+    pub out_of_memory: bool,
 }
 
 /// Exit code or signal.

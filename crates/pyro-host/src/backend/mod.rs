@@ -4,6 +4,7 @@
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyro_api::Result;
 use pyro_api::ops::workspace::Guarantee;
@@ -45,6 +46,9 @@ pub trait Sandbox: Send {
 
     /// Who can read its layers while it runs.
     fn layers(&self) -> LayersAt;
+
+    /// How long it may take to end in order when nothing runs in it any more: what it holds is written to disk then.
+    fn settles_within(&self) -> Duration;
 
     /// What the program that makes it has said about its end, in a line; for errors.
     fn last_words(&self) -> Option<String> {

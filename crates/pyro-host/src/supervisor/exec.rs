@@ -307,7 +307,7 @@ impl Exec {
             let (said, came) = (report.stdout_bytes.saturating_add(report.stderr_bytes), sent.0.saturating_add(sent.1));
             return Err(Violation(format!("a command is said to have sent {said} bytes of output, and {came} came")));
         }
-        let memory = out_of_memory_kills > self.out_of_memory_kills_before;
+        let memory = report.out_of_memory || out_of_memory_kills > self.out_of_memory_kills_before;
         let outcome = match (self.killed, report.status) {
             (Some(KillReason::TimedOut), _) => Outcome::TimedOut { after_seconds: self.timeout.as_secs() },
             (Some(KillReason::Cancelled), _) => Outcome::Cancelled,

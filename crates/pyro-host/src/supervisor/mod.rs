@@ -46,9 +46,6 @@ use link::{Broken, Link};
 /// How long processes inside have between TERM and KILL when a workspace is stopped.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// How much longer the agent may take to end after that.
-const STOP_EXTRA: Duration = Duration::from_secs(2);
-
 /// Frames of the agent are taken from at most so many reads before all others have their turn: one that never stops sending must not
 /// keep callers, deadlines and the order to stop waiting. Each read is at most one frame of the largest size.
 const LINK_READS_PER_TURN: usize = 8;
@@ -64,8 +61,10 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 struct Patience {
     /// For the agent to confirm that something was killed.
     kill_confirm: Duration,
-    /// For a stop that was asked for.
-    stop: Duration,
+    /// For processes inside to end when a stop was asked for.
+    grace: Duration,
+    /// For the sandbox to end after that; `None`: what it needs.
+    settle: Option<Duration>,
     /// For callers to read what there is to say to them.
     last_words: Duration,
 }
@@ -74,7 +73,8 @@ impl Patience {
     /// What holds outside tests.
     const USUAL: Self = Self {
         kill_confirm: Duration::from_millis(KILL_CONFIRM_MS),
-        stop: STOP_GRACE.saturating_add(STOP_EXTRA),
+        grace: STOP_GRACE,
+        settle: None,
         last_words: Duration::from_secs(2),
     };
 }
@@ -843,8 +843,9 @@ impl Supervisor {
         if let Ok(next) = self.state.clone().apply(StateEvent::Stop) {
             self.state = next;
         }
-        self.stop_deadline = Some(Instant::now() + self.patience.stop);
-        let grace_ms = u32::try_from(STOP_GRACE.min(self.patience.stop).as_millis()).unwrap_or(u32::MAX);
+        let needs = self.sandbox.as_ref().map_or(Duration::ZERO, |sandbox| sandbox.settles_within());
+        self.stop_deadline = Some(Instant::now() + self.patience.grace + self.patience.settle.unwrap_or(needs));
+        let grace_ms = u32::try_from(self.patience.grace.as_millis()).unwrap_or(u32::MAX);
         if let Err(violation) = self.link.send(0, &ToAgent::Shutdown { grace_ms }) {
             complain(&Error::internal(violation.0));
         }

@@ -98,6 +98,9 @@ impl Sandbox for Pretended {
     fn layers(&self) -> LayersAt {
         self.layers
     }
+    fn settles_within(&self) -> Duration {
+        Duration::ZERO
+    }
     fn condemn(&self) {}
 
     fn kill(self: Box<Self>) -> Result<()> {
@@ -202,7 +205,7 @@ struct Running {
 }
 
 fn quick() -> Patience {
-    Patience { kill_confirm: Duration::from_millis(300), stop: Duration::from_millis(300), last_words: Duration::from_secs(60) }
+    Patience { kill_confirm: Duration::from_millis(300), grace: Duration::from_millis(300), settle: Some(Duration::ZERO), last_words: Duration::from_secs(60) }
 }
 
 fn live(inside: Inside) -> Result<(Live, Arc<Flag>)> {

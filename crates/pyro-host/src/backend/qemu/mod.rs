@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyro_api::ops::workspace::{Guarantee, GuaranteeName};
 use pyro_api::{Error, Result};
@@ -57,6 +57,9 @@ const OVERHEAD_MIB: u64 = 320;
 
 /// Threads of QEMU: one for each processor of the guest, and those that read and write disks (64 at most, util/thread-pool.c).
 const THREADS: u64 = 128;
+
+/// How long a guest may take to write out what it holds: all its memory, to a slow disk. A guest that does not come to an end by then is ended.
+const SYNC_WITHIN: Duration = Duration::from_secs(60);
 
 /// Size of the disk that a workspace writes to, MiB. The file is sparse: it takes what is written.
 const DISK_MIB: u64 = 16 * 1024;
@@ -407,6 +410,10 @@ impl Sandbox for QemuSandbox {
 
     fn layers(&self) -> LayersAt {
         LayersAt::Inside
+    }
+
+    fn settles_within(&self) -> Duration {
+        SYNC_WITHIN
     }
 
     fn last_words(&self) -> Option<String> {
