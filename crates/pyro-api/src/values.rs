@@ -357,6 +357,20 @@ pub struct IsolationMinimum {
     pub guarantees: Vec<GuaranteeName>,
 }
 
+impl IsolationMinimum {
+    /// The least that is both this and `other`.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.level = self.level.max(other.level);
+        for guarantee in &other.guarantees {
+            if !self.guarantees.contains(guarantee) {
+                self.guarantees.push(*guarantee);
+            }
+        }
+        self
+    }
+}
+
 /// How a sandbox is separated from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IsolationLevel {

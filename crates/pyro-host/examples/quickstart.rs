@@ -14,7 +14,11 @@ use pyro_host::{Host, HostOptions, Session};
 use serde_json::json;
 
 fn main() -> Result<()> {
-    let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary: binary()? })?;
+    let host = Host::open(HostOptions {
+        home: HostOptions::default_home()?,
+        binary: binary()?,
+        isolation: HostOptions::default_isolation()?,
+    })?;
 
     // A request is a plain struct; from JSON it gets the same defaults and the same checks as everywhere.
     let environment = std::env::args().nth(1).unwrap_or_else(|| "debian:12".to_owned());

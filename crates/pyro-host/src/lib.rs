@@ -57,7 +57,8 @@ pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("PYRO_BUILD
 /// use pyro_host::HostOptions;
 ///
 /// # fn main() -> pyro_api::Result<()> {
-/// let options = HostOptions { home: HostOptions::default_home()?, binary: "/usr/local/bin/pyro".into() };
+/// let binary = "/usr/local/bin/pyro".into();
+/// let options = HostOptions { home: HostOptions::default_home()?, binary, isolation: HostOptions::default_isolation()? };
 /// # let _ = options;
 /// # Ok(())
 /// # }
@@ -68,6 +69,8 @@ pub struct HostOptions {
     pub home: PathBuf,
     /// The `pyro` binary that supervisors, agents and janitors are started from.
     pub binary: PathBuf,
+    /// What must hold for everything that is made, whatever a request is content with.
+    pub isolation: IsolationMinimum,
 }
 
 impl HostOptions {
@@ -88,6 +91,18 @@ impl HostOptions {
             .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
             .map(|data| data.join("pyro"))
             .ok_or_else(|| Error::unavailable("there is no home directory to keep workspaces in").hint("set PYRO_HOME"))
+    }
+
+    /// What `$PYRO_ISOLATION` demands; nothing more than usual when it is not set.
+    ///
+    /// # Errors
+    /// `Invalid` when it is no isolation: nothing is made then.
+    pub fn default_isolation() -> Result<IsolationMinimum> {
+        match std::env::var("PYRO_ISOLATION") {
+            Ok(text) if !text.is_empty() => text.parse().map_err(|error: Error| Error::invalid("PYRO_ISOLATION").because(error)),
+            Ok(_) | Err(std::env::VarError::NotPresent) => Ok(IsolationMinimum::default()),
+            Err(error) => Err(Error::invalid("PYRO_ISOLATION").because(error)),
+        }
     }
 }
 
@@ -141,7 +156,8 @@ const ASKED_FOR: std::time::Duration = std::time::Duration::from_secs(15);
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let binary = "/usr/local/bin/pyro".into();
-/// let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary })?;
+/// let isolation = HostOptions::default_isolation()?;
+/// let host = Host::open(HostOptions { home: HostOptions::default_home()?, binary, isolation })?;
 /// let made = host.ask::<WorkspaceCreate>(from_value(json!({ "environment": "debian:12" }))?)?;
 /// let workspace = made.workspace.workspace;
 /// let done = host.ask::<WorkspaceExec>(from_value(json!({ "workspace": workspace, "command": ["uname", "-a"] }))?)?;
@@ -369,7 +385,13 @@ impl Host {
         ops::parse(client::converse(&stream, &call, session)?)
     }
 
-    /// Builds what an isolation is made of, where that is not there.
+    /// The isolation of a new sandbox: what was asked for and what this host demands. Builds what it is made of, where that is not there.
+    fn isolation_of(&self, asked: IsolationMinimum, session: &mut Session<'_>) -> Result<IsolationMinimum> {
+        let minimum = asked.and(&self.options.isolation);
+        self.ensure_isolation(&minimum, session)?;
+        Ok(minimum)
+    }
+
     fn ensure_isolation(&self, minimum: &IsolationMinimum, session: &mut Session<'_>) -> Result<()> {
         match minimum.level {
             IsolationLevel::Namespaces => Ok(()),            IsolationLevel::Microvm => if true { Ok(()) } else { self.ensure_environment(&environment::MICROVM.parse()?, session)},

@@ -29,5 +29,5 @@ pub(crate) fn open_host(home: Option<PathBuf>) -> Result<Host> {
         Some(home) => std::path::absolute(&home).map_err(|error| Error::invalid("--home is not a path").because(error))?,
         None => HostOptions::default_home()?,
     };
-    Host::open(HostOptions { home, binary: binary()? })
+    Host::open(HostOptions { home, binary: binary()?, isolation: HostOptions::default_isolation()? })
 }

@@ -60,7 +60,7 @@ impl Handle for WorkspaceCreate {
             }
         }
         host.ensure_environment(&request.environment, session)?;
-        host.ensure_isolation(&request.isolation, session)?;
+        request.isolation = host.isolation_of(request.isolation, session)?;
         request.seed_path = request.seed_path.map(|path| absolute(&path)).transpose()?;
         match host.run_in_supervisor::<Self>(&request, session) {
             // Somebody made one with this name in the meantime.
