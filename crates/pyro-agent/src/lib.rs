@@ -31,6 +31,7 @@ use rustix::event::{Timespec, epoll};
 use crate::files::{FileRequest, Outbox};
 use crate::init::Stopping;
 use crate::link::Link;
+use crate::machine::Settling;
 use crate::process::Exec;
 
 mod files;
@@ -125,6 +126,8 @@ struct Agent {
     place: Place,
     /// Of the machine, if it is one.
     memory_kills: machine::MemoryKills,
+    /// As above.
+    settling: Option<Settling>,
     layers: Option<Layers>,
     link: Link,
     epoll: OwnedFd,
@@ -198,6 +201,10 @@ impl Agent {
         if place == Place::Machine {
             machine::set_host_name(&hello.hostname)?;
         }
+        let settling = match &layers {
+            Some(layers) if place == Place::Machine => Some(Settling::of(&layers.upper)?),
+            Some(_) | None => None,
+        };
         let signals = if is_first { Some(inside::child_signals()?) } else { None };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let outbox = Outbox::new()?;
@@ -210,6 +217,7 @@ impl Agent {
         let mut agent = Self {
             place,
             memory_kills: machine::MemoryKills::default(),
+            settling,
             layers,
             link: Link::new(link)?,
             epoll,
@@ -264,7 +272,7 @@ impl Agent {
             }
         }
         for channel in ended {
-            self.channels.remove(&channel);
+            self.close(channel);
         }
         if self.channels.is_empty() {
             self.rest();
@@ -275,8 +283,18 @@ impl Agent {
         Ok(self.check_stopping().then_some(End::Shutdown))
     }
 
-    /// Gives memory back when nothing is open.
+    fn close(&mut self, channel: u32) {
+        self.channels.remove(&channel);
+        if let Some(settling) = &mut self.settling {
+            settling.note();
+        }
+    }
+
+    /// Gives memory back when nothing is open, and puts on disk what is not there.
     fn rest(&mut self) {
+        if let Some(settling) = &mut self.settling {
+            settling.begin();
+        }
         self.scratch = Vec::new();
         if std::mem::take(&mut self.heap_used) {
             memory::trim_heap();
@@ -475,7 +493,7 @@ impl Agent {
             self.link.frames(&item.frames)?;
             self.heap_used |= item.frames.len() >= FRAME_PAYLOAD_BYTES_MAX / 4;
             if item.last {
-                self.channels.remove(&item.channel);
+                self.close(item.channel);
             }
         }
         Ok(())

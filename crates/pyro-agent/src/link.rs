@@ -34,7 +34,16 @@ impl Link {
     pub fn new(socket: File) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let short_is_all = FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) == FileType::Socket;
-        Ok(Self { socket, short_is_all, decoder: Decoder::new(), queue: Vec::new(), sent: 0, readable: true, hung_up: false, closed: false })
+        Ok(Self {
+            socket,
+            short_is_all,
+            decoder: Decoder::new(),
+            queue: Vec::new(),
+            sent: 0,
+            readable: true,
+            hung_up: false,
+            closed: false,
+        })
     }
 
     /// Takes note of an event.

@@ -22,6 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pyro_sys::mount::{self, Refuses, Setting};
@@ -97,7 +98,8 @@ fn put(kind: &str, settings: &[Setting<'_>], at: &str, refuses: Refuses) -> io::
 }
 
 fn load_modules() -> io::Result<()> {
-    let mut files: Vec<PathBuf> = fs::read_dir(Path::new("/").join(MODULES))?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(Path::new("/").join(MODULES))?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
     files.sort_unstable();
     for file in files {
         machine::load_module(File::open(&file)?)?;
@@ -192,16 +194,15 @@ fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
     machine::set_clock(wake.unix_time_ns).during("set its clock")?;
     network::loopback_up().during("bring its loopback device up")?;
     fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
-    let layers = assemble(&wake).during("make its file system")?;
-    name_machine().during("name the machine")?;
-    Ok(layers)
+    assemble(&wake).during("make its file system")
 }
 
 /// Mounts what is its own, and makes it the root. Gives the layers, which are below the root and have no name any more.
 fn assemble(wake: &Wake) -> io::Result<Layers> {
     let disk = wait_for_disk(WRITABLE_DISK)?.to_string_lossy().into_owned();
     put("ext4", &[Setting::Text("source", &disk)], "/writable", Refuses::NOTHING)?;
-    let mut lowers = vec!["/environment"];
+    make_identity()?;
+    let mut lowers = vec![IDENTITY, "/environment"];
     if wake.seeded {
         let disk = wait_for_disk(SEED_DISK)?.to_string_lossy().into_owned();
         put("ext4", &[Setting::Text("source", &disk), Setting::Flag("ro")], "/seed", Refuses::NOTHING)?;
@@ -220,7 +221,8 @@ fn assemble(wake: &Wake) -> io::Result<Layers> {
             Ok(()) | Err(_) => {}
         }
     }
-    let terminals = [Setting::Flag("newinstance"), Setting::Text("ptmxmode", "0666"), Setting::Text("mode", "0620"), Setting::Text("gid", "5")];
+    let terminals =
+        [Setting::Flag("newinstance"), Setting::Text("ptmxmode", "0666"), Setting::Text("mode", "0620"), Setting::Text("gid", "5")];
     put("devpts", &terminals[1..], "/root/dev/pts", Refuses { devices: false, ..Refuses::ALL_BUT_WRITES })?;
     put("tmpfs", &[Setting::Text("mode", "1777")], "/root/dev/shm", Refuses::ALL_BUT_WRITES)?;
     for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
@@ -247,22 +249,57 @@ fn held(path: &str) -> io::Result<PathBuf> {
     Ok(name.into())
 }
 
-/// Where a machine keeps its id, machine-id(5).
-const MACHINE_ID: &str = "/etc/machine-id";
+/// A layer of the machine's own, on its disk: what it is, which is no change that anybody made.
+const IDENTITY: &str = "/writable/identity";
 
-/// Gives the machine an id of its own, unless it has one: from an earlier start, or from its environment's maker.
-fn name_machine() -> io::Result<()> {
-    let known = fs::read_to_string(MACHINE_ID).unwrap_or_default();
-    if known.trim_end().len() == 32 {
+/// Gives the machine an id of its own (machine-id(5)), unless it has one from an earlier start.
+fn make_identity() -> io::Result<()> {
+    let file = Path::new(IDENTITY).join("etc/machine-id");
+    if file.exists() {
         return Ok(());
     }
     let mut bytes = [0_u8; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    match fs::write(MACHINE_ID, format!("{digits}\n")) {
-        // An environment without the directory has no use for the id.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        written => written,
+    DirBuilder::new().recursive(true).mode(0o755).create(Path::new(IDENTITY).join("etc"))?;
+    // Whole or not there: it may be a disk that lost its power.
+    let unfinished = file.with_extension("new");
+    fs::write(&unfinished, format!("{digits}\n"))?;
+    fs::rename(unfinished, file)
+}
+
+/// Writes to disk what commands have written, as soon as nothing runs: what was answered for is then lost by nothing that happens to the
+/// machine. Nobody waits for it; a stop does the same and is waited for.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    disk: File,
+    is_due: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Settling {
+    /// For the disk that this directory is on.
+    pub(crate) fn of(directory: &Path) -> io::Result<Self> {
+        Ok(Self { disk: File::open(directory)?, is_due: false, thread: None })
+    }
+
+    /// Something may have been written.
+    pub(crate) fn note(&mut self) {
+        self.is_due = true;
+    }
+
+    /// Begins, if there is something to do and nobody is at it.
+    pub(crate) fn begin(&mut self) {
+        if !self.is_due || self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let Ok(disk) = self.disk.try_clone() else { return };
+        // What a disk refuses here it refuses whoever writes next, who is told.
+        let sync = move || {
+            let _ = rustix::fs::syncfs(disk);
+        };
+        self.thread = std::thread::Builder::new().name("sync".into()).stack_size(32 * 1024).spawn(sync).ok();
+        self.is_due = self.thread.is_none();
     }
 }
 
@@ -276,7 +313,8 @@ impl MemoryKills {
     /// Whether there are more than when it was asked last. None were killed before the machine woke.
     pub(crate) fn have_risen(&mut self) -> bool {
         let counters = fs::read_to_string("/proc/vmstat").unwrap_or_default();
-        let now = counters.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0);
+        let now =
+            counters.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0);
         now > std::mem::replace(&mut self.seen, now)
     }
 }

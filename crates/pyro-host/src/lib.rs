@@ -394,7 +394,14 @@ impl Host {
 
     fn ensure_isolation(&self, minimum: &IsolationMinimum, session: &mut Session<'_>) -> Result<()> {
         match minimum.level {
-            IsolationLevel::Namespaces => Ok(()),            IsolationLevel::Microvm => if true { Ok(()) } else { self.ensure_environment(&environment::MICROVM.parse()?, session)},
+            IsolationLevel::Namespaces => Ok(()),
+            IsolationLevel::Microvm => {
+                if true {
+                    Ok(())
+                } else {
+                    self.ensure_environment(&environment::MICROVM.parse()?, session)
+                }
+            }
         }
     }
 

@@ -25,7 +25,8 @@ fn a_host_that_stays_open_collects_nothing() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     // A role process that ends at once, whatever it is asked.
     let binary = PathBuf::from("/bin/true");
-    let host = Host::open(HostOptions { home: directory.path().join("home"), binary, isolation: Default::default() }).expect("a new home");
+    let host =
+        Host::open(HostOptions { home: directory.path().join("home"), binary, isolation: Default::default() }).expect("a new home");
     let use_it = || {
         host.ask::<EnvPrune>(EnvPruneRequest {}).expect("nothing to prune");
         host.ask::<WorkspaceList>(serde_json::from_value(json!({})).expect("a request")).expect("nothing to list");

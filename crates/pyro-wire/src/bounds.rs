@@ -4,9 +4,9 @@
 use crate::bytes::Bytes;
 use crate::frame::{Message, Violation};
 use crate::limits::{
-    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, FRAME_PAYLOAD_BYTES_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES,
-    MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PIDS_MAX_MIN, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX,
-    SIGNAL_MAX, WAKE_ENTROPY_BYTES,
+    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, FRAME_PAYLOAD_BYTES_MAX,
+    HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PIDS_MAX_MIN,
+    PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
 };
 use crate::message::{AgentHello, Change, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
 
@@ -57,7 +57,9 @@ impl Message for ToAgent {
             }
             Self::Wake(wake) => {
                 let bytes = wake.entropy.to_vec()?.len();
-                ensure((WAKE_ENTROPY_BYTES..=FRAME_PAYLOAD_BYTES_MAX / 4).contains(&bytes), || format!("{bytes} bytes of entropy"))?;
+                ensure((WAKE_ENTROPY_BYTES..=FRAME_PAYLOAD_BYTES_MAX / 4).contains(&bytes), || {
+                    format!("{bytes} bytes of entropy")
+                })?;
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),

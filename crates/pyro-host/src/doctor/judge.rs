@@ -39,7 +39,7 @@ pub fn judge(facts: &HostFacts, trials: &Trials) -> Findings {
         disk(trials),
         mmdebstrap(facts),
         kvm(facts, trials),
-        qemu(facts),
+        microvm(facts, trials),
     ];
     // Root needs no user namespace to mount in, but makes one for the inside all the same.
     let needed = ["kernel", "user namespaces", "mount namespaces", "overlay", "mapped mounts", "seccomp"];
@@ -49,9 +49,9 @@ pub fn judge(facts: &HostFacts, trials: &Trials) -> Findings {
             Some(fix) => format!("none: {} ({}); {fix}", check.detail, check.name),
             None => format!("none: {} ({})", check.detail, check.name),
         },
-        None if is_root => "namespaces, with an id range of its own for each sandbox; no kernel of its own".to_owned(),
-        None if has_range(facts, trials) => "namespaces, with your range of ids inside; no kernel of its own".to_owned(),
-        None => "namespaces, with your single user id inside; no kernel of its own".to_owned(),
+        None if is_root => format!("namespaces, with an id range of its own for each sandbox; {}", own_kernel(trials)),
+        None if has_range(facts, trials) => format!("namespaces, with your range of ids inside; {}", own_kernel(trials)),
+        None => format!("namespaces, with your single user id inside; {}", own_kernel(trials)),
     };
     let ok = obstacle.is_none();
     checks.shrink_to_fit();
@@ -377,18 +377,23 @@ pub(super) fn is_full_speed(round_ns: u64) -> bool {
 fn kvm(facts: &HostFacts, trials: &Trials) -> Check {
     const NAME: &str = "kvm";
     if !facts.exists("/dev/kvm") {
-        return poor(NAME, Limited, "there is no /dev/kvm: no hardware virtualisation for guests", None);
+        return poor(
+            NAME,
+            Limited,
+            "there is no /dev/kvm; microvm does without, several times slower",
+            Some("load kvm_intel or kvm_amd; in a guest, its host must offer nested virtualisation".to_owned()),
+        );
     }
     match &trials.kvm {
         Attempt::Worked(answer) => match answer.parse::<u64>() {
-            Ok(round_ns) if is_full_speed(round_ns) => {
-                good(NAME, format!("runs guest code at full speed ({round_ns} ns a round)"))
-            }
+            Ok(round_ns) if is_full_speed(round_ns) => good(NAME, format!("runs guest code at full speed ({round_ns} ns a round)")),
             Ok(round_ns) => poor(
                 NAME,
                 Limited,
-                format!("exists but is unusable: guest code is emulated ({round_ns} ns for what takes 1)"),
-                None,
+                format!(
+                    "exists but is unusable: guest code is emulated ({round_ns} ns for what takes 1); microvm does without, several times slower"
+                ),
+                Some("this machine is a guest itself: its host must offer nested virtualisation".to_owned()),
             ),
             Err(_) => poor(NAME, Limited, format!("the probe answered {answer:?}"), None),
         },
@@ -403,11 +408,38 @@ fn kvm(facts: &HostFacts, trials: &Trials) -> Check {
     }
 }
 
-/// As with `kvm`.
-fn qemu(facts: &HostFacts) -> Check {
-    let name = format!("qemu-system-{}", std::env::consts::ARCH);
-    match facts.program(&name) {
-        Some(place) => good("qemu", place.display().to_string()),
-        None => poor("qemu", Limited, format!("{name} is not on the PATH; nothing needs it yet"), None),
+/// What a kernel of its own needs besides a processor.
+fn microvm(facts: &HostFacts, trials: &Trials) -> Check {
+    const NAME: &str = "microvm";
+    let architecture = std::env::consts::ARCH;
+    if architecture != "x86_64" {
+        return poor(NAME, Limited, format!("there is none for {architecture} yet"), None);
+    }
+    if facts.program("mke2fs").is_none() && !["/usr/sbin/mke2fs", "/sbin/mke2fs"].into_iter().any(|place| facts.exists(place)) {
+        let fix = Some("sudo apt-get install e2fsprogs".to_owned());
+        return poor(NAME, Limited, "the disks of guests are made by mke2fs, which is not there", fix);
+    }
+    match &trials.kit {
+        Attempt::Worked(what) => good(NAME, format!("{what}: --isolation microvm")),
+        Attempt::NotTried(why) => poor(
+            NAME,
+            Limited,
+            format!("QEMU and a kernel for guests: {why}; --isolation microvm builds them when they are first needed"),
+            Some("pyro env build microvm".to_owned()),
+        ),
+        Attempt::Failed(why) => {
+            let fix = Some("pyro env build microvm --rebuild".to_owned());
+            poor(NAME, Limited, format!("QEMU and a kernel for guests: {why}"), fix)
+        }
+    }
+}
+
+/// In a few words, for the summary.
+fn own_kernel(trials: &Trials) -> &'static str {
+    let runs_on_processor = matches!(&trials.kvm, Attempt::Worked(answer) if answer.parse().is_ok_and(is_full_speed));
+    match (&trials.kit, runs_on_processor) {
+        (Attempt::Worked(_), true) => "with --isolation microvm a kernel of its own",
+        (Attempt::Worked(_), false) => "with --isolation microvm a kernel of its own, emulated",
+        _ => "no kernel of its own before pyro env build microvm",
     }
 }

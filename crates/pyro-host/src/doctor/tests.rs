@@ -36,6 +36,7 @@ impl Machine {
                 id_range: worked(),
                 terminal: worked(),
                 kvm: Attempt::Worked("1".to_owned()),
+                kit: Attempt::Worked("QEMU 10 and Linux 6.12".to_owned()),
                 cgroup: Attempt::Worked("cpu (v2), memory (v2), pids (v2)".to_owned()),
                 free_bytes: Some(50 << 30),
                 file_system: Some("ext4".to_owned()),
@@ -53,6 +54,7 @@ impl Machine {
             ("proc/filesystems", "nodev\toverlay\n\text4\n"),
             ("sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n"),
             ("dev/kvm", ""),
+            ("usr/sbin/mke2fs", ""),
             ("usr/bin/newuidmap", ""),
             ("usr/bin/newgidmap", ""),
             ("usr/bin/mmdebstrap", ""),
@@ -92,8 +94,8 @@ fn a_sound_machine_passes_as_user_and_as_root() {
     let mut machine = Machine::sound();
     let findings = machine.judged();
     assert!(findings.ok);
-    assert_eq!(findings.best, "namespaces, with your range of ids inside; no kernel of its own");
-    for check in findings.checks.iter().filter(|check| !["landlock", "qemu"].contains(&check.name.as_str())) {
+    assert_eq!(findings.best, "namespaces, with your range of ids inside; with --isolation microvm a kernel of its own");
+    for check in findings.checks.iter().filter(|check| !["landlock"].contains(&check.name.as_str())) {
         assert_eq!((check.status, &check.fix), (CheckStatus::Ok, &None), "{}: {}", check.name, check.detail);
     }
     machine.uid = 0;
@@ -262,8 +264,18 @@ fn each_fault_is_named_with_its_setting() {
             true,
             "usermod -aG kvm ann",
         ),
-        ("kvm", |machine| machine.trials.kvm = Attempt::Worked("1200".to_owned()), CheckStatus::Limited, true, ""),
+        ("kvm", |machine| machine.trials.kvm = Attempt::Worked("1200".to_owned()), CheckStatus::Limited, true, "nested"),
         ("kvm", |machine| machine.trials.kvm = refused("no answer within 5 s"), CheckStatus::Limited, true, ""),
+        ("kvm", |machine| machine.lacks("dev/kvm"), CheckStatus::Limited, true, "kvm_intel"),
+        ("microvm", |machine| machine.lacks("usr/sbin/mke2fs"), CheckStatus::Limited, true, "e2fsprogs"),
+        (
+            "microvm",
+            |machine| machine.trials.kit = Attempt::NotTried("not built".to_owned()),
+            CheckStatus::Limited,
+            true,
+            "env build microvm",
+        ),
+        ("microvm", |machine| machine.trials.kit = refused("damaged"), CheckStatus::Limited, true, "--rebuild"),
         (
             "terminals",
             |machine| machine.trials.terminal = refused("No such file or directory"),
@@ -296,6 +308,7 @@ fn an_empty_machine_is_judged_all_the_same() {
         id_range: nothing.clone(),
         terminal: nothing.clone(),
         kvm: nothing.clone(),
+        kit: nothing.clone(),
         cgroup: nothing,
         free_bytes: None,
         file_system: None,

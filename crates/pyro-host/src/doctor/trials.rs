@@ -14,6 +14,7 @@ use pyro_sys::spawn::{self, Namespaces};
 use pyro_sys::userns::{self, IdMaps, IdRange, UserNamespace};
 
 use super::HostFacts;
+use crate::environment;
 use crate::privilege::{self, Privilege};
 
 /// How an attempt ended.
@@ -63,6 +64,8 @@ pub struct Trials {
     pub terminal: Attempt,
     /// The speed of a guest under `/dev/kvm`.
     pub kvm: Attempt,
+    /// QEMU and a kernel for guests: what is built of them.
+    pub kit: Attempt,
     /// A cgroup made where sandboxes would have theirs: the controllers that it has.
     pub cgroup: Attempt,
     /// Free bytes where the home directory is or would be.
@@ -196,6 +199,7 @@ impl Trials {
             } else {
                 Attempt::NotTried("there is no /dev/kvm".to_owned())
             },
+            kit: kit(home),
             cgroup: cgroup(facts),
             free_bytes,
             file_system: facts.file_system(&existing),
@@ -275,6 +279,16 @@ fn cgroup(facts: &HostFacts) -> Attempt {
 }
 
 /// Runs a program to its end, but no longer than [`PATIENCE`].
+fn kit(home: &Path) -> Attempt {
+    let home = home.to_owned();
+    match within_patience(move || environment::kit(&home)) {
+        Some(Ok(Some(kit))) => Attempt::Worked(format!("QEMU {} and Linux {}", kit.qemu_version, kit.kernel_release)),
+        Some(Ok(None)) => Attempt::NotTried("not built".to_owned()),
+        Some(Err(error)) => Attempt::Failed(error.message),
+        None => Attempt::Failed(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
 /// Whether guest code runs on the processor here, found out in a process of its own. `binary` is our program.
 pub fn kvm_runs_at_full_speed(binary: &Path) -> bool {
     match attempt(Command::new(binary).args(["@probe", "kvm"])) {

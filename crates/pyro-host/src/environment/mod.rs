@@ -17,8 +17,8 @@ use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 mod build;
-mod kit;
 pub mod image;
+mod kit;
 pub use kit::{Kit, kit};
 #[allow(missing_docs)]
 pub const MICROVM: &str = "microvm";

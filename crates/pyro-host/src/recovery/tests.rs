@@ -19,7 +19,8 @@ const ID: &str = "aaaaaaaaaaaa";
 /// A home of its own; nothing is ever started from it.
 fn host() -> (tempfile::TempDir, Host) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let options = HostOptions { home: directory.path().join("home"), binary: "/nowhere/pyro".into(), isolation: Default::default() };
+    let options =
+        HostOptions { home: directory.path().join("home"), binary: "/nowhere/pyro".into(), isolation: Default::default() };
     (directory, Host::open(options).expect("a new home"))
 }
 

@@ -205,7 +205,12 @@ struct Running {
 }
 
 fn quick() -> Patience {
-    Patience { kill_confirm: Duration::from_millis(300), grace: Duration::from_millis(300), settle: Some(Duration::ZERO), last_words: Duration::from_secs(60) }
+    Patience {
+        kill_confirm: Duration::from_millis(300),
+        grace: Duration::from_millis(300),
+        settle: Some(Duration::ZERO),
+        last_words: Duration::from_secs(60),
+    }
 }
 
 fn live(inside: Inside) -> Result<(Live, Arc<Flag>)> {

@@ -48,7 +48,15 @@ fn claims_of_the_agent_are_bounded() {
     );
     for (signal, sentence) in [(1, ""), (64, ""), (0, "not a signal"), (65, "not a signal")] {
         let status = ExitStatus::Signal(signal);
-        let exited = Exited { status, stdout_bytes: 0, stderr_bytes: 0, output_held_open: true, cpu_ms: 0, rss_max_kib: 0, out_of_memory: false };
+        let exited = Exited {
+            status,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            output_held_open: true,
+            cpu_ms: 0,
+            rss_max_kib: 0,
+            out_of_memory: false,
+        };
         check(&FromAgent::Exited(exited), sentence);
     }
 }

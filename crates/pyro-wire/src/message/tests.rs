@@ -66,7 +66,15 @@ fn every_answer() -> Vec<FromAgent> {
     };
     let not_started = |step, interpreter| FromAgent::NotStarted(NotStarted { step, errno: 2, interpreter });
     let exited = |status| {
-        FromAgent::Exited(Exited { status, stdout_bytes: 1, stderr_bytes: 2, output_held_open: false, cpu_ms: 3, rss_max_kib: 4, out_of_memory: false })
+        FromAgent::Exited(Exited {
+            status,
+            stdout_bytes: 1,
+            stderr_bytes: 2,
+            output_held_open: false,
+            cpu_ms: 3,
+            rss_max_kib: 4,
+            out_of_memory: false,
+        })
     };
     let mut all = vec![
         FromAgent::Waiting,
@@ -275,7 +283,15 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
             .prop_map(|(step, errno, interpreter)| FromAgent::NotStarted(NotStarted { step, errno, interpreter })),
         (status, any::<(u64, u64, bool, u64, u64)>()).prop_map(
             |(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib))| {
-                FromAgent::Exited(Exited { status, stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib, out_of_memory: cpu_ms % 2 == 1 })
+                FromAgent::Exited(Exited {
+                    status,
+                    stdout_bytes,
+                    stderr_bytes,
+                    output_held_open,
+                    cpu_ms,
+                    rss_max_kib,
+                    out_of_memory: cpu_ms % 2 == 1,
+                })
             }
         ),
         prop::collection::vec(entry, 1..=64).prop_map(FromAgent::Entries),

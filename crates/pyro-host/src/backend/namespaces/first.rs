@@ -16,10 +16,10 @@ use pyro_sys::userns::UserNamespace;
 use pyro_sys::{files, mount, network, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{LINK, MOUNTS_MAX};
 use super::filesystem::{self, Own, Parts};
 use super::plan::Plan;
 use super::timing::Marks;
+use super::{LINK, MOUNTS_MAX};
 
 /// First byte of the message with the mounts.
 pub const PARTS: u8 = b'p';
@@ -211,7 +211,8 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
         fs::File::from(join).write_all(b"0").at(Step::Groups)?;
     }
     marks.mark(28);
-    let program = plan.program.as_ref().map(|arguments| receive_program(control, arguments, &link).at(Step::Program)).transpose()?;
+    let program =
+        plan.program.as_ref().map(|arguments| receive_program(control, arguments, &link).at(Step::Program)).transpose()?;
     spawn::unshare(Kinds::CGROUP).at(Step::Groups)?;
     confine::set_host_name(&plan.hostname).at(Step::HostName)?;
     marks.mark(29);

@@ -147,8 +147,12 @@ mod tests {
             volatile: true,
             limits: crate::backend::Limits { mem_mib: 1, vcpu_count: 1, pids_max: 1 },
         };
-        let plan =
-            Plan::new(&launch, None, &Privilege::Single { uid: 1, gid: 1, why_no_range: String::new() }, Some(Duration::from_nanos(5)));
+        let plan = Plan::new(
+            &launch,
+            None,
+            &Privilege::Single { uid: 1, gid: 1, why_no_range: String::new() },
+            Some(Duration::from_nanos(5)),
+        );
         let sent = serde_json::to_vec(&plan).unwrap();
         assert_eq!(serde_json::from_slice::<Plan>(&sent).unwrap(), plan);
     }

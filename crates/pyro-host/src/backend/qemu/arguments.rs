@@ -59,7 +59,8 @@ impl Arguments {
 
     /// The list, the program first.
     pub fn list(&self) -> Vec<String> {
-        let mut list: Vec<String> = ["/qemu", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"].map(str::to_owned).to_vec();
+        let mut list: Vec<String> =
+            ["/qemu", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"].map(str::to_owned).to_vec();
         let mut add = |option: &str, value: String| list.extend([option.to_owned(), value]);
         add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned());
         // A stock kernel calibrates its clock by the interval timer, which needs the old interrupt controller.
@@ -88,10 +89,13 @@ impl Arguments {
             add("-append", KERNEL_COMMAND_LINE.to_owned());
         }
         // What a boot says goes to a socket that takes no more than it holds. What a copy says is nobody's.
-        add("-chardev", match self.start {
-            Start::Boot => format!("socket,id=console,fd={CONSOLE}"),
-            Start::Copy => "null,id=console".to_owned(),
-        });
+        add(
+            "-chardev",
+            match self.start {
+                Start::Boot => format!("socket,id=console,fd={CONSOLE}"),
+                Start::Copy => "null,id=console".to_owned(),
+            },
+        );
         add("-serial", "chardev:console".to_owned());
         add("-chardev", format!("socket,id=control,fd={CONTROL}"));
         add("-mon", "chardev=control,mode=control".to_owned());

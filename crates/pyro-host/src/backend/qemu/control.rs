@@ -62,7 +62,9 @@ impl Control {
                 "failed" | "cancelled" => {
                     return Err(refused("to keep a machine", &state["error-desc"]));
                 }
-                _ if begun.elapsed() > ANSWER_WITHIN => return Err(Error::timeout("QEMU does not come to an end with a machine's state")),
+                _ if begun.elapsed() > ANSWER_WITHIN => {
+                    return Err(Error::timeout("QEMU does not come to an end with a machine's state"));
+                }
                 _ => std::thread::sleep(ASK_EVERY),
             }
         }

@@ -93,15 +93,21 @@ struct Machine {
 impl Machine {
     fn plan(backend: &Qemu<'_>, launch: &Launch) -> Result<Self> {
         let kit = environment::kit(backend.home.root())?.ok_or_else(|| {
-            Error::unavailable("there is no QEMU and no kernel for workspaces with a kernel of their own").hint("pyro env build microvm")
+            Error::unavailable("there is no QEMU and no kernel for workspaces with a kernel of their own")
+                .hint("pyro env build microvm")
         })?;
         if launch.limits.mem_mib < MEM_MIB_MIN {
-            return Err(Error::invalid(format!("a machine of its own needs {MEM_MIB_MIN} MiB of memory, not {}", launch.limits.mem_mib))
-                .hint(format!("mem_mib {MEM_MIB_MIN} or more, or isolation namespaces")));
+            return Err(Error::invalid(format!(
+                "a machine of its own needs {MEM_MIB_MIN} MiB of memory, not {}",
+                launch.limits.mem_mib
+            ))
+            .hint(format!("mem_mib {MEM_MIB_MIN} or more, or isolation namespaces")));
         }
         let [root] = launch.mounts.as_slice() else {
-            return Err(Error::unavailable("the environment host shows directories of this machine, and a machine of its own sees only disks")
-                .hint("take another environment, or isolation namespaces"));
+            return Err(Error::unavailable(
+                "the environment host shows directories of this machine, and a machine of its own sees only disks",
+            )
+            .hint("take another environment, or isolation namespaces"));
         };
         let (seed, environment) = match root.lowers.as_slice() {
             [environment] => (None, environment),
@@ -136,7 +142,11 @@ fn no_room(path: &Path, error: std::io::Error) -> Error {
 }
 
 fn open(path: &Path, write: bool) -> Result<File> {
-    File::options().read(true).write(write).open(path).map_err(|error| Error::unavailable(format!("open {}", path.display())).because(error))
+    File::options()
+        .read(true)
+        .write(write)
+        .open(path)
+        .map_err(|error| Error::unavailable(format!("open {}", path.display())).because(error))
 }
 
 impl Backend for Qemu<'_> {
@@ -160,7 +170,14 @@ impl Backend for Qemu<'_> {
         let template = Template::ensure(self, &machine, launch, &machines)?;
         let disks = Disks::open(&machine, &machines)?;
         let arguments = Arguments::new(&machine, Start::Copy);
-        let running = Running::start(self, launch, &machine, &disks, &arguments, &Files { memory: &template.memory, state: &template.state, boot: None })?;
+        let running = Running::start(
+            self,
+            launch,
+            &machine,
+            &disks,
+            &arguments,
+            &Files { memory: &template.memory, state: &template.state, boot: None },
+        )?;
         running.control.resume()?;
         let mut sandbox = QemuSandbox::new(running, &machine, launch.limits.pids_max)?;
         sandbox.wake(&machine)?;

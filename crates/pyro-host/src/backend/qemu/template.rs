@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pyro_api::{Error, Result};
-use pyro_wire::frame::{Decoder, Frame};
 use pyro_wire::FromAgent;
+use pyro_wire::frame::{Decoder, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::arguments::{Arguments, Start};
@@ -93,7 +93,9 @@ fn key(machine: &Machine) -> String {
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let first = text.split("\n\n").next().unwrap_or_default();
-    let kept = |line: &&str| ["vendor_id", "cpu family", "model", "stepping", "microcode", "flags"].iter().any(|name| line.starts_with(name));
+    let kept = |line: &&str| {
+        ["vendor_id", "cpu family", "model", "stepping", "microcode", "flags"].iter().any(|name| line.starts_with(name))
+    };
     first.lines().filter(kept).collect::<Vec<_>>().join("\n")
 }
 
