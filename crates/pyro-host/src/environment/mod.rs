@@ -20,6 +20,7 @@ mod build;
 mod command;
 mod host_environment;
 mod include;
+mod kit;
 mod manifest;
 mod progress;
 mod removal;
@@ -28,6 +29,7 @@ mod unpack;
 mod workdir;
 
 pub use build::{BuildOptions, build};
+pub use kit::{Kit, kit};
 pub use removal::{Removed, prune, remove, sweep};
 
 #[cfg(test)]
@@ -41,6 +43,9 @@ pub type UsedBy<'a> = &'a dyn Fn(&str) -> Vec<String>;
 
 /// Name of the environment that shows the machine's own programs.
 pub const HOST: &str = "host";
+
+/// Name of what `--isolation microvm` is made of. Built, listed and removed like an environment, but nothing runs in it.
+pub const MICROVM: &str = "microvm";
 
 /// What an environment is made of before it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +70,43 @@ pub enum CatalogueSource {
     },
     /// From the machine itself.
     Host,
+    /// No environment, but the virtual machine monitor and the kernel that a microVM needs: picked from packages of a Debian suite that are
+    /// unpacked and never installed.
+    Kit {
+        /// The suite's name in the archive.
+        suite: &'static str,
+        /// Packages that what is needed is in.
+        packages: &'static [&'static str],
+    },
+}
+
+/// What something built is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentKind {
+    /// To run things in.
+    #[default]
+    Ordinary,
+    /// To make microVMs of: nothing runs in it.
+    Kit,
+}
+
+impl CatalogueSource {
+    /// What is made this way is for this.
+    #[must_use]
+    pub fn kind(self) -> EnvironmentKind {
+        match self {
+            Self::Debian { .. } | Self::Host => EnvironmentKind::Ordinary,
+            Self::Kit { .. } => EnvironmentKind::Kit,
+        }
+    }
 }
 
 /// The code name of Debian 12 in the archive.
 const DEBIAN_12: &str = "bookworm";
+
+/// The code name of Debian 13 in the archive.
+const DEBIAN_13: &str = "trixie";
 
 /// Everything that can be built, in name order.
 pub const CATALOGUE: &[CatalogueEntry] = &[
@@ -113,6 +151,11 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         description: "this machine's own programs, read-only under copy-on-write, without its users' files",
         source: CatalogueSource::Host,
     },
+    CatalogueEntry {
+        name: MICROVM,
+        description: "QEMU and a Linux kernel, for workspaces with a kernel of their own",
+        source: CatalogueSource::Kit { suite: DEBIAN_13, packages: &["linux-image-cloud-amd64", "qemu-system-x86"] },
+    },
 ];
 
 /// Whose ids the files of a layer have on disk.
@@ -132,6 +175,8 @@ pub enum IdMode {
 pub struct Environment {
     /// `debian:12`.
     pub name: String,
+    /// What it is for.
+    pub kind: EnvironmentKind,
     /// Digest of its content; the name of its layer.
     pub digest: String,
     /// What it is, in a line.
@@ -150,6 +195,13 @@ pub struct Environment {
     pub mounts: Vec<EnvironmentMount>,
     /// Directories to put in front of `PATH` inside.
     pub path: Vec<String>,
+}
+
+impl Environment {
+    /// The directory of its own layer: what is mounted at `/` is the directory `root` in it.
+    fn layer(&self) -> Option<&Path> {
+        self.mounts.first().and_then(|mount| mount.source.parent())
+    }
 }
 
 /// One read-only tree of an environment.
@@ -181,6 +233,21 @@ pub fn entry(name: &str) -> Result<&'static CatalogueEntry> {
     CATALOGUE.iter().find(|entry| entry.name == name).ok_or_else(|| unknown(name))
 }
 
+/// Refuses to run anything in what is no environment. Asked before anything is built for a run.
+///
+/// # Errors
+/// `Invalid`.
+pub fn refuse_kit(name: &str) -> Result<()> {
+    match CATALOGUE.iter().find(|entry| entry.name == name).map(|entry| entry.source.kind()) {
+        Some(EnvironmentKind::Kit) => {
+            Err(Error::invalid(format!("{name} is no environment to run in: it is what --isolation microvm is made of"))
+                .hint("name an environment, such as debian:12, and give --isolation microvm"))
+        }
+        // An unknown name is told of by whoever looks for it.
+        Some(EnvironmentKind::Ordinary) | None => Ok(()),
+    }
+}
+
 /// Every environment that is built or can be, in name order.
 ///
 /// # Errors
@@ -207,6 +274,9 @@ pub fn inspect(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Environme
                     (packages.iter().map(|&package| package.to_owned()).collect(), Vec::new())
                 }
                 CatalogueSource::Host => (vec!["/usr".to_owned()], host_environment::notes(&[], &[])),
+                CatalogueSource::Kit { packages, .. } => {
+                    (packages.iter().map(|&package| package.to_owned()).collect(), kit::notes(None))
+                }
             };
             EnvironmentView {
                 environment: entry.name.to_owned(),
@@ -228,6 +298,8 @@ pub fn inspect(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Environme
 pub fn view(environment: &Environment, used_by: UsedBy<'_>) -> EnvironmentView {
     let notes = if environment.name == HOST {
         host_environment::notes(&environment.includes, &environment.path)
+    } else if environment.kind == EnvironmentKind::Kit {
+        kit::notes(environment.layer())
     } else if environment.id_mode == IdMode::Single {
         vec!["built with a single user id: every file belongs to root inside".to_owned()]
     } else {

@@ -23,6 +23,7 @@ fn layer(home: &Path, digest: &str) -> PathBuf {
 fn written(home: &Path, name: &str, digest: &str) -> Manifest {
     let manifest = Manifest {
         name: name.to_owned(),
+        kind: EnvironmentKind::Ordinary,
         digest: digest.to_owned(),
         description: "for a test".to_owned(),
         built_at: "2026-01-01T00:00:00Z".to_owned(),
