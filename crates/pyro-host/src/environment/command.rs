@@ -198,6 +198,12 @@ pub(super) fn possible_wrapper() -> Result<Wrapper> {
 /// Where programs for administrators are, which an ordinary user's path often lacks.
 const ADMINISTRATORS_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 
+/// A program on the path or where programs for administrators are.
+pub(super) fn find_for_administrators(program: &str) -> Option<PathBuf> {
+    find(program)
+        .or_else(|| std::env::split_paths(ADMINISTRATORS_PATH).map(|directory| directory.join(program)).find(|file| file.is_file()))
+}
+
 /// A program on the path.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 mod build;
 mod command;
 mod host_environment;
+pub mod image;
 mod include;
 mod kit;
 mod manifest;
@@ -183,7 +184,8 @@ pub struct Environment {
     pub description: String,
     /// When it was built, RFC 3339.
     pub built_at: String,
-    /// Size on disk; of `host`, without what is shown of the machine.
+    /// Bytes of file content when it was built; of `host`, without what is shown of the machine. A disk image that was made of it since is
+    /// not in it: [`view`] adds that.
     pub size_bytes: u64,
     /// Packages asked for, or directories of the host.
     pub contents: Vec<String>,
@@ -310,7 +312,8 @@ pub fn view(environment: &Environment, used_by: UsedBy<'_>) -> EnvironmentView {
         description: environment.description.clone(),
         built: true,
         digest: Some(environment.digest.clone()),
-        size_bytes: Some(environment.size_bytes),
+        // What it takes on the disk by now: its files and the disk images that guests were given of them.
+        size_bytes: Some(environment.size_bytes + environment.layer().map_or(0, image::taken_bytes)),
         built_at: Some(environment.built_at.clone()),
         contents: environment.contents.clone(),
         workspace_count: used_by(&environment.digest).len() as u64,
