@@ -41,6 +41,7 @@ const BASE: &[Need] = &[
 /// To run the tests.
 const TEST: &[Need] = &[
     need("passwd", Sign::Program("useradd"), "the unprivileged test users"),
+    need("e2fsprogs", Sign::Program("mke2fs"), "disk images for guests"),
     need("python3", Sign::Program("python3"), "the MCP session by the official client"),
     need("python3-venv", Sign::Python("import venv, ensurepip"), "the MCP client's own environment"),
     need("nodejs", Sign::Program("node"), "npm inside the host environment"),

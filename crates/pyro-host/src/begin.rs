@@ -119,6 +119,7 @@ fn no_room(path: &Path, error: std::io::Error) -> Error {
 }
 
 fn built(home: &Home, name: &str) -> Result<Environment> {
+    environment::refuse_kit(name)?;
     environment::resolve(home.root(), name)?
         .ok_or_else(|| Error::conflict(format!("environment {name} is not built")).hint(format!("pyro env build {name}")))
 }

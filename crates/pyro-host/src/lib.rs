@@ -407,6 +407,7 @@ impl Host {
 
     /// Builds an environment that is needed and not there.
     fn ensure_environment(&self, name: &EnvironmentName, session: &mut Session<'_>) -> Result<()> {
+        environment::refuse_kit(name.as_str())?;
         if environment::resolve(self.home.root(), name.as_str())?.is_some() {
             return Ok(());
         }

@@ -15,12 +15,14 @@ use pyro_api::{Error, ErrorKind, Result};
 use pyro_sys::confine;
 use pyro_sys::seccomp::{self, Filter, Program};
 
-use super::command::{self, BuildFiles};
+use super::command::{self, BuildFiles, Packages};
 use super::manifest::{self, Manifest, ManifestMount, failed, sync_directory};
 use super::progress::BuildLines;
 use super::unpack::{self, Unpacked};
 use super::workdir::{EnvironmentLock, WorkDirectory, private_directory, try_lock};
-use super::{CatalogueSource, Environment, HOST, IdMode, OnProgress, entry, host_environment, resolve, sources};
+use super::{
+    CatalogueEntry, CatalogueSource, Environment, HOST, IdMode, OnProgress, entry, host_environment, kit, resolve, sources,
+};
 
 /// How to build.
 #[derive(Clone, Debug)]
@@ -61,11 +63,16 @@ pub fn build(
         return Ok(environment);
     }
     private_directory(&home.join(LAYERS)).map_err(|error| failed("cannot make the directory of layers", error))?;
+    let log = directory.join("build.log");
     let manifest = match entry.source {
         CatalogueSource::Debian { suite, packages } => {
-            let log = directory.join("build.log");
-            let request = DebianBuild { home, name, suite, packages, options, log: &log };
-            request.run(entry.description, progress, cancelled)?
+            let request = DebianBuild { home, name, suite, packages, what: Packages::Installed, options, log: &log };
+            request.run(entry, progress, cancelled)?
+        }
+        CatalogueSource::Kit { suite, packages } => {
+            kit::check_machine()?;
+            let request = DebianBuild { home, name, suite, packages, what: Packages::Unpacked, options, log: &log };
+            request.run(entry, progress, cancelled)?
         }
         CatalogueSource::Host => {
             let earlier = before.filter(|_| !options.rebuild).map(|manifest| manifest.includes).unwrap_or_default();
@@ -137,6 +144,7 @@ struct DebianBuild<'a> {
     name: &'a str,
     suite: &'a str,
     packages: &'a [&'a str],
+    what: Packages,
     options: &'a BuildOptions,
     log: &'a Path,
 }
@@ -149,7 +157,7 @@ enum Happened {
 }
 
 impl DebianBuild<'_> {
-    fn run(&self, description: &str, progress: OnProgress<'_>, cancelled: &dyn Fn() -> bool) -> Result<Manifest> {
+    fn run(&self, entry: &CatalogueEntry, progress: OnProgress<'_>, cancelled: &dyn Fn() -> bool) -> Result<Manifest> {
         let wrapper = command::possible_wrapper()?;
         let work = WorkDirectory::new(self.home, "build")?;
         // Shown at /tmp, and world-writable like it; the directories above are not.
@@ -163,16 +171,27 @@ impl DebianBuild<'_> {
             .and_then(|()| fs::create_dir(&layer))
             .and_then(|()| files.write(&tmp, self.options.id_mode))
             .map_err(|error| failed(format!("cannot build {}", self.name), error))?;
-        let mut command = command::mmdebstrap(&tmp, self.suite, self.packages, self.options.id_mode, has_sources, wrapper)?;
-        let unpacked = self.run_command(&mut command, &layer.join("root"), progress, cancelled)?;
-        finish_tree(&layer.join("root"))
-            .and_then(|()| sync_directory(&layer))
-            .map_err(|error| failed(format!("cannot build {}", self.name), error))?;
+        let mut command =
+            command::mmdebstrap(&tmp, self.suite, (self.packages, self.what), self.options.id_mode, has_sources, wrapper)?;
+        let unpacked = match self.what {
+            Packages::Installed => {
+                let unpacked = self.run_command(&mut command, &layer.join("root"), progress, cancelled)?;
+                finish_tree(&layer.join("root")).map_err(|error| failed(format!("cannot build {}", self.name), error))?;
+                unpacked
+            }
+            Packages::Unpacked => {
+                let tree = work.path().join("tree");
+                self.run_command(&mut command, &tree, progress, cancelled)?;
+                kit::pick(&tree, &layer, &mut || if cancelled() { Err(taken_back(self.name)) } else { Ok(()) })?
+            }
+        };
+        sync_directory(&layer).map_err(|error| failed(format!("cannot build {}", self.name), error))?;
         let relative = publish(self.home, &layer, &unpacked.digest)?;
         Ok(Manifest {
             name: self.name.to_owned(),
             digest: unpacked.digest,
-            description: description.to_owned(),
+            kind: entry.source.kind(),
+            description: entry.description.to_owned(),
             built_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             size_bytes: unpacked.size_bytes,
             contents: self.packages.iter().map(|&package| package.to_owned()).collect(),

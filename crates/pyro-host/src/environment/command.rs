@@ -86,11 +86,20 @@ rm -rf "$root/var/log/apt" "$root"/var/log/*.log
     script
 }
 
+/// What is done with the packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packages {
+    /// They are installed, with what every Debian needs: a system.
+    Installed,
+    /// They and what they depend on are unpacked: files. No maintainer script runs.
+    Unpacked,
+}
+
 /// The whole command line. Standard input: nothing, or the sources. Standard output: the tree as a tar stream. Standard error: its lines.
 pub(super) fn mmdebstrap(
     work: &Path,
     suite: &str,
-    packages: &[&str],
+    packages: (&[&str], Packages),
     mode: IdMode,
     has_sources: bool,
     wrapper: Wrapper,
@@ -108,17 +117,13 @@ pub(super) fn mmdebstrap(
     };
     command.args(["sh", "-c", "mount --bind \"$1\" /tmp && cd /tmp && shift && exec \"$@\"", "sh"]).arg(work);
     command.arg(program);
-    command.args(["--verbose", "--mode=root", "--variant=minbase", "--format=tar", "--skip=output/dev", "--skip=check/empty"]);
+    command.args(["--verbose", "--mode=root", "--format=tar", "--skip=output/dev", "--skip=check/empty"]);
     command.arg("--aptopt=/tmp/apt.conf");
-    command.arg("--setup-hook=mkdir -p \"$1/etc/dpkg/dpkg.cfg.d\" && cp /tmp/dpkg.cfg \"$1/etc/dpkg/dpkg.cfg.d/50pyro\"");
-    if mode == IdMode::Single {
-        // Its devpts needs more ids than one.
-        command.arg("--skip=chroot/mount/dev");
-        command.arg(format!(
-            "--extract-hook=for device in {DEVICES}; do : >\"$1/dev/$device\"; mount --bind \"/dev/$device\" \"$1/dev/$device\" || exit 1; done"
-        ));
+    let (packages, what) = packages;
+    match what {
+        Packages::Installed => install(&mut command, mode),
+        Packages::Unpacked => drop(command.arg("--variant=extract")),
     }
-    command.arg("--customize-hook=sh /tmp/finish.sh \"$1\"");
     if !packages.is_empty() {
         command.arg(format!("--include={}", packages.join(",")));
     }
@@ -132,13 +137,27 @@ pub(super) fn mmdebstrap(
         command.stdin(Stdio::null());
     }
     command.env("TMPDIR", "/tmp").env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH).env("LC_ALL", "C.UTF-8");
-    // An ordinary user's path often lacks the directories of chroot and dpkg's helpers.
+    // There are chroot and dpkg's helpers.
     let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+    command.env("PATH", format!("{path}:{ADMINISTRATORS_PATH}"));
     for variable in ["APT_CONFIG", "MMDEBSTRAP_MODE", "DPKG_ROOT", "LD_PRELOAD"] {
         command.env_remove(variable);
     }
     Ok(command)
+}
+
+/// Options for a system: its packages are configured in it, and it is tidied up at the end.
+fn install(command: &mut Command, mode: IdMode) {
+    command.arg("--variant=minbase");
+    command.arg("--setup-hook=mkdir -p \"$1/etc/dpkg/dpkg.cfg.d\" && cp /tmp/dpkg.cfg \"$1/etc/dpkg/dpkg.cfg.d/50pyro\"");
+    if mode == IdMode::Single {
+        // Its devpts needs more ids than one.
+        command.arg("--skip=chroot/mount/dev");
+        command.arg(format!(
+            "--extract-hook=for device in {DEVICES}; do : >\"$1/dev/$device\"; mount --bind \"/dev/$device\" \"$1/dev/$device\" || exit 1; done"
+        ));
+    }
+    command.arg("--customize-hook=sh /tmp/finish.sh \"$1\"");
 }
 
 /// What the command runs in.
@@ -174,6 +193,15 @@ pub(super) fn possible_wrapper() -> Result<Wrapper> {
         .hint("pyro doctor names the setting at fault")),
         Err(_) => Err(missing("unshare", "util-linux")),
     }
+}
+
+/// Where programs for administrators are, which an ordinary user's path often lacks.
+const ADMINISTRATORS_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+/// A program on the path or where programs for administrators are.
+pub(super) fn find_for_administrators(program: &str) -> Option<PathBuf> {
+    find(program)
+        .or_else(|| std::env::split_paths(ADMINISTRATORS_PATH).map(|directory| directory.join(program)).find(|file| file.is_file()))
 }
 
 /// A program on the path.

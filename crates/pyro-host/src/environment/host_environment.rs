@@ -17,7 +17,7 @@ use super::build::publish;
 use super::include::{self, on_host};
 use super::manifest::{Manifest, ManifestMount, Stamp, failed, sync_directory};
 use super::workdir::WorkDirectory;
-use super::{HOST, IdMode};
+use super::{EnvironmentKind, HOST, IdMode};
 
 /// Directories at `/` that hold programs and libraries: links into `/usr` on most machines, real directories on some.
 const PROGRAM_DIRECTORIES: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -160,6 +160,7 @@ pub(super) fn build(home: &Path, description: &str, id_mode: IdMode, includes: &
     mounts.extend(plan.mounts.iter().map(|at| ManifestMount { at: at.clone(), source: PathBuf::from(at) }));
     Ok(Manifest {
         name: HOST.to_owned(),
+        kind: EnvironmentKind::Ordinary,
         digest,
         description: description.to_owned(),
         built_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

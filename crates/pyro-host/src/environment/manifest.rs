@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, EnvironmentMount, IdMode};
+use super::{Environment, EnvironmentKind, EnvironmentMount, IdMode, kit};
 
 /// `environments/<name>/manifest.json`. Sources beneath the home directory are relative to it, so that a home can be moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub name: String,
+    /// Manifests from before there were kits do not have it.
+    #[serde(default, skip_serializing_if = "is_ordinary")]
+    pub kind: EnvironmentKind,
     pub digest: String,
     pub description: String,
     pub built_at: String,
@@ -53,10 +56,19 @@ impl Stamp {
 }
 
 impl Manifest {
-    /// Everything it names is there, and copies of host files are current. A few calls of stat.
+    /// Everything it names is there, copies of host files are current, and a kit is of the form that is used now. A few calls of stat.
     pub fn is_usable(&self, home: &Path) -> bool {
         self.mounts.iter().all(|mount| home.join(&mount.source).is_dir())
             && self.stamps.iter().all(|stamp| Stamp::of(&stamp.file).as_ref() == Some(stamp))
+            && match self.kind {
+                EnvironmentKind::Ordinary => true,
+                EnvironmentKind::Kit => self.layer(home).is_some_and(|layer| kit::is_current(&layer)),
+            }
+    }
+
+    /// The directory of its own layer.
+    pub fn layer(&self, home: &Path) -> Option<PathBuf> {
+        self.mounts.first().and_then(|mount| home.join(&mount.source).parent().map(Path::to_owned))
     }
 
     pub fn into_environment(self, home: &Path) -> Environment {
@@ -68,6 +80,7 @@ impl Manifest {
             .collect();
         Environment {
             name: self.name,
+            kind: self.kind,
             digest: self.digest,
             description: self.description,
             built_at: self.built_at,
@@ -96,6 +109,10 @@ impl Manifest {
         };
         write().map_err(|error| failed(format!("cannot write the manifest of {}", self.name), error))
     }
+}
+
+fn is_ordinary(kind: &EnvironmentKind) -> bool {
+    *kind == EnvironmentKind::Ordinary
 }
 
 pub(super) const ENVIRONMENTS: &str = "environments";

@@ -24,7 +24,9 @@ pub use kit::{Kit, kit};
 pub const MICROVM: &str = "microvm";
 mod command;
 mod host_environment;
+pub mod image;
 mod include;
+mod kit;
 mod manifest;
 mod progress;
 mod removal;
@@ -33,6 +35,7 @@ mod unpack;
 mod workdir;
 
 pub use build::{BuildOptions, build};
+pub use kit::{Kit, kit};
 pub use removal::{Removed, prune, remove, sweep};
 
 #[cfg(test)]
@@ -46,6 +49,9 @@ pub type UsedBy<'a> = &'a dyn Fn(&str) -> Vec<String>;
 
 /// Name of the environment that shows the machine's own programs.
 pub const HOST: &str = "host";
+
+/// Name of what `--isolation microvm` is made of. Built, listed and removed like an environment, but nothing runs in it.
+pub const MICROVM: &str = "microvm";
 
 /// What an environment is made of before it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +76,43 @@ pub enum CatalogueSource {
     },
     /// From the machine itself.
     Host,
+    /// No environment, but the virtual machine monitor and the kernel that a microVM needs: picked from packages of a Debian suite that are
+    /// unpacked and never installed.
+    Kit {
+        /// The suite's name in the archive.
+        suite: &'static str,
+        /// Packages that what is needed is in.
+        packages: &'static [&'static str],
+    },
+}
+
+/// What something built is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentKind {
+    /// To run things in.
+    #[default]
+    Ordinary,
+    /// To make microVMs of: nothing runs in it.
+    Kit,
+}
+
+impl CatalogueSource {
+    /// What is made this way is for this.
+    #[must_use]
+    pub fn kind(self) -> EnvironmentKind {
+        match self {
+            Self::Debian { .. } | Self::Host => EnvironmentKind::Ordinary,
+            Self::Kit { .. } => EnvironmentKind::Kit,
+        }
+    }
 }
 
 /// The code name of Debian 12 in the archive.
 const DEBIAN_12: &str = "bookworm";
+
+/// The code name of Debian 13 in the archive.
+const DEBIAN_13: &str = "trixie";
 
 /// Everything that can be built, in name order.
 pub const CATALOGUE: &[CatalogueEntry] = &[
@@ -118,6 +157,11 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         description: "this machine's own programs, read-only under copy-on-write, without its users' files",
         source: CatalogueSource::Host,
     },
+    CatalogueEntry {
+        name: MICROVM,
+        description: "QEMU and a Linux kernel, for workspaces with a kernel of their own",
+        source: CatalogueSource::Kit { suite: DEBIAN_13, packages: &["linux-image-cloud-amd64", "qemu-system-x86"] },
+    },
 ];
 
 /// Whose ids the files of a layer have on disk.
@@ -137,13 +181,16 @@ pub enum IdMode {
 pub struct Environment {
     /// `debian:12`.
     pub name: String,
+    /// What it is for.
+    pub kind: EnvironmentKind,
     /// Digest of its content; the name of its layer.
     pub digest: String,
     /// What it is, in a line.
     pub description: String,
     /// When it was built, RFC 3339.
     pub built_at: String,
-    /// Size on disk; of `host`, without what is shown of the machine.
+    /// Bytes of file content when it was built; of `host`, without what is shown of the machine. A disk image that was made of it since is
+    /// not in it: [`view`] adds that.
     pub size_bytes: u64,
     /// Packages asked for, or directories of the host.
     pub contents: Vec<String>,
@@ -155,6 +202,13 @@ pub struct Environment {
     pub mounts: Vec<EnvironmentMount>,
     /// Directories to put in front of `PATH` inside.
     pub path: Vec<String>,
+}
+
+impl Environment {
+    /// The directory of its own layer: what is mounted at `/` is the directory `root` in it.
+    fn layer(&self) -> Option<&Path> {
+        self.mounts.first().and_then(|mount| mount.source.parent())
+    }
 }
 
 /// One read-only tree of an environment.
@@ -186,6 +240,21 @@ pub fn entry(name: &str) -> Result<&'static CatalogueEntry> {
     CATALOGUE.iter().find(|entry| entry.name == name).ok_or_else(|| unknown(name))
 }
 
+/// Refuses to run anything in what is no environment. Asked before anything is built for a run.
+///
+/// # Errors
+/// `Invalid`.
+pub fn refuse_kit(name: &str) -> Result<()> {
+    match CATALOGUE.iter().find(|entry| entry.name == name).map(|entry| entry.source.kind()) {
+        Some(EnvironmentKind::Kit) => {
+            Err(Error::invalid(format!("{name} is no environment to run in: it is what --isolation microvm is made of"))
+                .hint("name an environment, such as debian:12, and give --isolation microvm"))
+        }
+        // An unknown name is told of by whoever looks for it.
+        Some(EnvironmentKind::Ordinary) | None => Ok(()),
+    }
+}
+
 /// Every environment that is built or can be, in name order.
 ///
 /// # Errors
@@ -212,6 +281,9 @@ pub fn inspect(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Environme
                     (packages.iter().map(|&package| package.to_owned()).collect(), Vec::new())
                 }
                 CatalogueSource::Host => (vec!["/usr".to_owned()], host_environment::notes(&[], &[])),
+                CatalogueSource::Kit { packages, .. } => {
+                    (packages.iter().map(|&package| package.to_owned()).collect(), kit::notes(None))
+                }
             };
             EnvironmentView {
                 environment: entry.name.to_owned(),
@@ -233,6 +305,8 @@ pub fn inspect(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Environme
 pub fn view(environment: &Environment, used_by: UsedBy<'_>) -> EnvironmentView {
     let notes = if environment.name == HOST {
         host_environment::notes(&environment.includes, &environment.path)
+    } else if environment.kind == EnvironmentKind::Kit {
+        kit::notes(environment.layer())
     } else if environment.id_mode == IdMode::Single {
         vec!["built with a single user id: every file belongs to root inside".to_owned()]
     } else {
@@ -243,7 +317,8 @@ pub fn view(environment: &Environment, used_by: UsedBy<'_>) -> EnvironmentView {
         description: environment.description.clone(),
         built: true,
         digest: Some(environment.digest.clone()),
-        size_bytes: Some(environment.size_bytes),
+        // What it takes on the disk by now: its files and the disk images that guests were given of them.
+        size_bytes: Some(environment.size_bytes + environment.layer().map_or(0, image::taken_bytes)),
         built_at: Some(environment.built_at.clone()),
         contents: environment.contents.clone(),
         workspace_count: used_by(&environment.digest).len() as u64,

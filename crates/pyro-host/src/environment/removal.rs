@@ -8,7 +8,7 @@ use pyro_api::{Error, Result};
 use super::build::LAYERS;
 use super::manifest::{self, failed};
 use super::workdir::{sweep_abandoned, throw_away, try_lock};
-use super::{CATALOGUE, UsedBy, entry};
+use super::{CATALOGUE, UsedBy, entry, image};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +44,10 @@ pub fn remove(home: &Path, name: &str, used_by: UsedBy<'_>) -> Result<Removed> {
     manifest::forget(home, name)?;
     let shared = manifest::all(home)?.iter().any(|other| other.digest == found.digest);
     let mut freed_bytes = 0;
+    // Disk images of the layer lie beside it and go with it.
+    let images_bytes = found.layer(home).map_or(0, |layer| image::taken_bytes(&layer));
     if !shared && discard_layer(home, &found.digest)? {
-        freed_bytes = found.size_bytes;
+        freed_bytes = found.size_bytes + images_bytes;
     }
     Ok(Removed { names: vec![name.to_owned()], freed_bytes })
 }

@@ -12,7 +12,7 @@ use pyro_api::ErrorKind;
 use super::manifest::{Manifest, ManifestMount, Stamp};
 use super::*;
 
-const NOBODY: UsedBy<'_> = &|_| Vec::new();
+pub(super) const NOBODY: UsedBy<'_> = &|_| Vec::new();
 
 fn layer(home: &Path, digest: &str) -> PathBuf {
     let relative = Path::new("layers").join(digest).join("root");
@@ -20,9 +20,10 @@ fn layer(home: &Path, digest: &str) -> PathBuf {
     relative
 }
 
-fn written(home: &Path, name: &str, digest: &str) -> Manifest {
+pub(super) fn written(home: &Path, name: &str, digest: &str) -> Manifest {
     let manifest = Manifest {
         name: name.to_owned(),
+        kind: EnvironmentKind::Ordinary,
         digest: digest.to_owned(),
         description: "for a test".to_owned(),
         built_at: "2026-01-01T00:00:00Z".to_owned(),

@@ -33,25 +33,8 @@ impl WorkDirectory {
     fn make(home: &Path, what: &str) -> io::Result<Self> {
         let tmp = home.join(TMP);
         private_directory(&tmp)?;
-        loop {
-            let path = tmp.join(unique(what));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error),
-            }
-            // Between making and locking, a sweeper may have taken it for a dead one's: then it is no longer here, or it is locked.
-            let Ok(lock) = File::open(&path) else { continue };
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            match fs::metadata(&path) {
-                Ok(now) if now.ino() == lock.metadata()?.ino() => return Ok(Self { home: home.to_owned(), path, _lock: lock }),
-                Ok(_) | Err(_) => {}
-            }
-        }
+        let (path, lock) = make_locked(&tmp, what)?;
+        Ok(Self { home: home.to_owned(), path, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -63,6 +46,29 @@ impl Drop for WorkDirectory {
     fn drop(&mut self) {
         // When even a rename fails there is nobody to tell; the next sweep finds it without an owner.
         let _ = throw_away(&self.home, &self.path);
+    }
+}
+
+/// Makes a directory with a new name that begins with `what`, and locks it.
+pub(super) fn make_locked(beneath: &Path, what: &str) -> io::Result<(PathBuf, File)> {
+    loop {
+        let path = beneath.join(unique(what));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        }
+        // Between making and locking, a sweeper may have taken it for a dead one's: then it is no longer here, or it is locked.
+        let Ok(lock) = File::open(&path) else { continue };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        match fs::metadata(&path) {
+            Ok(now) if now.ino() == lock.metadata()?.ino() => return Ok((path, lock)),
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn environments_are_listed_and_described() {
         let all = listed["environments"].as_array().expect("a list");
         let of =
             |name: &str| all.iter().find(|one| one["environment"] == name).unwrap_or_else(|| panic!("{name} is not in {listed:#}"));
-        for name in ["debian:12", "debian:12-base", "debian:12-build", "host"] {
+        for name in ["debian:12", "debian:12-base", "debian:12-build", "host", "microvm"] {
             assert!(of(name)["description"].as_str().is_some_and(|text| !text.is_empty()));
         }
         assert_eq!(of("debian:12")["built"], true);
@@ -56,6 +56,46 @@ fn an_environment_that_is_used_is_kept_and_one_that_is_not_is_pruned() {
         env.pyro(&["env", "remove", "host"]).expect_ok();
         assert_eq!(env.json::<Value>(&["env", "inspect", "host"])["built"], false);
         env.pyro(&["env", "remove", "host"]);
+    });
+}
+
+#[test]
+fn what_microvms_are_made_of_is_built_and_nothing_runs_in_it() {
+    case(|env| {
+        if !cfg!(target_arch = "x86_64") {
+            env.pyro(&["env", "build", "microvm"]).expect_error(125, "x86_64");
+            return;
+        }
+        // Before it is built it is refused too, and not built for that.
+        let fresh = env.empty();
+        fresh.pyro(&["run", "microvm", "--", "true"]).expect_error(2, "no environment to run in");
+        assert_eq!(fresh.json::<Value>(&["env", "inspect", "microvm"])["built"], false);
+
+        env.environment("microvm");
+        let one: Value = env.json(&["env", "inspect", "microvm"]);
+        assert!(one["size_bytes"].as_u64().is_some_and(|size| size > 50 << 20), "{one:#}");
+        assert!(one["notes"].to_string().contains("QEMU "), "{one:#}");
+        for arguments in [["run", "microvm", "--", "true"].as_slice(), &["workspace", "create", "microvm"]] {
+            env.pyro(arguments).expect_error(2, "no environment to run in");
+        }
+        let layer = env.home().join("layers").join(one["digest"].as_str().expect("a digest"));
+        let names = |directory: &str| {
+            let entries = fs::read_dir(layer.join(directory)).expect("a directory of the kit").flatten();
+            let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.sort_unstable();
+            names
+        };
+        // Nothing but the monitor, what it loads, and places for mounts.
+        assert_eq!(names("root"), ["dev", "lib64", "proc", "qboot.rom", "qemu", "run", "sys", "tmp", "usr", "workspace"]);
+        assert_eq!((names("root/usr"), names("root/usr/lib")), (vec!["lib".to_owned()], vec!["x86_64-linux-gnu".to_owned()]));
+        assert!(names("root/usr/lib/x86_64-linux-gnu").iter().all(|name| name.contains(".so")));
+        assert!(fs::read(layer.join("kernel")).expect("the kernel").starts_with(b"\x7fELF"));
+        let modules = names("modules");
+        assert!(modules.iter().any(|name| name.ends_with("-vmw_vsock_virtio_transport.ko")), "{modules:?}");
+        assert!(fs::read(layer.join("modules").join(&modules[0])).expect("a module").starts_with(b"\x7fELF"));
+        // Built again it is the same.
+        env.pyro(&["env", "build", "microvm", "--rebuild"]).expect_ok();
+        assert_eq!(env.json::<Value>(&["env", "inspect", "microvm"])["digest"], one["digest"]);
     });
 }
 
