@@ -87,8 +87,9 @@ fn prepare() -> Result<File, Trouble> {
     let port = open_port().during("open its port")?;
     let disk = wait_for_disk(ENVIRONMENT_DISK).during("find the disk of its environment")?;
     let source = disk.to_string_lossy();
-    put("ext4", &[Setting::Text("source", &source), Setting::Flag("ro")], "/environment", Refuses::ALL_BUT_PROGRAMS)
-        .during("mount its environment")?;
+    // It has no journal; and were there one, it would not be played into a disk that others read.
+    let settings = [Setting::Text("source", &source), Setting::Flag("ro"), Setting::Flag("noload")];
+    put("ext4", &settings, "/environment", Refuses::ALL_BUT_PROGRAMS).during("mount its environment")?;
     rehearse();
     Ok(port)
 }
@@ -177,6 +178,8 @@ fn silence() -> io::PipeReader {
 fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
     // Its own view of processes, for everything that looks into it.
     put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
+    network::loopback_up().during("bring its loopback device up")?;
+    let views = Views::make().during("mount devices and processes")?;
     let mut link = File::from(port.as_fd().try_clone_to_owned().during("take the link")?);
     let mut hello = Vec::new();
     let refused = |why: String| ("wake up", io::Error::other(why));
@@ -192,20 +195,59 @@ fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
     let entropy = wake.entropy.to_vec().map_err(|violation| refused(violation.0))?;
     machine::reseed_randomness(&entropy).during("take fresh randomness")?;
     machine::set_clock(wake.unix_time_ns).during("set its clock")?;
-    network::loopback_up().during("bring its loopback device up")?;
     fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
-    assemble(&wake).during("make its file system")
+    assemble(&wake, views).during("make its file system")
+}
+
+/// What every root file system has mounted in it: made while the machine still waits, attached nowhere.
+struct Views(Vec<(&'static str, OwnedFd)>);
+
+impl Views {
+    fn make() -> io::Result<Self> {
+        let no_programs = Refuses { programs: true, set_ids: true, ..Refuses::NOTHING };
+        let data = Refuses { devices: false, ..Refuses::ALL_BUT_WRITES };
+        let terminals = [Setting::Text("ptmxmode", "0666"), Setting::Text("mode", "0620"), Setting::Text("gid", "5")];
+        let run = Refuses { devices: true, set_ids: true, ..Refuses::NOTHING };
+        // In the order in which they are attached: some are places for others.
+        let mounts: [(&str, &str, &[Setting<'_>], Refuses); 6] = [
+            ("/root/dev", "devtmpfs", &[], no_programs),
+            ("/root/dev/pts", "devpts", &terminals, data),
+            ("/root/dev/shm", "tmpfs", &[Setting::Text("mode", "1777")], Refuses::ALL_BUT_WRITES),
+            ("/root/proc", "proc", &[], Refuses::ALL_BUT_WRITES),
+            ("/root/sys", "sysfs", &[], Refuses::ALL_BUT_WRITES),
+            ("/root/run", "tmpfs", &[Setting::Text("mode", "0755")], run),
+        ];
+        let made =
+            mounts.into_iter().map(|(at, kind, settings, refuses)| Ok((at, mount::new_filesystem(kind, settings, refuses)?)));
+        // All instances of devtmpfs are one.
+        let is_there = |made: io::Result<()>| match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        };
+        for (directory, mode) in [("/dev/pts", 0o755), ("/dev/shm", 0o1777)] {
+            is_there(DirBuilder::new().mode(mode).create(directory))?;
+        }
+        for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+            is_there(symlink(target, Path::new("/dev").join(name)))?;
+        }
+        made.collect::<io::Result<_>>().map(Self)
+    }
+
+    fn attach(self) -> io::Result<()> {
+        self.0.into_iter().try_for_each(|(at, view)| mount::attach_at_host_path(view, Path::new(at)))
+    }
 }
 
 /// Mounts what is its own, and makes it the root. Gives the layers, which are below the root and have no name any more.
-fn assemble(wake: &Wake) -> io::Result<Layers> {
+fn assemble(wake: &Wake, views: Views) -> io::Result<Layers> {
     let disk = wait_for_disk(WRITABLE_DISK)?.to_string_lossy().into_owned();
     put("ext4", &[Setting::Text("source", &disk)], "/writable", Refuses::NOTHING)?;
     make_identity()?;
     let mut lowers = vec![IDENTITY, "/environment"];
     if wake.seeded {
         let disk = wait_for_disk(SEED_DISK)?.to_string_lossy().into_owned();
-        put("ext4", &[Setting::Text("source", &disk), Setting::Flag("ro")], "/seed", Refuses::NOTHING)?;
+        let settings = [Setting::Text("source", &disk), Setting::Flag("ro"), Setting::Flag("noload")];
+        put("ext4", &settings, "/seed", Refuses::NOTHING)?;
         lowers.insert(0, "/seed");
     }
     let mut settings = vec![Setting::Text("source", "overlay")];
@@ -214,26 +256,7 @@ fn assemble(wake: &Wake) -> io::Result<Layers> {
     // One semantics of layers everywhere: no renamed directories and no copies without content in them.
     settings.extend([Setting::Text("redirect_dir", "nofollow"), Setting::Text("metacopy", "off"), Setting::Text("index", "off")]);
     put("overlay", &settings, "/root", Refuses::NOTHING)?;
-    put("devtmpfs", &[], "/root/dev", Refuses { programs: true, set_ids: true, ..Refuses::NOTHING })?;
-    for (directory, mode) in [("/root/dev/pts", 0o755), ("/root/dev/shm", 0o1777)] {
-        match DirBuilder::new().mode(mode).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    let terminals =
-        [Setting::Flag("newinstance"), Setting::Text("ptmxmode", "0666"), Setting::Text("mode", "0620"), Setting::Text("gid", "5")];
-    put("devpts", &terminals[1..], "/root/dev/pts", Refuses { devices: false, ..Refuses::ALL_BUT_WRITES })?;
-    put("tmpfs", &[Setting::Text("mode", "1777")], "/root/dev/shm", Refuses::ALL_BUT_WRITES)?;
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
-        match symlink(target, Path::new("/root/dev").join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    put("proc", &[], "/root/proc", Refuses::ALL_BUT_WRITES)?;
-    put("sysfs", &[], "/root/sys", Refuses::ALL_BUT_WRITES)?;
-    put("tmpfs", &[Setting::Text("mode", "0755")], "/root/run", Refuses { devices: true, set_ids: true, ..Refuses::NOTHING })?;
+    views.attach()?;
     let upper = held("/writable/upper")?;
     let lowers = lowers.iter().map(|lower| held(lower)).collect::<io::Result<_>>()?;
     machine::switch_root(Path::new("/root"))?;

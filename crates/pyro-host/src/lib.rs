@@ -392,16 +392,12 @@ impl Host {
         Ok(minimum)
     }
 
+    /// Builds what an isolation is made of, where that is not there.
     fn ensure_isolation(&self, minimum: &IsolationMinimum, session: &mut Session<'_>) -> Result<()> {
         match minimum.level {
             IsolationLevel::Namespaces => Ok(()),
-            IsolationLevel::Microvm => {
-                if true {
-                    Ok(())
-                } else {
-                    self.ensure_environment(&environment::MICROVM.parse()?, session)
-                }
-            }
+            IsolationLevel::Microvm if environment::kit(self.home.root())?.is_some() => Ok(()),
+            IsolationLevel::Microvm => self.build_missing(&environment::MICROVM.parse()?, session),
         }
     }
 
@@ -411,6 +407,10 @@ impl Host {
         if environment::resolve(self.home.root(), name.as_str())?.is_some() {
             return Ok(());
         }
+        self.build_missing(name, session)
+    }
+
+    fn build_missing(&self, name: &EnvironmentName, session: &mut Session<'_>) -> Result<()> {
         let request = api::environment::EnvBuildRequest { environment: name.clone(), rebuild: false, includes: Vec::new() };
         self.build_environment(&request, session)
     }

@@ -17,11 +17,6 @@ use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 mod build;
-pub mod image;
-mod kit;
-pub use kit::{Kit, kit};
-#[allow(missing_docs)]
-pub const MICROVM: &str = "microvm";
 mod command;
 mod host_environment;
 pub mod image;

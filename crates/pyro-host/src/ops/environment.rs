@@ -6,12 +6,14 @@ use pyro_api::ops::environment::{
     EnvironmentView,
 };
 use pyro_api::ops::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
+use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Call, Result};
 
 use super::Handle;
 use crate::environment::{self, BuildOptions, IdMode, Removed};
 use crate::home::Home;
 use crate::privilege::Privilege;
+use crate::store::WorkspaceRecord;
 use crate::supervisor::control::Connection;
 use crate::{Host, Session};
 
@@ -21,7 +23,16 @@ struct Uses(Vec<(String, String)>);
 impl Uses {
     fn read(host: &Host) -> Result<Self> {
         let records = host.store()?.workspaces()?;
-        Ok(Self(records.into_iter().map(|record| (record.manifest.environment_digest, record.manifest.name)).collect()))
+        let kit = environment::kit(host.home().root())?;
+        let mut uses = Vec::new();
+        for WorkspaceRecord { manifest, .. } in records {
+            let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
+            if let Some(kit) = kit.as_ref().filter(|_| minimum.level == IsolationLevel::Microvm) {
+                uses.push((kit.digest.clone(), manifest.name.clone()));
+            }
+            uses.push((manifest.environment_digest, manifest.name));
+        }
+        Ok(Self(uses))
     }
 
     fn of(&self, digest: &str) -> Vec<String> {

@@ -24,7 +24,7 @@ pub const STATE_FILE: &str = "file:/dev/fdset/16";
 /// - `reboot=t panic=-1`: it ends by a triple fault, which QEMU is told to take for the end.
 /// - `mitigations=off`: against processes of the same guest, which are root there anyway.
 /// - `tsc=reliable`: nothing to find out about clocks.
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet reboot=t panic=-1 mitigations=off tsc=reliable -- @machine";
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 quiet reboot=t panic=-1 mitigations=off tsc=reliable";
 
 /// How a machine begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Arguments {
     pub accelerator: Accelerator,
     pub vcpu_count: u32,
     pub mem_mib: u64,
+    /// How fast the host's processor counts time, for a machine that boots.
+    pub counter_khz: Option<u64>,
     /// What is on the writable disk need not survive a crash of the host.
     pub volatile: bool,
 }
@@ -53,8 +55,20 @@ impl Arguments {
             accelerator: machine.accelerator,
             vcpu_count: machine.limits.vcpu_count,
             mem_mib: machine.limits.mem_mib,
+            counter_khz: None,
             volatile: machine.volatile,
         }
+    }
+
+    fn kernel_command_line(&self) -> String {
+        let clock = match (self.accelerator, self.counter_khz) {
+            // QEMU shows the guest this processor's counter. How fast it counts a kernel finds out by a timer, which fails on a busy host,
+            // and then it waits for ever.
+            (Accelerator::Tcg, Some(khz)) => format!(" tsc_early_khz={khz}"),
+            // A kernel that runs on KVM is told.
+            (Accelerator::Tcg, None) | (Accelerator::Kvm, _) => String::new(),
+        };
+        format!("{KERNEL_COMMAND_LINE}{clock} -- @machine")
     }
 
     /// The list, the program first.
@@ -64,7 +78,7 @@ impl Arguments {
         let mut add = |option: &str, value: String| list.extend([option.to_owned(), value]);
         add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned());
         // A stock kernel calibrates its clock by the interval timer, which needs the old interrupt controller.
-        add("-machine", "microvm,memory-backend=memory,pit=on,pic=on,rtc=on,isa-serial=on".to_owned());
+        add("-machine", "microvm,memory-backend=memory,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off".to_owned());
         let (accelerator, processor) = match self.accelerator {
             Accelerator::Kvm => (format!("kvm,device=/dev/fdset/{KVM}"), "host"),
             // The size of the buffer of translated code, MiB: the largest programs of a build need less.
@@ -80,13 +94,11 @@ impl Arguments {
             Start::Copy => "share=off,readonly=on,rom=off",
         };
         add("-object", format!("memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{MEMORY},{mapping}", self.mem_mib));
-        // The firmware, and where it finds the small program that enters an uncompressed kernel (pvh.bin).
         add("-bios", "/qboot.rom".to_owned());
-        add("-L", "/".to_owned());
         if self.start == Start::Boot {
             add("-kernel", format!("/proc/self/fd/{KERNEL}"));
             add("-initrd", format!("/proc/self/fd/{ARCHIVE}"));
-            add("-append", KERNEL_COMMAND_LINE.to_owned());
+            add("-append", self.kernel_command_line());
         }
         // What a boot says goes to a socket that takes no more than it holds. What a copy says is nobody's.
         add(
@@ -135,7 +147,7 @@ mod tests {
         for (start, accelerator, volatile) in
             [(Start::Boot, Accelerator::Tcg, true), (Start::Copy, Accelerator::Tcg, false), (Start::Copy, Accelerator::Kvm, true)]
         {
-            let arguments = Arguments { start, accelerator, vcpu_count: 2, mem_mib: 1024, volatile };
+            let arguments = Arguments { start, accelerator, vcpu_count: 2, mem_mib: 1024, counter_khz: Some(2_400_000), volatile };
             lines += &format!("# {start:?} {accelerator:?}\n");
             for word in arguments.list() {
                 lines += &if word.starts_with('-') { format!("\n{word}") } else { format!(" {word}") };

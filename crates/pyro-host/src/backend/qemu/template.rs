@@ -5,7 +5,7 @@
 //! are never written again: the memory, sparse, and the state of the devices.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -82,21 +82,20 @@ fn key(machine: &Machine) -> String {
         let arguments = Arguments { volatile: false, ..Arguments::new(machine, start) };
         arguments.list().iter().for_each(|argument| add(argument));
     }
-    if machine.accelerator == super::Accelerator::Kvm {
-        // The guest has found out what this processor can.
-        add(&processor());
-    }
+    // The guest has found out how fast its time goes, and on KVM what else it can.
+    add(&processor());
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// What tells one model of processor from another, as the kernel shows it.
+/// What tells one model of processor from another, as the kernel shows it for the first. The others are not read: that takes a while where there
+/// are many.
 fn processor() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut text = vec![0; 4096];
+    let length = File::open("/proc/cpuinfo").and_then(|mut file| file.read(&mut text)).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..length]);
+    let names = ["vendor_id", "cpu family", "model", "stepping", "microcode", "flags"];
     let first = text.split("\n\n").next().unwrap_or_default();
-    let kept = |line: &&str| {
-        ["vendor_id", "cpu family", "model", "stepping", "microcode", "flags"].iter().any(|name| line.starts_with(name))
-    };
-    first.lines().filter(kept).collect::<Vec<_>>().join("\n")
+    first.lines().filter(|line| names.iter().any(|name| line.starts_with(name))).collect::<Vec<_>>().join("\n")
 }
 
 /// Unfinished files, which go when they were not finished.
@@ -132,8 +131,9 @@ fn make(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path,
         .map_err(|error| Error::unavailable("the first files of a machine cannot be written").because(error))?;
     let kernel = super::open(&machine.kit.kernel, false)?;
     let disks = Disks::placeholders(machine, machines)?;
+    let arguments = Arguments { counter_khz: pyro_sys::clock::counter_khz(), ..Arguments::new(machine, Start::Boot) };
     let files = Files { memory: &memory, state: &state, boot: Some((&kernel, &first_files)) };
-    let mut running = Running::start(backend, launch, machine, &disks, &Arguments::new(machine, Start::Boot), &files)?;
+    let mut running = Running::start(backend, launch, machine, &disks, &arguments, &files)?;
     let saved = await_boot(&mut running).and_then(|()| running.control.save());
     let ended = running.vmm.kill();
     let saved = saved.map_err(|error| match running.words.last() {
