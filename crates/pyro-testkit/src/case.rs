@@ -48,6 +48,24 @@ pub fn skip(what: &str, why: &str) {
     println!("SKIPPED {what}: {} cannot run: {why}", thread.name().unwrap_or("a case"));
 }
 
+/// A case about sandboxes of the host's own kernel, which says `why` it cannot be told of a machine with a kernel of its own. Where `PYRO_ISOLATION`
+/// makes every sandbox such a machine, it is taken out of the passes like one that cannot run.
+///
+/// # Panics
+/// As [`case`].
+pub fn namespaces_case(built: Option<&str>, why: &str, story: impl FnOnce(&TestEnv)) {
+    if in_machines() {
+        return skip("namespaces of the host", why);
+    }
+    case(built, story);
+}
+
+/// Whether every sandbox of these cases has a kernel of its own.
+#[must_use]
+pub fn in_machines() -> bool {
+    std::env::var("PYRO_ISOLATION").is_ok_and(|minimum| minimum.split(',').any(|word| word.trim() == "microvm"))
+}
+
 /// What the user who runs the cases may do about user ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

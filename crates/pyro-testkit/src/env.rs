@@ -110,6 +110,11 @@ impl TestEnv {
             fs::create_dir_all(&folder).expect("make the folder of a manifest");
             fs::write(folder.join("manifest.json"), value.to_string()).expect("write a manifest");
         }
+        // Machines that have booted are lent too: a boot takes seconds.
+        let machines = self.home.join("machines");
+        if machines.exists() && !env.home.join("machines").exists() {
+            std::os::unix::fs::symlink(machines, env.home.join("machines")).expect("link the machines");
+        }
     }
 
     /// `PYRO_HOME` of this env.

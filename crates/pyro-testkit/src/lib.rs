@@ -10,5 +10,5 @@ mod env;
 pub mod hostile;
 pub mod loopback;
 
-pub use case::{Mode, case, skip, surface_case};
+pub use case::{Mode, case, in_machines, namespaces_case, skip, surface_case};
 pub use env::{DEADLINE, Ran, TestEnv, processes_with};

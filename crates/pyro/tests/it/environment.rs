@@ -6,7 +6,7 @@ use std::process::Command;
 use pyro_testkit::Mode;
 use serde_json::{Value, json};
 
-use crate::case;
+use crate::{HOST_DIRECTORIES, case, namespaces_case};
 
 #[test]
 fn environments_are_listed_and_described() {
@@ -44,7 +44,7 @@ fn the_environment_is_what_it_says() {
 
 #[test]
 fn an_environment_that_is_used_is_kept_and_one_that_is_not_is_pruned() {
-    case(|env| {
+    namespaces_case(HOST_DIRECTORIES, |env| {
         let env = env.empty();
         env.pyro(&["env", "build", "host"]).expect_ok();
         env.pyro(&["workspace", "create", "host", "--name", "user"]).expect_ok();
@@ -101,7 +101,7 @@ fn what_microvms_are_made_of_is_built_and_nothing_runs_in_it() {
 
 #[test]
 fn the_hosts_own_programs_run() {
-    case(|env| {
+    namespaces_case(HOST_DIRECTORIES, |env| {
         env.environment("host");
         for (program, flag) in [
             ("/usr/bin/python3", "--version"),
@@ -128,7 +128,7 @@ fn the_hosts_own_programs_run() {
 
 #[test]
 fn of_the_host_only_programs_are_seen() {
-    case(|env| {
+    namespaces_case(HOST_DIRECTORIES, |env| {
         env.environment("host");
         let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
         let user = fs::read_to_string("/etc/passwd").expect("accounts");

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use pyro_testkit::TestEnv;
 use serde_json::Value;
 
-use crate::{case, mark, wait_for_line};
+use crate::{SEEN_OUTSIDE, case, mark, namespaces_case, wait_for_line};
 
 /// Every guarantee that there is, and whether every sandbox has to have it.
 const GUARANTEES: [(&str, Option<bool>); 13] = [
@@ -27,7 +27,7 @@ const GUARANTEES: [(&str, Option<bool>); 13] = [
 
 #[test]
 fn every_guarantee_is_reported_as_measured() {
-    case(|env| {
+    namespaces_case("what a machine holds is told in a story of its own", |env| {
         let ws = env.workspace("report");
         for view in [env.json::<Value>(&["workspace", "status", &ws]), env.json(&["run", "debian:12", "--", "true"])] {
             let report = &view["isolation"];
@@ -49,9 +49,9 @@ fn every_guarantee_is_reported_as_measured() {
 
 #[test]
 fn what_cannot_be_held_is_refused_and_nothing_is_made() {
-    case(|env| {
+    namespaces_case("what a machine holds is told in a story of its own", |env| {
         let env = env.fresh();
-        for minimum in ["microvm", "namespaces,disk_limit", "namespaces,own_kernel"] {
+        for minimum in ["namespaces,disk_limit", "namespaces,own_kernel"] {
             let ran = env.pyro(&["workspace", "create", "debian:12", "--name", "strict", "--isolation", minimum]);
             assert!(ran.code == 125 && ran.stderr.contains("hint:"), "{}", ran.all());
             let ran = env.pyro(&["run", "debian:12", "--isolation", minimum, "--", "touch", "/workspace/ran"]);
@@ -156,7 +156,7 @@ fn processes_of_others_are_invisible() {
 
 #[test]
 fn what_reaches_the_kernel_is_refused() {
-    case(|env| {
+    namespaces_case("root of a machine may do what its own kernel lets root do", |env| {
         let refused = [
             ("mount -t tmpfs none /mnt", "mount"),
             ("mount --bind / /mnt", "bind mount"),
@@ -243,7 +243,7 @@ fn ids(env: &TestEnv, ws: &str) -> (String, String) {
 
 #[test]
 fn root_inside_is_nobody_outside() {
-    case(|env| {
+    namespaces_case(SEEN_OUTSIDE, |env| {
         let ws = env.workspace("ids");
         let mark = mark(42);
         let mut child = env.start(&["workspace", "exec", &ws, "--", "sh", "-c", &format!("echo ready; exec sleep {mark}")]);

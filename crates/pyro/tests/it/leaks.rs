@@ -27,7 +27,7 @@ fn a_killed_supervisor_takes_its_processes_and_loses_no_file() {
         let env = env.fresh();
         let ws = env.workspace("widow");
         let mark = mark(30);
-        env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", &format!("echo kept >kept; setsid sleep {mark} & true")])
+        env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", &format!("echo kept >kept; sync; setsid sleep {mark} & true")])
             .expect_ok();
         let mut child = env.start(&["workspace", "exec", &ws, "--", "sh", "-c", &format!("echo ready; sleep {mark}")]);
         let reader = wait_for_line(&mut child, "ready");

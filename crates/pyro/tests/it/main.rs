@@ -16,6 +16,7 @@ mod faults;
 mod files;
 mod isolation;
 mod leaks;
+mod machine;
 mod mcp;
 mod packages;
 mod parallel;
@@ -28,6 +29,16 @@ mod workspace;
 fn case(story: impl FnOnce(&TestEnv)) {
     pyro_testkit::case(option_env!("CARGO_BIN_EXE_pyro"), story);
 }
+
+/// A case about sandboxes of the host's own kernel only, and why.
+fn namespaces_case(why: &str, story: impl FnOnce(&TestEnv)) {
+    pyro_testkit::namespaces_case(option_env!("CARGO_BIN_EXE_pyro"), why, story);
+}
+
+/// What a machine does not let the host see.
+const SEEN_OUTSIDE: &str = "processes of a machine cannot be seen from outside";
+/// What a machine cannot show.
+const HOST_DIRECTORIES: &str = "a machine sees disks, and no directories of the host";
 
 /// A case that needs none.
 fn surface_case(story: impl FnOnce(&TestEnv)) {

@@ -5,11 +5,11 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::{case, mark, wait_until_gone};
+use crate::{SEEN_OUTSIDE, mark, namespaces_case, wait_until_gone};
 
 #[test]
 fn a_killed_server_leaves_workspaces_usable() {
-    case(|env| {
+    namespaces_case(SEEN_OUTSIDE, |env| {
         let ws = env.name("served");
         let mark = mark(50);
         let mut server = env.command(&["mcp", "serve"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start pyro");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pyro_testkit::processes_with;
 use serde_json::{Value, json};
 
-use crate::{case, mark, wait_for_line, wait_until_gone};
+use crate::{HOST_DIRECTORIES, case, mark, namespaces_case, wait_for_line, wait_until_gone};
 
 #[test]
 fn twenty_workspaces_are_made_at_once() {
@@ -174,7 +174,7 @@ fn ten_runs_at_once() {
 
 #[test]
 fn an_environment_is_built_once_however_many_need_it() {
-    case(|env| {
+    namespaces_case(HOST_DIRECTORIES, |env| {
         // The smallest one, which is quick to build; in a home where nothing is built.
         let env = env.empty();
         let children: Vec<_> = (0..3).map(|_| env.start(&["run", "host", "--json", "--", "true"])).collect();

@@ -7,7 +7,7 @@ use pyro_testkit::{TestEnv, processes_with};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{case, mark, noise, pid_of, signal, wait_for_line, wait_until_gone};
+use crate::{SEEN_OUTSIDE, case, mark, namespaces_case, noise, pid_of, signal, wait_for_line, wait_until_gone};
 
 #[test]
 fn the_exit_status_is_the_commands_own() {
@@ -238,7 +238,7 @@ fn term_takes_it_back() {
 
 #[test]
 fn killing_pyro_kills_everything_and_the_next_command_works() {
-    case(|env| {
+    namespaces_case(SEEN_OUTSIDE, |env| {
         let env = env.fresh();
         let mark = mark(4);
         for _ in 0..3 {
