@@ -38,6 +38,9 @@ pub fn tell(binary: &Path) -> Result<Counts> {
     println!("\n# One command in a fresh sandbox, deleted afterwards.");
     story.pyro_says(&["run", "debian:12", "--", "git", "--version"], "git version")?;
 
+    println!("\n# The same with a kernel of its own: a virtual machine, copied from one that has booted. The first time boots it.");
+    story.pyro_says(&["run", "--isolation", "microvm", "debian:12", "--", "uname", "-sr"], "Linux")?;
+
     // A demo that was interrupted may have left its workspace.
     let leftover = story.command(&["workspace", "delete", WORKSPACE]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if leftover.is_ok_and(|status| status.success()) {

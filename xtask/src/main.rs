@@ -23,6 +23,7 @@ cargo xtask TASK
   demo                       set up, build, make debian:12 and do the main job, narrated
   test [--fast] [FILTER]     format, lints, every test, the MCP session, the demo; ends with 'N passed, N failed'
                              --fast: format, lints, unit tests and the cases of this user only
+                             --machines: all cases, with a kernel of its own for every sandbox
                              FILTER: only the cases whose name contains it
   ci                         the same as test
   readme [--check]           run the commands of the README's tour and write (or compare) what they print

@@ -35,13 +35,13 @@ const BASE: &[Need] = &[
     need("mmdebstrap", Sign::Program("mmdebstrap"), "building environments"),
     need("ca-certificates", Sign::File("/etc/ssl/certs/ca-certificates.crt"), "mirrors over https"),
     need("debian-archive-keyring", Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"), "checking Debian's signatures"),
+    need("e2fsprogs", Sign::Program("mke2fs"), "disks of machines with a kernel of their own"),
     need("uidmap", Sign::Program("newuidmap"), "ordinary users with a range of ids"),
 ];
 
 /// To run the tests.
 const TEST: &[Need] = &[
     need("passwd", Sign::Program("useradd"), "the unprivileged test users"),
-    need("e2fsprogs", Sign::Program("mke2fs"), "disk images for guests"),
     need("python3", Sign::Program("python3"), "the MCP session by the official client"),
     need("python3-venv", Sign::Python("import venv, ensurepip"), "the MCP client's own environment"),
     need("nodejs", Sign::Program("node"), "npm inside the host environment"),

@@ -22,11 +22,12 @@ const HOME: &str = "PYRO_TEST_HOME";
 
 /// `cargo xtask test`.
 pub fn task(options: &[&str]) -> Result {
-    let mut fast = false;
+    let (mut fast, mut machines) = (false, false);
     let mut filter = None;
     for option in options {
         match *option {
             "--fast" => fast = true,
+            "--machines" => machines = true,
             other if other.starts_with('-') => {
                 return Err(Failure::new(format!("test has no option {other:?}")));
             }
@@ -67,8 +68,14 @@ pub fn task(options: &[&str]) -> Result {
     if filter.is_none() && !fast {
         run.phase("examples in the documentation", || runner(cargo().args(["test", "--workspace", "--doc", "--quiet"])));
     }
-    for case in &built.cases {
+    for case in built.cases.iter().filter(|_| !machines) {
         conformance(&mut run, case, &built, filter.as_deref(), fast)?;
+    }
+    if machines {
+        for case in &built.cases {
+            run.phase("cases in machines of their own", || in_machines(case, &project::build_release()?, filter.as_slice()));
+        }
+        return run.end();
     }
     if filter.is_none() && !fast {
         run.phase("MCP session by the official client", || mcp_session(&built.pyro));
@@ -78,6 +85,10 @@ pub fn task(options: &[&str]) -> Result {
             Ok(None)
         });
         if let Some(release) = release {
+            for case in &built.cases {
+                let slice = MACHINE_SLICE.map(str::to_owned);
+                run.phase("cases in machines of their own, a slice", || in_machines(case, &release, &slice));
+            }
             run.phase("demo", || demo::tell(&release).map(Some));
             run.phase("tour of the README", || readme::check(&release).map(Some));
         }
@@ -256,6 +267,18 @@ fn conformance(run: &mut Run, cases: &TestProgram, built: &Built, filter: Option
         });
     }
     Ok(())
+}
+
+/// Cases that are also told of machines with a kernel of their own each time; all of them are told by `--machines`. What only machines promise
+/// (`machine::`) is among the cases of every user.
+const MACHINE_SLICE: [&str; 5] = ["diff::", "exec::", "files::", "run::", "workspace::"];
+
+/// Runs cases with a kernel of its own for every sandbox. With the release: a guest begins by unpacking the program, whose code is translated.
+fn in_machines(cases: &TestProgram, release: &Path, filters: &[String]) -> Result<Option<Counts>> {
+    let mut command = cases.command();
+    command.arg("--show-output").args(filters);
+    command.env(BINARY, release).env(HOME, project::home()).env("PYRO_ISOLATION", "microvm");
+    runner(&mut command)
 }
 
 /// Drives `pyro mcp serve` with the official Python client, in an environment of its own below the target directory.

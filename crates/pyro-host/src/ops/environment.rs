@@ -74,7 +74,8 @@ impl Handle for EnvRemove {
 impl Handle for EnvPrune {
     fn handle(host: &Host, _request: EnvPruneRequest, _session: &mut Session<'_>) -> Result<EnvRemoveResponse> {
         let uses = Uses::read(host)?;
-        let removed = environment::prune(host.home().root(), &|digest| uses.of(digest))?;
+        let mut removed = environment::prune(host.home().root(), &|digest| uses.of(digest))?;
+        removed.freed_bytes += crate::backend::qemu::sweep(host.home())?;
         Ok(gone(host, removed))
     }
 }

@@ -135,6 +135,16 @@ fn machines(home: &Home) -> Result<PathBuf> {
     }
 }
 
+/// Deletes machines that nothing can be copied from any more, and says how much room that made.
+///
+/// # Errors
+/// When one cannot be deleted.
+pub fn sweep(home: &Home) -> Result<u64> {
+    let machines = home.root().join("machines");
+    template::sweep(&machines)
+        .map_err(|error| Error::unavailable(format!("{} cannot be cleared", machines.display())).because(error))
+}
+
 fn no_room(path: &Path, error: std::io::Error) -> Error {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let error = Error::unavailable(format!("{} cannot be made", path.display())).because(error);

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use pyro_api::{Error, Result};
 use pyro_wire::FromAgent;
 use pyro_wire::frame::{Decoder, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
 
 use super::arguments::{Arguments, Start};
 use super::{Disks, Files, Machine, Qemu, Running, archive, no_room};
@@ -29,6 +30,58 @@ pub struct Template {
     pub state: File,
 }
 
+/// What a template was made of, for whoever looks which are still of use.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct MadeOf {
+    /// Build of our program.
+    build: String,
+    /// The kit's file system, and the environment's image.
+    needs: Vec<PathBuf>,
+}
+
+impl MadeOf {
+    fn of(machine: &Machine) -> Self {
+        Self { build: crate::BUILD.to_owned(), needs: vec![machine.kit.root.clone(), machine.environment.clone()] }
+    }
+
+    fn is_of_use(&self) -> bool {
+        self.build == crate::BUILD && self.needs.iter().all(|path| path.exists())
+    }
+}
+
+/// Deletes templates that nothing can be copied from any more: of another build of our program, of an environment or a kit that is gone. Copies that
+/// run keep what they have open. Says how much room that made.
+///
+/// # Errors
+/// When one is there and cannot be deleted.
+pub fn sweep(machines: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(machines) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut freed_bytes = 0;
+    for entry in entries {
+        let path = entry?.path();
+        let Ok(text) = fs::read(path.join(MADE_OF)) else { continue };
+        if serde_json::from_slice::<MadeOf>(&text).is_ok_and(|made| made.is_of_use()) {
+            continue;
+        }
+        for name in [MEMORY, STATE, MADE_OF] {
+            let file = path.join(name);
+            freed_bytes += fs::metadata(&file).map_or(0, |facts| facts.blocks() * 512);
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        fs::remove_dir(&path)?;
+        // Whoever holds it makes the same again.
+        let _ = fs::remove_file(path.with_extension("lock"));
+    }
+    Ok(freed_bytes)
+}
+
+const MADE_OF: &str = "made-of.json";
 const MEMORY: &str = "memory";
 const STATE: &str = "state";
 
@@ -147,13 +200,17 @@ fn make(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path,
             fs::set_permissions(unfinished.0.join(name), fs::Permissions::from_mode(FINISHED))?;
         }
         fs::remove_file(unfinished.0.join("archive"))?;
+        fs::write(unfinished.0.join(MADE_OF), serde_json::to_vec(&MadeOf::of(machine))?)?;
         match fs::rename(&unfinished.0, directory) {
             // Half of one cannot be there: it was renamed whole.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             renamed => renamed,
         }
     };
-    finish().map_err(unable)
+    finish().map_err(unable)?;
+    // Those of the build before are not asked for again. That one cannot be deleted is no reason to fail.
+    let _ = sweep(machines);
+    Ok(())
 }
 
 /// Waits until the agent says that it waits.
@@ -194,5 +251,34 @@ fn await_boot(running: &mut Running) -> Result<()> {
             Some(_) => return Err(broke(pyro_wire::Violation("its first message is not that it waits".to_owned()))),
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_goes_when_what_it_was_made_of_has_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let make = |name: &str, made: &MadeOf| {
+            let directory = home.path().join(name);
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join(MEMORY), [1; 8192]).unwrap();
+            fs::write(directory.join(STATE), "state").unwrap();
+            fs::write(directory.join(MADE_OF), serde_json::to_vec(made).unwrap()).unwrap();
+        };
+        let needs = vec![home.path().to_owned()];
+        make("kept", &MadeOf { build: crate::BUILD.to_owned(), needs: needs.clone() });
+        make("older", &MadeOf { build: "0.0.1+gone".to_owned(), needs });
+        make("orphan", &MadeOf { build: crate::BUILD.to_owned(), needs: vec![home.path().join("gone")] });
+        fs::create_dir(home.path().join("being-made.unfinished")).unwrap();
+        fs::write(home.path().join("blank-1.ext4"), "x").unwrap();
+        assert!(sweep(home.path()).unwrap() >= 16_384);
+        let mut left: Vec<_> =
+            fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["being-made.unfinished", "blank-1.ext4", "kept"]);
+        assert_eq!(sweep(&home.path().join("nothing")).unwrap(), 0);
     }
 }
