@@ -3,6 +3,7 @@
 //! Candidates take turns (A B C A B C …), so that whatever else the machine does falls on all of them. A candidate that is not
 //! installed or does not work is listed with the reason and never with a number. No figure is asserted anywhere.
 
+mod machines;
 mod peers;
 mod report;
 pub mod worker;
@@ -273,6 +274,10 @@ fn measure(actor: &Actor, options: &Options) -> Result<Vec<Section>> {
     Ok(vec![
         Section { title: format!("One command in a fresh sandbox, as {}", actor.who), rows: one_shot },
         Section { title: format!("Workspaces, as {}", actor.who), rows: workspace },
+        Section {
+            title: format!("Machines with a kernel of their own, as {}", actor.who),
+            rows: machines::machines(actor, options).unwrap_or_else(|failure| vec![Row::new("machines", "", Err(failure))]),
+        },
     ])
 }
 
