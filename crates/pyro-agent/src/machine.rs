@@ -196,6 +196,8 @@ fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
     machine::reseed_randomness(&entropy).during("take fresh randomness")?;
     machine::set_clock(wake.unix_time_ns).during("set its clock")?;
     fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
+    // Memory is promised freely, as in a sandbox on a large host, and whoever uses too much of it is ended: a result that says why.
+    fs::write("/proc/sys/vm/overcommit_memory", "1").during("let memory be promised")?;
     assemble(&wake, views).during("make its file system")
 }
 

@@ -47,6 +47,9 @@ pub trait Sandbox: Send {
     /// Who can read its layers while it runs.
     fn layers(&self) -> LayersAt;
 
+    /// How many times longer than a sandbox of the host's own kernel its inside may take to answer: deadlines are multiplied by it.
+    fn slowness(&self) -> u32;
+
     /// How long it may take to end in order when nothing runs in it any more: what it holds is written to disk then.
     fn settles_within(&self) -> Duration;
 

@@ -84,7 +84,7 @@ pub(super) fn welcome(mut sandbox: Box<dyn Sandbox>, launch: &Launch, build: &st
             // When the agent is gone already, waiting for its answer says so better.
             let _ = link.flush();
             let outside = sandbox.probe();
-            await_hello(sandbox.as_ref(), &mut link, deadline).map(|hello| (hello, outside))
+            await_hello(sandbox.as_ref(), &mut link, deadline * sandbox.slowness()).map(|hello| (hello, outside))
         })
         .and_then(|(hello, outside)| {
             if hello.nonce != nonce || hello.build != build {

@@ -186,6 +186,7 @@ impl Supervisor {
             .and_then(|(bell, ringer)| bell.set_nonblocking(true).map(|()| (bell, ringer)))
             .map_err(|error| Error::internal("a socket pair cannot be made").because(error))?;
         let (work_sender, work_done) = mpsc::channel();
+        let slowness = live.sandbox.slowness();
         Ok(Self {
             subject,
             life,
@@ -202,7 +203,7 @@ impl Supervisor {
             diff_waiters: Vec::new(),
             accept_after: None,
             rest: Rest::default(),
-            patience: Patience::USUAL,
+            patience: Patience { kill_confirm: Patience::USUAL.kill_confirm * slowness, ..Patience::USUAL },
             work_done,
             work_sender,
             work_bell,

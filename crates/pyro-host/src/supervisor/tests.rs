@@ -98,6 +98,9 @@ impl Sandbox for Pretended {
     fn layers(&self) -> LayersAt {
         self.layers
     }
+    fn slowness(&self) -> u32 {
+        1
+    }
     fn settles_within(&self) -> Duration {
         Duration::ZERO
     }

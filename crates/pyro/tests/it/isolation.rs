@@ -213,7 +213,7 @@ fn what_reaches_the_kernel_is_refused() {
 
 #[test]
 fn a_fork_bomb_stays_inside() {
-    case(|env| {
+    namespaces_case("four thousand processes take minutes where code is translated", |env| {
         if !env.holds("pids_limit") {
             return pyro_testkit::skip("pids_limit", "this user has no control group for processes");
         }

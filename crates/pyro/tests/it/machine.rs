@@ -37,8 +37,8 @@ fn a_machine_has_a_kernel_of_its_own_and_says_what_holds() {
     case(|env| {
         let ws = machine(env, "kernel");
         let ours = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
-        let theirs = exec(env, &ws, "cat /proc/sys/kernel/osrelease; id -u; cat /proc/mounts");
-        assert!(!theirs.starts_with(ours.trim()), "{theirs}");
+        let theirs = exec(env, &ws, "cat /proc/sys/kernel/osrelease /proc/sys/kernel/pid_max; id -u; cat /proc/mounts");
+        assert!(!theirs.starts_with(ours.trim()) && theirs.contains("\n4096\n0\n"), "{theirs}");
         let report = &env.json::<Value>(&["workspace", "status", &ws])["isolation"];
         assert_eq!(report["backend"], "qemu");
         for guarantee in report["guarantees"].as_array().expect("guarantees") {

@@ -8,7 +8,7 @@ use std::process::Command;
 use pyro_testkit::{Mode, TestEnv, skip};
 use serde_json::json;
 
-use crate::case;
+use crate::{HOST_DIRECTORIES, case, namespaces_case};
 
 /// What a package may take on a busy machine.
 const SECONDS: &str = "300";
@@ -217,7 +217,7 @@ fn git_works_on_a_seeded_repository() {
 
 #[test]
 fn npm_installs_a_package_file() {
-    case(|env| {
+    namespaces_case(HOST_DIRECTORIES, |env| {
         if !fs::exists("/usr/bin/npm").unwrap_or(false) {
             return skip("npm", "this machine has none in /usr/bin for the host environment to show");
         }

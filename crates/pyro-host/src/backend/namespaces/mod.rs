@@ -181,6 +181,10 @@ impl Sandbox for NamespaceSandbox {
         LayersAt::Outside
     }
 
+    fn slowness(&self) -> u32 {
+        1
+    }
+
     fn settles_within(&self) -> Duration {
         // What it has written is the host's already; its agent only has to see the last process go.
         Duration::from_secs(2)

@@ -62,6 +62,15 @@ impl Accelerator {
         }
     }
 
+    /// How many times longer than on the host things may take: where code is translated, ten times is usual, and of many machines that start at
+    /// once each waits for the others.
+    pub fn slowness(self) -> u32 {
+        match self {
+            Self::Kvm => 2,
+            Self::Tcg => 12,
+        }
+    }
+
     /// For people: what it means for speed.
     pub fn in_words(self) -> &'static str {
         match self {

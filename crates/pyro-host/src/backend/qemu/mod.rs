@@ -439,6 +439,10 @@ impl Sandbox for QemuSandbox {
         LayersAt::Inside
     }
 
+    fn slowness(&self) -> u32 {
+        self.accelerator.slowness()
+    }
+
     fn settles_within(&self) -> Duration {
         SYNC_WITHIN
     }
