@@ -116,10 +116,11 @@ fn a_machine_that_is_killed_starts_again_with_what_was_on_disk() {
         let ws = machine(env, "killed");
         exec(env, &ws, "echo one >kept; sync");
         let id = exec(env, &ws, "cat /etc/machine-id");
-        let kill_qemu = |env: &TestEnv, ws: &str| signal(qemu(env, ws), Signal::KILL);
-        let kills: [(fn(&TestEnv, &str), &str); 2] = [(kill_qemu, "one\n"), (kill_supervisor, "one\ntwo\n")];
-        for (kill, kept) in kills {
-            kill(env, &ws);
+        for (victim, kept) in [("qemu", "one\n"), ("its supervisor", "one\ntwo\n")] {
+            match victim {
+                "qemu" => signal(qemu(env, &ws), Signal::KILL),
+                _ => kill_supervisor(env, &ws),
+            }
             env.wait_for("the workspace to be known as lost", || {
                 (env.json::<Value>(&["workspace", "status", &ws])["state"] == "failed").then_some(())
             });
