@@ -162,7 +162,8 @@ pub fn connect_to_place(place: impl AsFd) -> io::Result<UnixStream> {
     if kind != rustix::fs::FileType::Socket {
         return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
     }
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     let address = rustix::net::SocketAddrUnix::new(format!("/proc/self/fd/{}", place.as_fd().as_raw_fd()))?;
     rustix::net::connect(&socket, &address)?;
     rustix::io::ioctl_fionbio(&socket, false)?;

@@ -18,7 +18,11 @@ fn whoever_listens_on_a_vsock_port_is_found_there() {
     let address = vsock_address(libc::VMADDR_CID_LOCAL, PORT);
     // SAFETY: as in `listen_vsock`.
     let connected = unsafe {
-        libc::connect(caller.as_raw_fd(), std::ptr::from_ref(&address).cast::<libc::sockaddr>(), size_of::<libc::sockaddr_vm>() as u32)
+        libc::connect(
+            caller.as_raw_fd(),
+            std::ptr::from_ref(&address).cast::<libc::sockaddr>(),
+            size_of::<libc::sockaddr_vm>() as u32,
+        )
     };
     if connected != 0 {
         let error = io::Error::last_os_error();

@@ -70,7 +70,9 @@ impl Api {
         let deadline = Instant::now() + self.within;
         let answer = self.stream.write_all(request.as_bytes()).and_then(|()| self.answer(deadline));
         let (status, body) = answer.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::timeout(format!("Firecracker does not answer {}", call.path)),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Error::timeout(format!("Firecracker does not answer {}", call.path))
+            }
             _ => Error::sandbox(format!("Firecracker does not answer {}", call.path)).because(error),
         })?;
         match status {

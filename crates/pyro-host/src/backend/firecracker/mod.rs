@@ -16,16 +16,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use pyro_api::{Error, Result};
+use pyro_api::{Error, ErrorKind, Result};
 
 use super::machine::{
-    self, Disks, Files, Machine, Monitor, Overhead, Places, Running, Template, Words, await_waiting, pipe_of_words, wall,
+    self, BOOT_WITHIN, Disks, Files, Machine, Monitor, Overhead, Places, Running, Template, Words, await_waiting, pipe_of_words,
+    wall,
 };
 use super::namespaces::{Devices, Namespaces, Program};
 use super::{Backend, Launch, MakeLayers, Sandbox};
 use crate::environment::Kit;
 
 mod api;
+mod holes;
 mod program;
 mod settings;
 mod sockets;
@@ -43,8 +45,9 @@ const OVERHEAD: Overhead = Overhead { mem_mib: 64, threads: 16 };
 /// How long it may take until its sockets are there: milliseconds, on a host that is not busy.
 const SOCKETS_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long a guest may take to boot, as far as its agent listens.
-const BOOT_WITHIN: Duration = Duration::from_secs(60);
+/// How long one attempt to reach a guest's agent may take before another is made. Firecracker gives one up after as long by itself
+/// (`CONN_REQUEST_TIMEOUT_MS`), once the guest has a driver; one that is lost between model and copy nobody else gives up.
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(2);
 
 /// The backend.
 #[derive(Debug)]
@@ -85,7 +88,9 @@ impl Monitor for Firecracker<'_> {
     fn make_template(&self, machine: &Machine, launch: &Launch, disks: &Disks, files: &Files<'_>) -> Result<()> {
         let mut started = self.start(launch, disks, files, Start::Boot)?;
         let kept = started.boot(&Settings::new(machine, Start::Boot)).and_then(|()| started.keep());
-        started.end_with(kept)
+        started.end_with(kept)?;
+        // It has written all of the memory, and most of that is nothing.
+        holes::dig(files.memory).map_err(|error| Error::unavailable("the memory of a machine cannot be kept").because(error))
     }
 
     fn start_copy(&self, machine: &Machine, launch: &Launch, disks: &Disks, template: &Template) -> Result<Running> {
@@ -182,9 +187,9 @@ impl Started {
         let deadline = Instant::now() + BOOT_WITHIN;
         loop {
             let attempt = connect(&self.sockets, sockets::VSOCK, self.vmm.watch(), deadline)
-                .and_then(|stream| sockets::connect_guest(stream, deadline))
+                .and_then(|stream| sockets::connect_guest(stream, Instant::now() + ATTEMPT_WITHIN))
                 .and_then(|link| match link {
-                    Some(link) => await_waiting(&link, self.vmm.watch()).map(|()| Some(link)),
+                    Some(link) => await_waiting(&link, self.vmm.watch(), ATTEMPT_WITHIN).map(|()| Some(link)),
                     None => Ok(None),
                 });
             match attempt {
@@ -193,7 +198,7 @@ impl Started {
                     return Ok(link);
                 }
                 Ok(None) => {}
-                Err(error) if error.kind == pyro_api::ErrorKind::Sandbox && !is_gone(self.vmm.watch()) => {}
+                Err(Error { kind: ErrorKind::Sandbox | ErrorKind::Timeout, .. }) if !is_gone(self.vmm.watch()) => {}
                 Err(error) => return Err(error),
             }
             if Instant::now() > deadline {

@@ -144,7 +144,8 @@ pub fn find(machines: &Path) -> Found {
 }
 
 fn on_path(path: Option<OsString>) -> Option<PathBuf> {
-    let is_program = |place: &PathBuf| fs::metadata(place).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    let is_program =
+        |place: &PathBuf| fs::metadata(place).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     // What is looked for in the working directory is nobody's choice.
     std::env::split_paths(&path?).filter(|directory| directory.is_absolute()).map(|directory| directory.join(NAME)).find(is_program)
 }
@@ -209,7 +210,10 @@ mod tests {
     fn versions_are_those_of_releases() {
         for (said, expected) in [
             ("Firecracker v1.15.1", Some("1.15.1")),
-            ("Firecracker v1.12.1\n\n2026-01-01T00:00:00 [anonymous-instance:main] Firecracker exiting successfully.", Some("1.12.1")),
+            (
+                "Firecracker v1.12.1\n\n2026-01-01T00:00:00 [anonymous-instance:main] Firecracker exiting successfully.",
+                Some("1.12.1"),
+            ),
             ("Firecracker v1.16.0-dev", None),
             ("Firecracker v1.16.0-dirty\n", None),
             ("Firecracker v1.15", None),
@@ -250,14 +254,13 @@ mod tests {
 
     #[test]
     fn firecracker_runs_machines_where_it_can_and_qemu_elsewhere() {
-        let program =
-            Installed { root: "/".into(), version: Version { major: 1, minor: 15, patch: 1 }, digest: String::new() };
+        let program = Installed { root: "/".into(), version: Version { major: 1, minor: 15, patch: 1 }, digest: String::new() };
         let accepted = Found::Accepted(program.clone());
         let refused = |is_named| Found::Refused { why: "too old".into(), is_named };
         let firecracker = Ok(Choice::Firecracker(&program));
         use Accelerator::{Kvm, Tcg};
         for (accelerator, opens_inside, found, expected) in [
-            (Kvm, true, &accepted, firecracker.clone()),
+            (Kvm, true, &accepted, firecracker),
             (Kvm, false, &accepted, Ok(Choice::Qemu)),
             (Kvm, true, &Found::Nowhere, Ok(Choice::Qemu)),
             (Kvm, true, &refused(false), Ok(Choice::Qemu)),

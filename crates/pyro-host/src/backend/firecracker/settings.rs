@@ -84,7 +84,10 @@ impl Settings {
         let mut calls = vec![Call::put("/machine-config", size), Call::put("/boot-source", boot)];
         // In their order: it is how a guest tells them apart.
         calls.extend(DISKS.iter().zip(FIRST_DISK..).map(|(name, number)| self.disk(name, number)));
-        calls.push(Call::put("/vsock", json!({ "guest_cid": GUEST_CID, "uds_path": format!("{}/{}", descriptor(SOCKETS), sockets::VSOCK) })));
+        calls.push(Call::put(
+            "/vsock",
+            json!({ "guest_cid": GUEST_CID, "uds_path": format!("{}/{}", descriptor(SOCKETS), sockets::VSOCK) }),
+        ));
         calls.push(Call::put("/entropy", json!({})));
         calls
     }

@@ -28,8 +28,12 @@ impl Sockets {
     /// Makes it. Room for two sockets and as good as nothing else.
     pub fn make() -> io::Result<Self> {
         // It may be written to under the id that Firecracker has in its sandbox, and nobody else can get there.
-        let settings =
-            [Setting::Text("source", "pyro"), Setting::Text("mode", "0777"), Setting::Text("size", "4k"), Setting::Text("nr_inodes", "8")];
+        let settings = [
+            Setting::Text("source", "pyro"),
+            Setting::Text("mode", "0777"),
+            Setting::Text("size", "4k"),
+            Setting::Text("nr_inodes", "8"),
+        ];
         mount::new_filesystem("tmpfs", &settings, Refuses::ALL_BUT_WRITES).map(Self)
     }
 
@@ -130,7 +134,9 @@ mod tests {
         assert_eq!(asked(b""), Ok(false));
         assert_eq!(asked(b"OK 12"), Ok(false));
         assert_eq!(asked(b"OK 12\n"), Ok(true));
-        for said in [b"OK\n".as_slice(), b"OK x\n", b"OK -1\n", b"NO 1\n", b"\xff\n", b"OK 99999999999\n", b"OK 11111111111111111111\n"] {
+        for said in
+            [b"OK\n".as_slice(), b"OK x\n", b"OK -1\n", b"NO 1\n", b"\xff\n", b"OK 99999999999\n", b"OK 11111111111111111111\n"]
+        {
             assert_eq!(asked(said), Err(ErrorKind::Sandbox), "{}", String::from_utf8_lossy(said));
         }
         let (ours, theirs) = UnixStream::pair().unwrap();

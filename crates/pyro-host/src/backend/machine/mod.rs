@@ -42,7 +42,7 @@ mod archive;
 mod template;
 
 pub use accelerator::Accelerator;
-pub use template::{Files, Template, await_waiting, make_once};
+pub use template::{BOOT_WITHIN, Files, Template, await_waiting, make_once};
 
 /// Least memory of a machine: a stock kernel with our agent needs half of it, and the rest is little enough.
 const MEM_MIB_MIN: u64 = 192;
@@ -137,15 +137,21 @@ pub struct Machine {
 impl Machine {
     fn plan(places: Places<'_>, launch: &Launch) -> Result<Self> {
         let kit = environment::kit(places.home.root())?.ok_or_else(|| {
-            Error::unavailable("there is no QEMU and no kernel for workspaces with a kernel of their own").hint("pyro env build microvm")
+            Error::unavailable("there is no QEMU and no kernel for workspaces with a kernel of their own")
+                .hint("pyro env build microvm")
         })?;
         if launch.limits.mem_mib < MEM_MIB_MIN {
-            return Err(Error::invalid(format!("a machine of its own needs {MEM_MIB_MIN} MiB of memory, not {}", launch.limits.mem_mib))
-                .hint(format!("mem_mib {MEM_MIB_MIN} or more, or isolation namespaces")));
+            return Err(Error::invalid(format!(
+                "a machine of its own needs {MEM_MIB_MIN} MiB of memory, not {}",
+                launch.limits.mem_mib
+            ))
+            .hint(format!("mem_mib {MEM_MIB_MIN} or more, or isolation namespaces")));
         }
         let [root] = launch.mounts.as_slice() else {
-            return Err(Error::unavailable("the environment host shows directories of this machine, and a machine of its own sees only disks")
-                .hint("take another environment, or isolation namespaces"));
+            return Err(Error::unavailable(
+                "the environment host shows directories of this machine, and a machine of its own sees only disks",
+            )
+            .hint("take another environment, or isolation namespaces"));
         };
         let (seed, environment) = match root.lowers.as_slice() {
             [environment] => (None, environment),
@@ -285,7 +291,7 @@ impl Running {
     /// When it ends before, or takes too long.
     pub fn wait(&self) -> Result<()> {
         let link = self.link.as_ref().ok_or_else(|| Error::internal("the link is taken"))?;
-        await_waiting(link, self.vmm.watch())
+        await_waiting(link, self.vmm.watch(), BOOT_WITHIN)
     }
 
     /// Ends it. What has gone wrong before comes first, with the last words as the hint.

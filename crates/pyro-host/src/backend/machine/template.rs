@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pyro_api::{Error, Result};
-use pyro_wire::frame::{Decoder, Frame};
 use pyro_wire::FromAgent;
+use pyro_wire::frame::{Decoder, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use super::{Disks, Machine, Monitor, Places, archive, no_room, open_to_read};
 use crate::backend::Launch;
 
 /// How long a machine may take to boot. A stock kernel takes three seconds when its code is translated; a busy host takes longer.
-const BOOT_WITHIN: Duration = Duration::from_secs(60);
+pub const BOOT_WITHIN: Duration = Duration::from_secs(60);
 
 /// A machine to be copied. Both files are open for reading only.
 pub struct Template {
@@ -241,15 +241,15 @@ fn make<M: Monitor>(
 ///
 /// # Errors
 /// When the machine ends before, does not say so in time, or says something else.
-pub fn await_waiting(link: &UnixStream, watch: BorrowedFd<'_>) -> Result<()> {
+pub fn await_waiting(link: &UnixStream, watch: BorrowedFd<'_>, within: Duration) -> Result<()> {
     link.set_nonblocking(true).map_err(|error| Error::internal("the link cannot be used").because(error))?;
-    let deadline = Instant::now() + BOOT_WITHIN;
+    let deadline = Instant::now() + within;
     let mut decoder = Decoder::new();
     let ended = || Error::sandbox("the machine ended before its agent was up");
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::timeout(format!("the machine was not up within {} s", BOOT_WITHIN.as_secs())));
+            return Err(Error::timeout(format!("the machine was not up within {} s", within.as_secs())));
         }
         let mut fds = [PollFd::from_borrowed_fd(link.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(watch, PollFlags::IN)];
         let timeout = Timespec::try_from(left).expect("minutes are a time");

@@ -15,8 +15,7 @@ use crate::backend::namespaces::plan::Plan;
 type Device = (&'static str, u32, u32);
 
 /// Device nodes of every sandbox: name, major and minor number. Only what cannot hurt: no disks, no consoles.
-const DEVICES: [Device; 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEVICES: [Device; 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Of a sandbox whose program makes machines ([`Devices::FewAndKvm`]).
 const KVM: [Device; 1] = [("kvm", 10, 232)];
