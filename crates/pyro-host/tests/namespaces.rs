@@ -5,13 +5,14 @@
 //! it changes to the users `pyro-test-range` and `pyro-test-single`; where they are missing the suite fails and says how to make them.
 //!
 //! The program inside is this one too, as `@agent`: it answers questions over the link, one line each, so that nothing is needed in the
-//! sandbox's file system.
+//! sandbox's file system. Where a launch is of a program, it is this one once more, as `@program`, and there is a case with the real Firecracker:
+//! `PYRO_TEST_FIRECRACKER` says where it is.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,9 @@ use std::time::Duration;
 use pyro_api::ErrorKind;
 use pyro_api::ops::workspace::GuaranteeName;
 use pyro_api::values::IsolationLevel;
-use pyro_host::backend::namespaces::{Layers, Namespaces, become_inside, cgroup};
+use pyro_host::backend::firecracker::{self, Props, Then};
+use pyro_host::backend::machine::open_to_read;
+use pyro_host::backend::namespaces::{Devices, LINK, Layers, Namespaces, Program, become_inside, cgroup};
 use pyro_host::backend::{Backend, Launch, Limits, Sandbox, StackMount};
 use pyro_host::privilege::{self, Privilege};
 use pyro_sys::attempt::{ATTEMPTS, Outcome, try_mount};
@@ -95,12 +98,20 @@ const CASES: &[Case] = &[
     ("a_process_starts_in_a_v2_group", &[Mode::Root], a_process_starts_in_a_v2_group),
     ("a_sandbox_id_is_used_once_at_a_time", &[Mode::Root], a_sandbox_id_is_used_once_at_a_time),
     ("leftover_groups_are_found_and_swept", &[Mode::Root], leftover_groups_are_found_and_swept),
+    ("kvm_is_there_for_a_program_that_asks_and_for_nobody_else", &Mode::ALL, kvm_is_there_for_a_program_that_asks),
+    ("what_a_monitor_may_only_read_it_cannot_open_again_to_write", &Mode::ALL, what_a_monitor_may_only_read),
+    ("firecracker_takes_every_setting_in_its_sandbox", &Mode::ALL, firecracker_takes_every_setting),
+    ("firecracker_says_what_is_wrong_with_a_setting", &Mode::ALL, firecracker_says_what_is_wrong),
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "@agent"] => agent(),
+        [_, "@program"] => {
+            confine::not_dumpable().expect("hide");
+            serve(socket::take_inherited_stream(LINK).expect("the link"))
+        }
         [_, "@case", name, mode, home] => {
             let case = CASES.iter().find(|(case, _, _)| *case == name).expect("the runner names a case that exists");
             case.2(&Bench::new(mode, Path::new(home)));
@@ -134,6 +145,14 @@ fn runner(arguments: &[String]) -> ExitCode {
     fs::copy(std::env::current_exe().expect("own path"), &program).expect("copy the test program");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("make it executable");
 
+    // Likewise.
+    let monitor = std::env::var_os(FIRECRACKER).filter(|program| !program.is_empty()).map(|program| {
+        let copy = place.join("firecracker");
+        fs::copy(program, &copy).expect("copy the program of PYRO_TEST_FIRECRACKER");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("make it executable");
+        copy
+    });
+
     let (mut passed, mut failed) = (0, Vec::new());
     for (number, (name, modes, _)) in CASES.iter().enumerate() {
         for mode in *modes {
@@ -142,8 +161,9 @@ fn runner(arguments: &[String]) -> ExitCode {
                 continue;
             }
             let home = place.join(format!("{}-{number}", mode.name()));
-            match run_case(&program, name, *mode, &home) {
-                Ok(()) => {
+            match run_case(&program, monitor.as_deref(), name, *mode, &home) {
+                Ok(said) => {
+                    said.lines().filter(|line| line.starts_with("SKIPPED ")).for_each(|line| println!("{line}"));
                     println!("test {full} ... ok");
                     passed += 1;
                 }
@@ -160,7 +180,7 @@ fn runner(arguments: &[String]) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_case(program: &Path, name: &str, mode: Mode, home: &Path) -> Result<(), String> {
+fn run_case(program: &Path, monitor: Option<&Path>, name: &str, mode: Mode, home: &Path) -> Result<String, String> {
     fs::create_dir(home).map_err(|error| error.to_string())?;
     let mut command = match mode.user() {
         None => Command::new(program),
@@ -173,6 +193,9 @@ fn run_case(program: &Path, name: &str, mode: Mode, home: &Path) -> Result<(), S
             command
         }
     };
+    if let Some(monitor) = monitor {
+        command.env(FIRECRACKER, monitor);
+    }
     let output = command
         .args(["@case", name, mode.name()])
         .arg(home)
@@ -181,7 +204,7 @@ fn run_case(program: &Path, name: &str, mode: Mode, home: &Path) -> Result<(), S
         .output()
         .map_err(|error| error.to_string())?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
@@ -317,6 +340,10 @@ fn agent() -> ExitCode {
     confine::not_dumpable().expect("hide");
     let Ok(control) = socket::take_inherited_messages(3) else { return ExitCode::FAILURE };
     let Ok(link) = become_inside(control) else { return ExitCode::FAILURE };
+    serve(link)
+}
+
+fn serve(link: UnixStream) -> ExitCode {
     let mut to = link.try_clone().expect("copy the link");
     for question in BufReader::new(link).lines() {
         let Ok(question) = question else { break };
@@ -818,4 +845,151 @@ fn leftover_groups_are_found_and_swept(bench: &Bench) {
     let swept = cgroup::sweep(&|id| id != own).expect("sweep");
     assert_eq!(swept, [found]);
     assert!(!cgroup::list().iter().any(|leftover| leftover.id == launch.id));
+}
+
+// ------------------------------------------------------------------------------------------------------------- programs
+
+impl Bench {
+    /// This program in a sandbox of its own, instead of the agent.
+    fn start_program(&self, devices: Devices, descriptors: Vec<BorrowedFd<'_>>) -> Running {
+        let root = self.layer("base");
+        fs::copy(std::env::current_exe().expect("own path"), root.join("program")).expect("copy this program");
+        let null = fs::File::options().read(true).write(true).open("/dev/null").expect("open /dev/null");
+        let arguments = ["/program", "@program"].map(str::to_owned).to_vec();
+        let program = Program { arguments, output: null.as_fd(), errors: null.as_fd(), descriptors, devices };
+        match self.backend().launch_program(&self.launch(root), &program) {
+            Ok(sandbox) => Running::new(sandbox),
+            Err(error) => panic!("launch: {error} ({:?})", error.hint),
+        }
+    }
+
+    fn file(&self, name: &str, content: &[u8], bytes: u64) -> PathBuf {
+        let path = self.home.join(name);
+        fs::write(&path, content).expect("write a file");
+        let file = fs::File::options().write(true).open(&path).expect("open it");
+        file.set_len(bytes).expect("make it so large");
+        path
+    }
+}
+
+fn kvm_is_there_for_a_program_that_asks(bench: &Bench) {
+    const NUMBER: u32 = 10 << 8 | 232;
+    let mut few = bench.start_program(Devices::Few, Vec::new());
+    assert!(!few.ask("list /dev").contains(&"kvm".to_owned()));
+    few.end();
+    if !Path::new("/dev/kvm").exists() {
+        return pyro_testkit::skip("kvm", "this host has no /dev/kvm");
+    }
+    let mut kvm = bench.start_program(Devices::FewAndKvm, Vec::new());
+    assert_eq!(kvm.ask("list /dev").iter().filter(|name| *name == "kvm").count(), 1);
+    let seen = kvm.ask("stat /dev/kvm").concat();
+    assert!(seen.starts_with(&format!("device {NUMBER} ")), "{seen}");
+    if bench.mode == Mode::Root {
+        assert!(seen.contains(" 666 "), "{seen}");
+    }
+    kvm.end();
+}
+
+fn what_a_monitor_may_only_read(bench: &Bench) {
+    let shared = bench.file("shared", b"as it was", 9);
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o600)).expect("hide it");
+    let plain = bench.file("own", b"own", 3);
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o666)).expect("open it");
+    let (read, own) = (open_to_read(&shared).expect("open"), fs::File::open(&plain).expect("open"));
+    let mut program = bench.start_program(Devices::Few, vec![read.as_fd(), own.as_fd()]);
+    let (read, own) = (format!("/proc/self/fd/{}", LINK + 1), format!("/proc/self/fd/{}", LINK + 2));
+    assert_eq!(program.ask(&format!("read {read}")), ["as it was"]);
+    // That a descriptor is for reading only does not hinder it: this is what the mount is for.
+    assert_eq!(program.ask(&format!("write {own}")), ["done"]);
+    let refused = program.ask(&format!("write {read}")).concat();
+    assert!(refused.contains("os error 30"), "{refused}");
+    program.end();
+    assert_eq!(fs::read(&shared).expect("read"), b"as it was");
+}
+
+/// A kernel that halts at once, and again whenever it is woken: a 64-bit executable (elf(5)) of one segment at 16 MiB.
+fn halting_kernel() -> Vec<u8> {
+    const AT: u64 = 16 << 20;
+    const CODE: [u8; 3] = [0xf4, 0xeb, 0xfd];
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([2_u16, 62].iter().flat_map(|field| field.to_le_bytes()));
+    file.extend(1_u32.to_le_bytes());
+    file.extend([AT, 64, 0].iter().flat_map(|field| field.to_le_bytes()));
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|field| field.to_le_bytes()));
+    file.extend([1_u32, 5].iter().flat_map(|field| field.to_le_bytes()));
+    file.extend([120, AT, AT, CODE.len() as u64, CODE.len() as u64, 1].iter().flat_map(|field: &u64| field.to_le_bytes()));
+    file.extend(CODE);
+    file
+}
+
+const FIRECRACKER: &str = "PYRO_TEST_FIRECRACKER";
+
+/// Puts something wrong into what it is told.
+type Change = fn(&mut Launch, &mut Props<'_>);
+
+/// Tells the real program everything, as a launch would; `change` puts something wrong into it.
+fn rehearse(
+    bench: &Bench,
+    then: Then,
+    change: impl FnOnce(&mut Launch, &mut Props<'_>),
+) -> Option<Result<Vec<String>, pyro_api::Error>> {
+    let Some(program) = std::env::var_os(FIRECRACKER).filter(|program| !program.is_empty()) else {
+        pyro_testkit::skip("firecracker", &format!("{FIRECRACKER} names none"));
+        return None;
+    };
+    let root = bench.home.join("firecracker");
+    fs::create_dir_all(&root).expect("make a file system for it");
+    fs::copy(program, root.join("firecracker")).expect("copy it there");
+    let mut launch = bench.launch(bench.layer("base"));
+    let shared = |name: &str, content: &[u8], bytes| open_to_read(&bench.file(name, content, bytes)).expect("open it");
+    let own = |name: &str, bytes| {
+        let path = bench.file(name, b"", bytes);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("open it to its id");
+        fs::File::options().read(true).write(true).open(path).expect("open it")
+    };
+    let code = halting_kernel();
+    let (kernel, archive) = (shared("kernel", &code, code.len() as u64), shared("archive", b"", 4096));
+    let (memory, state) = (own("memory", launch.limits.mem_mib << 20), own("state", 0));
+    let disks = [shared("environment", b"", 1 << 20), own("writable", 1 << 20), shared("seed", b"", 1 << 20)];
+    let mut props = Props { root: &root, kernel: &kernel, archive: &archive, disks, memory: &memory, state: &state };
+    change(&mut launch, &mut props);
+    Some(firecracker::rehearsal(&bench.backend(), &launch, props, then))
+}
+
+fn firecracker_takes_every_setting(bench: &Bench) {
+    // The node inside is made for root, and is the host's for others: it opens for them as it does here.
+    let has_kvm = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    let then = if has_kvm { Then::KeepAndCopy } else { Then::End };
+    let Some(said) = rehearse(bench, then, |_, _| {}) else { return };
+    let said = said.unwrap_or_else(|error| panic!("{error} ({:?})", error.hint));
+    assert_eq!(said.len(), if has_kvm { 11 } else { 7 }, "{said:#?}");
+    if has_kvm {
+        let state = fs::read(bench.home.join("state")).expect("read the state");
+        assert!(
+            state.windows(17).any(|part| part == b"/proc/self/fd/15\0" || part.starts_with(b"/proc/self/fd/15")),
+            "{}",
+            state.len()
+        );
+        let memory = fs::read(bench.home.join("memory")).expect("read the memory");
+        assert_eq!(memory[16 << 20..][..3], [0xf4, 0xeb, 0xfd], "the kernel is where it was to be");
+    }
+}
+
+fn firecracker_says_what_is_wrong(bench: &Bench) {
+    let cases: [(&str, Change); 3] = [
+        ("refuses PUT /machine-config", |launch, _| launch.limits.vcpu_count = 99),
+        ("refuses PUT /drives/environment: ", |_, props| {
+            let (socket, _) = UnixStream::pair().expect("make sockets");
+            props.disks[0] = std::os::fd::OwnedFd::from(socket).into();
+        }),
+        // It is opened again by its name. Where Firecracker has an id of its own it may not write to that; where not, the mount refuses it.
+        (if bench.mode == Mode::Root { "(os error 13)" } else { "(os error 30)" }, |_, props| props.disks.swap(1, 2)),
+    ];
+    for (expected, change) in cases {
+        let Some(said) = rehearse(bench, Then::End, change) else { return };
+        let error = said.expect_err(expected);
+        assert!(error.kind == ErrorKind::Unavailable && error.message.contains(expected), "{error} ({:?})", error.hint);
+    }
 }

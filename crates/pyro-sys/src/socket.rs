@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -111,6 +111,65 @@ fn take_inherited(number: RawFd, kind: SocketType) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// A stream socket that listens on this vsock port for whoever can reach this machine: its host, and itself. Close-on-exec; of those who come at
+/// once one waits, and the others are turned away.
+///
+/// # Errors
+/// `EAFNOSUPPORT` when the kernel has no vsock, `EADDRINUSE` when somebody listens there. That there is no device is none (vsock(7)).
+pub fn listen_vsock(port: u32) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::VSOCK, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let address = vsock_address(libc::VMADDR_CID_ANY, port);
+    // SAFETY: the pointer is to a whole `sockaddr_vm` that lives until the call returns, and the length is its size; the kernel only reads it.
+    // The descriptor is open: it is borrowed for the call.
+    let bound = unsafe {
+        libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast::<libc::sockaddr>(), size_of::<libc::sockaddr_vm>() as u32)
+    };
+    crate::check(libc::c_long::from(bound))?;
+    rustix::net::listen(&socket, 1)?;
+    Ok(socket)
+}
+
+/// Waits for the next who comes to a listening socket of any kind. Close-on-exec.
+///
+/// # Errors
+/// As accept(2).
+pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
+    loop {
+        match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
+            // Whoever came has gone again.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+            accepted => return Ok(accepted?),
+        }
+    }
+}
+
+fn vsock_address(cid: u32, port: u32) -> libc::sockaddr_vm {
+    // SAFETY: `sockaddr_vm` is integers and bytes, for which zero is a value; the reserved ones must be zero (vsock(7)).
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = libc::AF_VSOCK as libc::sa_family_t;
+    address.svm_cid = cid;
+    address.svm_port = port;
+    address
+}
+
+/// Connects to a Unix socket by its place (from [`crate::beneath::entry`]): what is there, and not what a link that has come into its place leads
+/// to. It is never waited for: when too many have come before, that is an error.
+///
+/// # Errors
+/// `ENOTSOCK` when it is something else; as connect(2), `EAGAIN` when too many wait.
+pub fn connect_to_place(place: impl AsFd) -> io::Result<UnixStream> {
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+    if kind != rustix::fs::FileType::Socket {
+        return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
+    }
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let address = rustix::net::SocketAddrUnix::new(format!("/proc/self/fd/{}", place.as_fd().as_raw_fd()))?;
+    rustix::net::connect(&socket, &address)?;
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
+
 /// Who is at the other end of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -130,3 +189,6 @@ pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     let credentials = rustix::net::sockopt::socket_peercred(socket)?;
     Ok(Peer { pid: credentials.pid.as_raw_nonzero().get(), uid: credentials.uid.as_raw(), gid: credentials.gid.as_raw() })
 }
+
+#[cfg(test)]
+mod tests;

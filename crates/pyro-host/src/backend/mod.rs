@@ -9,6 +9,8 @@ use std::time::Duration;
 use pyro_api::Result;
 use pyro_api::ops::workspace::Guarantee;
 
+pub mod firecracker;
+pub mod machine;
 pub mod namespaces;
 pub mod qemu;
 

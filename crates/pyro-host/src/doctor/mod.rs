@@ -14,6 +14,7 @@ mod trials;
 
 pub use facts::HostFacts;
 pub use judge::judge;
+pub(crate) use trials::attempt;
 pub use trials::{Attempt, PROBES, Trials, kvm_runs_at_full_speed, probe};
 
 #[cfg(test)]

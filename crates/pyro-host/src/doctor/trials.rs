@@ -278,7 +278,6 @@ fn cgroup(facts: &HostFacts) -> Attempt {
     }
 }
 
-/// Runs a program to its end, but no longer than [`PATIENCE`].
 fn kit(home: &Path) -> Attempt {
     let home = home.to_owned();
     match within_patience(move || environment::kit(&home)) {
@@ -297,7 +296,8 @@ pub fn kvm_runs_at_full_speed(binary: &Path) -> bool {
     }
 }
 
-fn attempt(command: &mut Command) -> Attempt {
+/// Runs a program to its end, but no longer than [`PATIENCE`].
+pub fn attempt(command: &mut Command) -> Attempt {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C").spawn();
     let mut child = match child {
         Ok(child) => child,

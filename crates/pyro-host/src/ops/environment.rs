@@ -75,7 +75,7 @@ impl Handle for EnvPrune {
     fn handle(host: &Host, _request: EnvPruneRequest, _session: &mut Session<'_>) -> Result<EnvRemoveResponse> {
         let uses = Uses::read(host)?;
         let mut removed = environment::prune(host.home().root(), &|digest| uses.of(digest))?;
-        removed.freed_bytes += crate::backend::qemu::sweep(host.home())?;
+        removed.freed_bytes += crate::backend::machine::sweep(host.home())?;
         Ok(gone(host, removed))
     }
 }

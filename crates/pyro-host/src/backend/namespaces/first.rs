@@ -251,8 +251,9 @@ fn receive_program(control: &OwnedFd, arguments: &[String], link: &UnixStream) -
     let mut message = [0; 1];
     let (length, descriptors) = socket::receive_descriptors(control, &mut message)?;
     let mut descriptors = descriptors.into_iter();
-    let errors = descriptors.next().filter(|_| message[..length] == [PROGRAM]).ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut places = vec![(errors, 2), (link.as_fd().try_clone_to_owned()?, LINK)];
+    let output = descriptors.next().filter(|_| message[..length] == [PROGRAM]).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let errors = descriptors.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+    let mut places = vec![(output, 1), (errors, 2), (link.as_fd().try_clone_to_owned()?, LINK)];
     places.extend(descriptors.zip(LINK + 1..));
     Image::new(arguments, places)
 }

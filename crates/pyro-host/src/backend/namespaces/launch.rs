@@ -239,7 +239,7 @@ impl Supervisor<'_> {
         send(&[GROUPS], &joins)?;
         marks.mark(7);
         if let Some(program) = program {
-            let mut descriptors = vec![program.errors];
+            let mut descriptors = vec![program.output, program.errors];
             descriptors.extend(&program.descriptors);
             send(&[PROGRAM], &descriptors)?;
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use pyro_api::ops::workspace::Guarantee;
 use pyro_api::{Error, Result};
 use pyro_sys::spawn::Child;
+use serde::{Deserialize, Serialize};
 
 use super::{Backend, Launch, LayersAt, MakeLayers, Sandbox};
 use crate::privilege::Privilege;
@@ -36,10 +37,25 @@ const MOUNTS_MAX: usize = 32;
 pub struct Program<'a> {
     /// Its path inside, and its arguments; its own name first. Its environment is empty.
     pub arguments: Vec<String>,
-    /// Becomes its standard error. Its input and output are nothing.
+    /// Becomes its standard output. Its input is nothing.
+    pub output: BorrowedFd<'a>,
+    /// Becomes its standard error.
     pub errors: BorrowedFd<'a>,
     /// Its further descriptors, from [`LINK`] + 1 on.
     pub descriptors: Vec<BorrowedFd<'a>>,
+    /// Which devices there are for it.
+    pub devices: Devices,
+}
+
+/// Which device nodes a sandbox has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Devices {
+    /// The few that cannot hurt.
+    Few,
+    /// Those, and `/dev/kvm`: for a program of ours that makes machines and takes no descriptor of it. It reaches code of the host's kernel that
+    /// nothing else in a sandbox does.
+    FewAndKvm,
 }
 
 /// The descriptor on which a [`Program`] finds the link.
@@ -137,6 +153,7 @@ impl Backend for Namespaces {
 }
 
 pub use first::become_inside;
+pub(super) use plan::in_first_user_namespace;
 
 /// A running sandbox.
 struct NamespaceSandbox {

@@ -10,7 +10,7 @@ use pyro_sys::confine;
 use pyro_sys::seccomp::Filter;
 use serde::{Deserialize, Serialize};
 
-use super::Program;
+use super::{Devices, Program};
 use crate::backend::{Launch, StackMount};
 use crate::privilege::Privilege;
 
@@ -42,6 +42,8 @@ pub struct Plan {
     pub single: bool,
     /// Landlock of this kernel; 0 when it has none.
     pub landlock: u32,
+    /// Which device nodes there are.
+    pub devices: Devices,
     /// What runs there when it is not our agent: the program inside and its arguments, the program's own name first.
     pub program: Option<Vec<String>>,
     /// When the launch began, if its steps are timed.
@@ -79,6 +81,7 @@ impl Plan {
             nested: !in_first_user_namespace(privilege),
             single: matches!(privilege, Privilege::Single { .. }),
             landlock: confine::landlock_version(),
+            devices: program.map_or(Devices::Few, |program| program.devices),
             program: program.map(|program| program.arguments.clone()),
             timed_since,
         }
@@ -106,7 +109,7 @@ impl Overlay {
 }
 
 /// Whether overlay can keep its marks where only the host's root can write, and device nodes can be made.
-fn in_first_user_namespace(privilege: &Privilege) -> bool {
+pub fn in_first_user_namespace(privilege: &Privilege) -> bool {
     match privilege {
         Privilege::Range { .. } | Privilege::Single { .. } => false,
         // The first namespace maps every id to itself (user_namespaces(7)); no other has all of them.

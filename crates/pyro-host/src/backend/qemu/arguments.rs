@@ -1,7 +1,7 @@
 //! QEMU's command line: the whole list of what a machine has. Nothing is in it by default.
 
-use super::super::namespaces::LINK;
-use super::{Accelerator, Machine};
+use crate::backend::machine::{Accelerator, Machine};
+use crate::backend::namespaces::LINK;
 
 /// Descriptors of QEMU, in the order in which they are given.
 const CONTROL: i32 = LINK + 1;

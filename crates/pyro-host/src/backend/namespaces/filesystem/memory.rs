@@ -8,11 +8,17 @@ use pyro_sys::files;
 use pyro_sys::mount::{self, Refuses, Setting};
 
 use super::as_inside_root;
+use crate::backend::namespaces::Devices;
 use crate::backend::namespaces::plan::Plan;
 
+/// Name, major and minor number.
+type Device = (&'static str, u32, u32);
+
 /// Device nodes of every sandbox: name, major and minor number. Only what cannot hurt: no disks, no consoles.
-pub(super) const DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEVICES: [Device; 6] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Of a sandbox whose program makes machines ([`Devices::FewAndKvm`]).
+const KVM: [Device; 1] = [("kvm", 10, 232)];
 
 /// Links of `/dev`, as every Linux has them.
 const DEVICE_LINKS: [(&str, &str); 5] = [
@@ -33,6 +39,15 @@ const RUN_PART_OF_MEMORY: u64 = 5;
 /// Files in each of them: kernel memory that only a control group would count.
 const TMPFS_FILES_MAX: u64 = 65_536;
 
+/// The device nodes of a sandbox.
+pub(super) fn devices(plan: &Plan) -> impl Iterator<Item = Device> {
+    let further: &[Device] = match plan.devices {
+        Devices::Few => &[],
+        Devices::FewAndKvm => &KVM,
+    };
+    DEVICES.into_iter().chain(further.iter().copied())
+}
+
 fn tmpfs(plan: &Plan, part_of_memory: u64, refuses: Refuses) -> io::Result<OwnedFd> {
     let size = format!("{}m", (plan.mem_mib / part_of_memory).max(1));
     let (files, owner) = (TMPFS_FILES_MAX.to_string(), plan.first_id.to_string());
@@ -47,7 +62,7 @@ fn tmpfs(plan: &Plan, part_of_memory: u64, refuses: Refuses) -> io::Result<Owned
     mount::new_filesystem("tmpfs", &settings, refuses)
 }
 
-/// Makes `/dev`, and copies of the host's nodes when none could be made: in the order of [`DEVICES`].
+/// Makes `/dev`, and copies of the host's nodes when none could be made: in the order of [`devices`].
 pub(super) fn make_dev(plan: &Plan) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
     let dev = tmpfs(plan, DEV_PART_OF_MEMORY, Refuses { writes: false, set_ids: true, devices: false, programs: true })?;
     let nodes = as_inside_root(plan, || fill_dev(plan, &dev))?;
@@ -56,7 +71,7 @@ pub(super) fn make_dev(plan: &Plan) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
 
 fn fill_dev(plan: &Plan, dev: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
     let mut nodes = Vec::new();
-    for (name, major, minor) in DEVICES {
+    for (name, major, minor) in devices(plan) {
         let made =
             if plan.nested { Err(io::ErrorKind::PermissionDenied.into()) } else { files::make_device(dev, name, major, minor) };
         match made {

@@ -22,7 +22,6 @@ use crate::backend::Launch;
 mod memory;
 mod overlay;
 
-use memory::DEVICES;
 use overlay::Stack;
 
 /// World-readable files of `/proc` that say something about the host or its users. All others of that kind belong to the host's root,
@@ -139,7 +138,7 @@ pub fn assemble(plan: &Plan, parts: Parts, own: &Own) -> Result<(), Trouble> {
         mount::attach(mount, place)
     };
     put(&parts.dev, "dev").map_err(|error| ("/dev", error))?;
-    for (node, (name, _, _)) in parts.nodes.iter().zip(DEVICES) {
+    for (node, (name, _, _)) in parts.nodes.iter().zip(memory::devices(plan)) {
         let place = beneath::entry(&parts.dev, Path::new(name), Mounts::Stay);
         place.and_then(|place| mount::attach(node, place)).map_err(|error| ("/dev", error))?;
     }

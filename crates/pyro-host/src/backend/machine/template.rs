@@ -1,13 +1,14 @@
 //! Machines that have booted and belong to nobody: made once for each environment and size, and copied for every sandbox.
 //!
-//! A template is what its key is a digest of: QEMU and kernel, the environment's image, sizes, our own program, and the list of devices. Whatever
+//! A template is what its key is a digest of: monitor and kernel, the environment's image, sizes, our own program, and the list of devices. Whatever
 //! of it changes gives another key, so a template is never used with anything that it was not made of. It is a directory with two files that
 //! are never written again: the memory, sparse, and the state of the devices.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,16 +18,17 @@ use pyro_wire::frame::{Decoder, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{Arguments, Start};
-use super::{Disks, Files, Machine, Qemu, Running, archive, no_room};
+use super::{Disks, Machine, Monitor, Places, archive, no_room, open_to_read};
 use crate::backend::Launch;
 
 /// How long a machine may take to boot. A stock kernel takes three seconds when its code is translated; a busy host takes longer.
-const BOOT_WITHIN: Duration = Duration::from_secs(60);
+pub const BOOT_WITHIN: Duration = Duration::from_secs(60);
 
 /// A machine to be copied. Both files are open for reading only.
 pub struct Template {
+    /// Its memory.
     pub memory: File,
+    /// Its devices' state.
     pub state: File,
 }
 
@@ -85,42 +87,42 @@ const MADE_OF: &str = "made-of.json";
 const MEMORY: &str = "memory";
 const STATE: &str = "state";
 
-/// Read by everybody, written by nobody: QEMU opens the memory as the id that it has in its sandbox. Their directory is private.
+/// What a machine is started from.
+pub struct Files<'a> {
+    /// Its memory.
+    pub memory: &'a File,
+    /// The state of a copy's devices; where it is kept, when a template is made.
+    pub state: &'a File,
+    /// Kernel and first files, for a machine that boots.
+    pub boot: Option<(&'a File, &'a File)>,
+}
+
+/// Read by everybody, written by nobody: monitors open them as the id that they have in their sandbox. Their directory is private.
 const FINISHED: u32 = 0o444;
 
 impl Template {
     /// The template for a machine; made first when it is not there.
-    pub fn ensure(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path) -> Result<Self> {
-        let directory = machines.join(key(machine));
-        if let Some(found) = Self::open(&directory)? {
-            return Ok(found);
-        }
-        let lock = directory.with_extension("lock");
-        let unable = |error: io::Error| no_room(&lock, error);
-        let lock_file = File::options().create(true).append(true).open(&lock).map_err(unable)?;
-        // Whoever comes second uses what the first has made.
-        lock_file.lock().map_err(unable)?;
-        if let Some(found) = Self::open(&directory)? {
-            return Ok(found);
-        }
-        make(backend, machine, launch, machines, &directory)?;
-        Self::open(&directory)?.ok_or_else(|| Error::internal("a template that was just made is not there"))
+    pub fn ensure<M: Monitor>(
+        monitor: &M,
+        places: Places<'_>,
+        machine: &Machine,
+        launch: &Launch,
+        machines: &Path,
+    ) -> Result<Self> {
+        let directory = machines.join(key(monitor, machine));
+        make_once(&directory, Self::open, |unfinished| make(monitor, places, machine, launch, machines, unfinished))
     }
 
     fn open(directory: &Path) -> Result<Option<Self>> {
-        let open = |name: &str| match File::open(directory.join(name)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::unavailable(format!("open {}", directory.join(name).display())).because(error)),
-        };
-        Ok(match (open(MEMORY)?, open(STATE)?) {
-            (Some(memory), Some(state)) => Some(Self { memory, state }),
-            _ => None,
-        })
+        let (memory, state) = (directory.join(MEMORY), directory.join(STATE));
+        if !memory.exists() || !state.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Self { memory: open_to_read(&memory)?, state: open_to_read(&state)? }))
     }
 }
 
-fn key(machine: &Machine) -> String {
+fn key<M: Monitor>(monitor: &M, machine: &Machine) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |part: &str| {
         // Each with its length: no two lists of parts are the same text.
@@ -130,11 +132,8 @@ fn key(machine: &Machine) -> String {
     add(crate::BUILD);
     add(&machine.kit.digest);
     add(&machine.environment.to_string_lossy());
-    for start in [Start::Boot, Start::Copy] {
-        // How the disk is cached is the copy's own affair.
-        let arguments = Arguments { volatile: false, ..Arguments::new(machine, start) };
-        arguments.list().iter().for_each(|argument| add(argument));
-    }
+    add(M::NAME);
+    monitor.recipe(machine).iter().for_each(|part| add(part));
     // The guest has found out how fast its time goes, and on KVM what else it can.
     add(&processor());
     hasher.finalize().to_hex()[..32].to_owned()
@@ -161,51 +160,76 @@ impl Drop for Unfinished {
     }
 }
 
-fn make(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path, directory: &Path) -> Result<()> {
-    let unfinished = Unfinished(directory.with_extension("unfinished"));
+/// What `open` finds in a directory; `make` makes it first when it is not there: whole or not at all, and once, however many want it.
+///
+/// # Errors
+/// Those of `open` and `make`, and of the disk.
+pub fn make_once<T>(
+    directory: &Path,
+    open: impl Fn(&Path) -> Result<Option<T>>,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<T> {
+    if let Some(found) = open(directory)? {
+        return Ok(found);
+    }
+    let lock = directory.with_extension("lock");
     let unable = |error: io::Error| no_room(directory, error);
+    let lock_file = File::options().create(true).append(true).open(&lock).map_err(unable)?;
+    // Whoever comes second uses what the first has made.
+    lock_file.lock().map_err(unable)?;
+    if let Some(found) = open(directory)? {
+        return Ok(found);
+    }
+    let unfinished = Unfinished(directory.with_extension("unfinished"));
     match fs::remove_dir_all(&unfinished.0) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unable(error)),
         Ok(()) | Err(_) => {}
     }
     fs::create_dir(&unfinished.0).map_err(unable)?;
+    make(&unfinished.0)?;
+    match fs::rename(&unfinished.0, directory) {
+        // Half of one cannot be there: it was renamed whole.
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(unable(error)),
+        Ok(()) | Err(_) => {}
+    }
+    open(directory)?.ok_or_else(|| Error::internal(format!("{} was just made and is not there", directory.display())))
+}
+
+fn make<M: Monitor>(
+    monitor: &M,
+    places: Places<'_>,
+    machine: &Machine,
+    launch: &Launch,
+    machines: &Path,
+    unfinished: &Path,
+) -> Result<()> {
+    let unable = |error: io::Error| no_room(unfinished, error);
     let create = |name: &str, mode| {
-        let path = unfinished.0.join(name);
+        let path = unfinished.join(name);
         // QEMU looks for a descriptor that can be written and nothing else.
         let file = File::options().create_new(true).read(name != STATE).write(true).open(path)?;
         file.set_permissions(fs::Permissions::from_mode(mode)).map(|()| file)
     };
-    // QEMU opens it by name, as another user.
+    // A monitor opens it by name, as another user.
     let memory = create(MEMORY, 0o666).map_err(unable)?;
     memory.set_len(machine.limits.mem_mib << 20).map_err(unable)?;
-    let state = create(STATE, 0o600).map_err(unable)?;
+    let state = create(STATE, 0o666).map_err(unable)?;
+    let archive = unfinished.join("archive");
     let first_files = create("archive", 0o444).map_err(unable)?;
-    archive::write(&first_files, backend.binary, &machine.kit.modules)
+    archive::write(&first_files, places.binary, &machine.kit.modules)
         .map_err(|error| Error::unavailable("the first files of a machine cannot be written").because(error))?;
-    let kernel = super::open(&machine.kit.kernel, false)?;
+    let first_files = open_to_read(&archive)?;
+    let kernel = open_to_read(&machine.kit.kernel)?;
     let disks = Disks::placeholders(machine, machines)?;
-    let arguments = Arguments { counter_khz: pyro_sys::clock::counter_khz(), ..Arguments::new(machine, Start::Boot) };
     let files = Files { memory: &memory, state: &state, boot: Some((&kernel, &first_files)) };
-    let mut running = Running::start(backend, launch, machine, &disks, &arguments, &files)?;
-    let saved = await_boot(&mut running).and_then(|()| running.control.save());
-    let ended = running.vmm.kill();
-    let saved = saved.map_err(|error| match running.words.last() {
-        Some(words) => error.hint(words),
-        None => error,
-    });
-    saved.and(ended)?;
+    monitor.make_template(machine, launch, &disks, &files)?;
     let finish = || {
         for (file, name) in [(&memory, MEMORY), (&state, STATE)] {
             file.sync_all()?;
-            fs::set_permissions(unfinished.0.join(name), fs::Permissions::from_mode(FINISHED))?;
+            fs::set_permissions(unfinished.join(name), fs::Permissions::from_mode(FINISHED))?;
         }
-        fs::remove_file(unfinished.0.join("archive"))?;
-        fs::write(unfinished.0.join(MADE_OF), serde_json::to_vec(&MadeOf::of(machine))?)?;
-        match fs::rename(&unfinished.0, directory) {
-            // Half of one cannot be there: it was renamed whole.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            renamed => renamed,
-        }
+        fs::remove_file(&archive)?;
+        fs::write(unfinished.join(MADE_OF), serde_json::to_vec(&MadeOf::of(machine))?)
     };
     finish().map_err(unable)?;
     // Those of the build before are not asked for again. That one cannot be deleted is no reason to fail.
@@ -214,19 +238,19 @@ fn make(backend: &Qemu<'_>, machine: &Machine, launch: &Launch, machines: &Path,
 }
 
 /// Waits until the agent says that it waits.
-fn await_boot(running: &mut Running) -> Result<()> {
-    running.control.greet()?;
-    let link = &running.link;
+///
+/// # Errors
+/// When the machine ends before, does not say so in time, or says something else.
+pub fn await_waiting(link: &UnixStream, watch: BorrowedFd<'_>, within: Duration) -> Result<()> {
     link.set_nonblocking(true).map_err(|error| Error::internal("the link cannot be used").because(error))?;
-    let deadline = Instant::now() + BOOT_WITHIN;
+    let deadline = Instant::now() + within;
     let mut decoder = Decoder::new();
     let ended = || Error::sandbox("the machine ended before its agent was up");
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::timeout(format!("the machine was not up within {} s", BOOT_WITHIN.as_secs())));
+            return Err(Error::timeout(format!("the machine was not up within {} s", within.as_secs())));
         }
-        let watch = running.vmm.watch();
         let mut fds = [PollFd::from_borrowed_fd(link.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(watch, PollFlags::IN)];
         let timeout = Timespec::try_from(left).expect("minutes are a time");
         match poll(&mut fds, Some(&timeout)) {

@@ -4,12 +4,15 @@
 //! in a process of its own, once for each boot of the host.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::namespaces::in_first_user_namespace;
 use crate::doctor;
 use crate::home::Home;
+use crate::privilege::Privilege;
 
 /// What runs a guest's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ struct Found {
     boot_id: String,
     accelerator: Accelerator,
 }
+
+/// Permission to read and to write for whoever is neither owner nor of the group.
+const FOR_OTHERS: u32 = 0o006;
 
 /// The device.
 const DEVICE: &str = "/dev/kvm";
@@ -49,6 +55,22 @@ impl Accelerator {
             let _ = fs::write(&file, text);
         }
         accelerator
+    }
+
+    /// Whether a sandbox of this privilege could open a `/dev/kvm` of its own ([`Devices::FewAndKvm`]), for a monitor that takes no descriptor of it.
+    ///
+    /// [`Devices::FewAndKvm`]: crate::backend::namespaces::Devices::FewAndKvm
+    pub fn opens_inside(privilege: &Privilege) -> bool {
+        match privilege {
+            // A node of its own that everybody inside may open.
+            Privilege::Root { .. } if in_first_user_namespace(privilege) => true,
+            // The host's node by an id that has no group of the host any more.
+            Privilege::Root { .. } | Privilege::Range { .. } => {
+                fs::metadata(DEVICE).is_ok_and(|device| device.permissions().mode() & FOR_OTHERS == FOR_OTHERS)
+            }
+            // The user itself, with its groups: they cannot be given up.
+            Privilege::Single { .. } => open_device().is_ok(),
+        }
     }
 
     /// The device, for QEMU; none is needed for translating.
