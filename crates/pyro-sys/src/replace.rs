@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn a_program_finds_its_descriptors_where_they_were_promised() {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
-        let arguments = ["/bin/sh", "-c", "echo out >&21; echo err >&2; test -z \"$HOME\""].map(str::to_owned);
+        let arguments = ["/bin/sh", "-c", "echo out >&5; echo err >&2; test -z \"$HOME\""].map(str::to_owned);
         let copy = || OwnedFd::from(writer.try_clone().expect("a copy"));
-        let mut image = Some(Image::new(&arguments, vec![(copy(), 2), (copy(), 21)]).expect("an image"));
+        let mut image = Some(Image::new(&arguments, vec![(copy(), 2), (copy(), 5)]).expect("an image"));
         let mut command = Command::new("/bin/false");
         // SAFETY: between fork and exec, the closure allocates one short list, which glibc's allocator allows (it is locked around fork), and makes
         // system calls.

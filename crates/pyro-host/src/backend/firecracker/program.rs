@@ -13,7 +13,7 @@ use pyro_api::{Error, Result};
 use crate::backend::machine::{Accelerator, make_once, no_room};
 use crate::doctor::{Attempt, attempt};
 
-/// Names the program, instead of a search on `PATH`. Empty: none is to be used.
+/// Asks for the program: a path, or a name on `PATH`. Unless it is asked for it is not used: no guest of it has ever run.
 const NAMED_BY: &str = "PYRO_FIRECRACKER";
 
 /// Its name on `PATH`, and in its sandbox.
@@ -84,8 +84,6 @@ pub enum Found {
     Refused {
         /// Why.
         why: String,
-        /// It was asked for by name, and not merely found.
-        is_named: bool,
     },
 }
 
@@ -104,24 +102,24 @@ pub enum Choice<'a> {
 /// `Unavailable` when one was asked for by name that is not accepted.
 pub fn choose(accelerator: Accelerator, opens_inside: bool, found: &Found) -> Result<Choice<'_>> {
     match (accelerator, found) {
-        (Accelerator::Kvm, Found::Refused { why, is_named: true }) => Err(Error::unavailable(why.clone())
-            .hint(format!("install a release that is accepted, or set {NAMED_BY} to nothing, and QEMU is used"))),
+        (Accelerator::Kvm, Found::Refused { why }) => Err(Error::unavailable(why.clone())
+            .hint(format!("install a release that is accepted, or do not set {NAMED_BY}, and QEMU is used"))),
         (Accelerator::Kvm, Found::Accepted(program)) if opens_inside => Ok(Choice::Firecracker(program)),
-        (Accelerator::Kvm | Accelerator::Tcg, Found::Nowhere | Found::Accepted(_) | Found::Refused { .. }) => Ok(Choice::Qemu),
+        (Accelerator::Kvm, Found::Nowhere | Found::Accepted(_)) | (Accelerator::Tcg, _) => Ok(Choice::Qemu),
     }
 }
 
 /// Looks for the program, and copies it into the directory of machines when it is new.
 pub fn find(machines: &Path) -> Found {
-    let (path, is_named) = match (std::env::var_os(NAMED_BY), std::env::var_os("PATH")) {
-        (Some(named), _) if named.is_empty() => return Found::Nowhere,
-        (Some(named), _) => (PathBuf::from(named), true),
-        (None, path) => match on_path(path) {
-            Some(path) => (path, false),
-            None => return Found::Nowhere,
+    let refused = |why: String| Found::Refused { why };
+    let path = match std::env::var_os(NAMED_BY).filter(|named| !named.is_empty()).map(PathBuf::from) {
+        None => return Found::Nowhere,
+        Some(path) if path.components().count() > 1 => path,
+        Some(name) => match on_path(&name, std::env::var_os("PATH")) {
+            Some(path) => path,
+            None => return refused(format!("{} is not on the PATH", name.display())),
         },
     };
-    let refused = |why: String| Found::Refused { why, is_named };
     let bytes = match read(&path) {
         Ok(bytes) => bytes,
         Err(error) => return refused(format!("{} cannot be used: {error}", path.display())),
@@ -143,11 +141,11 @@ pub fn find(machines: &Path) -> Found {
     }
 }
 
-fn on_path(path: Option<OsString>) -> Option<PathBuf> {
+fn on_path(name: &Path, path: Option<OsString>) -> Option<PathBuf> {
     let is_program =
         |place: &PathBuf| fs::metadata(place).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     // What is looked for in the working directory is nobody's choice.
-    std::env::split_paths(&path?).filter(|directory| directory.is_absolute()).map(|directory| directory.join(NAME)).find(is_program)
+    std::env::split_paths(&path?).filter(|directory| directory.is_absolute()).map(|directory| directory.join(name)).find(is_program)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -256,20 +254,19 @@ mod tests {
     fn firecracker_runs_machines_where_it_can_and_qemu_elsewhere() {
         let program = Installed { root: "/".into(), version: Version { major: 1, minor: 15, patch: 1 }, digest: String::new() };
         let accepted = Found::Accepted(program.clone());
-        let refused = |is_named| Found::Refused { why: "too old".into(), is_named };
+        let refused = Found::Refused { why: "too old".into() };
         let firecracker = Ok(Choice::Firecracker(&program));
         use Accelerator::{Kvm, Tcg};
         for (accelerator, opens_inside, found, expected) in [
             (Kvm, true, &accepted, firecracker),
             (Kvm, false, &accepted, Ok(Choice::Qemu)),
             (Kvm, true, &Found::Nowhere, Ok(Choice::Qemu)),
-            (Kvm, true, &refused(false), Ok(Choice::Qemu)),
-            (Kvm, true, &refused(true), Err(ErrorKind::Unavailable)),
-            (Kvm, false, &refused(true), Err(ErrorKind::Unavailable)),
+            (Kvm, true, &refused, Err(ErrorKind::Unavailable)),
+            (Kvm, false, &refused, Err(ErrorKind::Unavailable)),
             (Tcg, true, &accepted, Ok(Choice::Qemu)),
             (Tcg, false, &accepted, Ok(Choice::Qemu)),
             (Tcg, true, &Found::Nowhere, Ok(Choice::Qemu)),
-            (Tcg, true, &refused(true), Ok(Choice::Qemu)),
+            (Tcg, true, &refused, Ok(Choice::Qemu)),
         ] {
             let chosen = choose(accelerator, opens_inside, found).map_err(|error| error.kind);
             assert_eq!(chosen, expected, "{accelerator:?} {opens_inside} {found:?}");
