@@ -184,6 +184,10 @@ number_value!(
     /// Memory limit of a sandbox in MiB. The default is the baseline contract's; below 32 MiB no shell starts reliably.
     MemMib: u64, "mem_mib", 32..=1_048_576, default 1024
 );
+number_value!(
+    /// Size of a sandbox's own disk in MiB, where it has one. The file behind it takes what is written; at least what a build of a small project takes.
+    DiskMib: u64, "disk_mib", 256..=1_048_576, default 16_384
+);
 
 text_value!(
     /// Name of an environment: `debian:12`, `host`.

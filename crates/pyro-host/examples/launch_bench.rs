@@ -53,7 +53,7 @@ fn launch(root: &Path, directory: &Path, number: usize) -> Launch {
         mounts: vec![StackMount { at: "/".to_owned(), lowers: vec![root.to_owned()], upper, work }],
         staging,
         volatile: true,
-        limits: Limits { mem_mib: 2_048, vcpu_count: 2, pids_max: 1_024 },
+        limits: Limits { mem_mib: 2_048, disk_mib: 1_024, vcpu_count: 2, pids_max: 1_024 },
     }
 }
 

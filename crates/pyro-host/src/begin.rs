@@ -170,7 +170,7 @@ fn launch_of(
     id: &str,
     hostname: &str,
     stack: &[StackMount],
-    (vcpu_count, mem_mib): (u32, u64),
+    (vcpu_count, mem_mib, disk_mib): (u32, u64, u64),
     volatile: bool,
 ) -> Launch {
     Launch {
@@ -179,7 +179,7 @@ fn launch_of(
         mounts: stack.to_vec(),
         staging: home.staging(),
         volatile,
-        limits: Limits { mem_mib, vcpu_count, pids_max: PIDS_MAX },
+        limits: Limits { mem_mib, disk_mib, vcpu_count, pids_max: PIDS_MAX },
     }
 }
 
@@ -317,7 +317,7 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     let lease = take_lease(&place, request.environment.as_str())?;
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
     let mounts = mounts_of(&environment);
-    let limits = (request.vcpu_count.get(), request.mem_mib.get());
+    let limits = (request.vcpu_count.get(), request.mem_mib.get(), request.disk_mib.get());
     let layers = stack(&place, &mounts, seed.is_some());
     let mut make = || {
         make_layers(&layers)?;
@@ -471,7 +471,7 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
     let seeded = manifest.seed.is_some();
     let layers = stack(place, &manifest.mounts, seeded);
-    let limits = (manifest.vcpu_count, manifest.mem_mib);
+    let limits = (manifest.vcpu_count, manifest.mem_mib, manifest.disk_mib);
     let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
     let live = bring_up_here(&setting, &launch, &mut || Ok(()), &minimum);
     keep_log(place)?;
@@ -588,7 +588,7 @@ fn begin_run<'a>(
     unfinished.is_small = request.seed_path.is_none();
     let place = unfinished.place.clone();
     let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
-    let limits = (request.vcpu_count.get(), request.mem_mib.get());
+    let limits = (request.vcpu_count.get(), request.mem_mib.get(), request.disk_mib.get());
     let layers = stack(&place, &mounts_of(&environment), seed.is_some());
     let launch = launch_of(home, &id, "run", &layers, limits, true);
     let live = bring_up_here(&setting, &launch, &mut || make_layers(&layers), &request.isolation)?;

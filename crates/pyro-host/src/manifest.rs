@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pyro_api::ops::workspace::SeedView;
+use pyro_api::values::DiskMib;
 use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -34,12 +35,20 @@ pub struct Manifest {
     pub vcpu_count: u32,
     /// Memory limit, MiB.
     pub mem_mib: u64,
+    /// Size of its own disk, MiB, where its isolation gives it one.
+    #[serde(default = "usual_disk")]
+    pub disk_mib: u64,
     /// Isolation that must be held, as the user wrote it.
     pub isolation_minimum: String,
     /// What it was seeded with.
     pub seed: Option<SeedView>,
     /// When it was made, milliseconds since 1970.
     pub created_at: i64,
+}
+
+/// What all had before it could be chosen.
+fn usual_disk() -> u64 {
+    DiskMib::default().get()
 }
 
 /// One mount point of a workspace's file system.
@@ -62,7 +71,7 @@ impl Manifest {
         environment: String,
         environment_digest: String,
         mounts: Vec<Mount>,
-        (vcpu_count, mem_mib): (u32, u64),
+        (vcpu_count, mem_mib, disk_mib): (u32, u64, u64),
         isolation_minimum: String,
         seed: Option<SeedView>,
         created_at: i64,
@@ -77,6 +86,7 @@ impl Manifest {
             mounts,
             vcpu_count,
             mem_mib,
+            disk_mib,
             isolation_minimum,
             seed,
             created_at,

@@ -25,7 +25,7 @@ use crate::state::WorkspaceState;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every migration in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 1] = [include_str!("store/migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("store/migrations/0001_first.sql"), include_str!("store/migrations/0002_disk.sql")];
 
 /// SQLite before this can lose committed writes when two connections use one file in WAL mode (fixed in 3.51.3, see sqlite.org/wal.html).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -245,8 +245,8 @@ impl Store {
         let inserted = self.durably(|transaction| {
             transaction.execute(
                 "INSERT INTO workspace (id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed,
-                                        created_at, used_at, state, failure, isolation, exec_count)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                                        created_at, used_at, state, failure, isolation, exec_count, disk_mib)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
                 params![
                     manifest.id,
                     manifest.name,
@@ -263,6 +263,7 @@ impl Store {
                     failure,
                     record.isolation.as_ref().map(json),
                     bytes(record.exec_count),
+                    bytes(manifest.disk_mib),
                 ],
             )?;
             set_labels(transaction, &manifest.id, &manifest.labels)?;
@@ -553,7 +554,7 @@ impl Store {
 
 /// In the order that [`record`] reads them.
 const COLUMNS: &str = "id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed, created_at, \
-                       used_at, state, failure, isolation, exec_count";
+                       used_at, state, failure, isolation, exec_count, disk_mib";
 
 fn record(row: &Row<'_>) -> Result<WorkspaceRecord, rusqlite::Error> {
     let mounts: Vec<Mount> = parse(4, &row.get::<_, String>(4)?)?;
@@ -565,7 +566,7 @@ fn record(row: &Row<'_>) -> Result<WorkspaceRecord, rusqlite::Error> {
         row.get(2)?,
         row.get(3)?,
         mounts,
-        (row.get(5)?, count(row.get(6)?)),
+        (row.get(5)?, count(row.get(6)?), count(row.get(15)?)),
         row.get(7)?,
         seed,
         row.get(9)?,

@@ -272,7 +272,7 @@ impl Bench {
             mounts: vec![self.stack("/", vec![lower], "disk")],
             staging,
             volatile: false,
-            limits: Limits { mem_mib: 64, vcpu_count: 1, pids_max: 64 },
+            limits: Limits { mem_mib: 64, disk_mib: 1_024, vcpu_count: 1, pids_max: 64 },
         }
     }
 

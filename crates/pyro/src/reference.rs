@@ -2,7 +2,7 @@
 //! the program does. A test compares them with the files in `docs/reference`; `UPDATE=1` rewrites those.
 
 use pyro_api::table::{OpSurface, of_profile, table};
-use pyro_api::values::{MemMib, TimeoutSeconds, VcpuCount, serde_name};
+use pyro_api::values::{DiskMib, MemMib, TimeoutSeconds, VcpuCount, serde_name};
 use pyro_api::{Effect, ErrorKind, Profile};
 use serde_json::{Map, Value, json};
 
@@ -73,6 +73,7 @@ fn limits() -> Vec<(&'static str, String, &'static str)> {
         ("timeout_seconds", format!("{} to {}", TimeoutSeconds::MIN, TimeoutSeconds::MAX), "a command"),
         ("vcpu_count", format!("{} to {}", VcpuCount::MIN, VcpuCount::MAX), "a sandbox"),
         ("mem_mib", format!("{} to {}", MemMib::MIN, MemMib::MAX), "a sandbox"),
+        ("disk_mib", format!("{} to {}", DiskMib::MIN, DiskMib::MAX), "a microVM"),
         ("workspace name", format!("{} characters", pyro_api::values::WORKSPACE_NAME_BYTES_MAX), "a workspace"),
         (
             "max_bytes",

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{CommandLine, EnvVar, EnvironmentName, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WorkspaceRef};
+use crate::values::{
+    CommandLine, DiskMib, EnvVar, EnvironmentName, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WorkspaceRef,
+};
 use crate::{Effect, Error, Op, Profile, Result};
 
 use super::workspace::IsolationReport;
@@ -47,6 +49,10 @@ pub struct RunRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub mem_mib: MemMib,
+    /// Disk in MiB, where the isolation gives one (microvm); elsewhere the host's disk is shared
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
+    pub disk_mib: DiskMib,
     /// Isolation that must hold, else nothing runs: namespaces or microvm, and guarantees such as memory_limit after a comma
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
@@ -82,7 +88,7 @@ impl Op for Run {
     const PROFILE: Profile = Profile::VmRun;
     // The least isolation and the size of the machine are for the person who starts the server to decide; a tool list is paid for
     // in every turn.
-    const TOOL_OMITS: &'static [&'static str] = &["isolation", "mem_mib", "vcpu_count"];
+    const TOOL_OMITS: &'static [&'static str] = &["disk_mib", "isolation", "mem_mib", "vcpu_count"];
     const LIVE: bool = true;
     const HOST_PATHS: &'static [&'static str] = &["seed_path"];
     type Request = RunRequest;

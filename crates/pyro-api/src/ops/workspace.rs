@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{EnvironmentName, IsolationMinimum, Label, LabelKey, MemMib, VcpuCount, WorkspaceName, WorkspaceRef};
+use crate::values::{DiskMib, EnvironmentName, IsolationMinimum, Label, LabelKey, MemMib, VcpuCount, WorkspaceName, WorkspaceRef};
 use crate::{Effect, Error, Op, Profile, Result};
 
 /// Create a workspace: a computer with files, kept until it is deleted
@@ -39,6 +39,10 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub mem_mib: MemMib,
+    /// Disk in MiB, where the isolation gives one (microvm); elsewhere the host's disk is shared
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
+    pub disk_mib: DiskMib,
     /// Isolation that must hold, else nothing is created: namespaces or microvm, and guarantees such as memory_limit after a comma
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
@@ -73,6 +77,9 @@ pub struct WorkspaceView {
     pub vcpu_count: u32,
     /// Memory limit, MiB.
     pub mem_mib: u64,
+    /// Size of its own disk, MiB, if its isolation gives it one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_mib: Option<u64>,
     /// Commands run so far.
     pub exec_count: u64,
     /// What it was seeded with.
@@ -173,7 +180,7 @@ impl Op for WorkspaceCreate {
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
     // As for `vm_run`: a person decides how strong and how large.
-    const TOOL_OMITS: &'static [&'static str] = &["isolation", "vcpu_count"];
+    const TOOL_OMITS: &'static [&'static str] = &["disk_mib", "isolation", "vcpu_count"];
     const HOST_PATHS: &'static [&'static str] = &["seed_path"];
     type Request = CreateRequest;
     type Response = CreateResponse;

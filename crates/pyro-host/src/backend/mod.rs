@@ -114,6 +114,8 @@ pub struct StackMount {
 pub struct Limits {
     /// Memory, MiB.
     pub mem_mib: u64,
+    /// Size of its own disk, MiB, where it has one.
+    pub disk_mib: u64,
     /// Processors.
     pub vcpu_count: u32,
     /// Processes and threads.

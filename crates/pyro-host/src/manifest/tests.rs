@@ -14,7 +14,7 @@ fn manifest(id: &str, name: &str) -> Manifest {
         "debian:12".into(),
         "digest".into(),
         vec![Mount { at: "/".into(), lowers: vec!["/layers/x".into()] }],
-        (2, 512),
+        (2, 512, 4096),
         "namespaces,memory_limit".into(),
         None,
         7,

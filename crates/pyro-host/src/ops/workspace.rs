@@ -9,6 +9,7 @@ use pyro_api::ops::workspace::{
 use pyro_api::ops::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
 };
+use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Error, ErrorKind, Result};
 
 use super::Handle;
@@ -29,6 +30,8 @@ pub(crate) fn view(record: &WorkspaceRecord) -> WorkspaceView {
         WorkspaceState::Failed { why } => Some(why.clone()),
         WorkspaceState::Stopped | WorkspaceState::Starting | WorkspaceState::Running | WorkspaceState::Stopping => None,
     };
+    let minimum = manifest.isolation_minimum.parse::<IsolationMinimum>();
+    let has_disk = minimum.is_ok_and(|minimum| minimum.level == IsolationLevel::Microvm);
     WorkspaceView {
         workspace: manifest.name.clone(),
         id: manifest.id.clone(),
@@ -40,6 +43,7 @@ pub(crate) fn view(record: &WorkspaceRecord) -> WorkspaceView {
         used_at: record.used_at.rfc3339(),
         vcpu_count: manifest.vcpu_count,
         mem_mib: manifest.mem_mib,
+        disk_mib: has_disk.then_some(manifest.disk_mib),
         exec_count: record.exec_count,
         seed: manifest.seed.clone(),
         isolation: record.isolation.clone(),

@@ -32,7 +32,7 @@ fn record(state: WorkspaceState) -> WorkspaceRecord {
         "debian:12".into(),
         "d".into(),
         Vec::new(),
-        (1, 64),
+        (1, 64, 1024),
         "namespaces".into(),
         None,
         1,

@@ -27,7 +27,7 @@ fn workspace(id: &str, name: &str) -> WorkspaceRecord {
         "debian:12".into(),
         "d".into(),
         mounts,
-        (1, 1024),
+        (1, 1024, 2048),
         "namespaces".into(),
         None,
         5,
@@ -102,6 +102,21 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let connection = rusqlite::Connection::open(home.database()).unwrap();
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
+}
+
+#[test]
+fn a_database_of_the_first_version_goes_on_with_what_it_has() {
+    let (_directory, home) = home();
+    let connection = rusqlite::Connection::open(home.database()).unwrap();
+    connection.execute_batch(super::MIGRATIONS[0]).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    let row = "INSERT INTO workspace (id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, created_at,
+                                      used_at, state, exec_count)
+               VALUES ('aaaaaaaaaaaa', 'old', 'debian:12', 'd', '[]', 2, 512, 'namespaces', 1, 2, 'stopped', 3)";
+    connection.execute(row, []).unwrap();
+    drop(connection);
+    let found = Store::open(&home).unwrap().get("aaaaaaaaaaaa").unwrap();
+    assert_eq!((found.manifest.name.as_str(), found.manifest.mem_mib, found.manifest.disk_mib), ("old", 512, 16_384));
 }
 
 #[test]

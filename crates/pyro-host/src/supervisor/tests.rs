@@ -190,7 +190,7 @@ fn launch() -> Launch {
         mounts: Vec::new(),
         staging: "/nowhere".into(),
         volatile: false,
-        limits: Limits { mem_mib: 64, vcpu_count: 1, pids_max: 64 },
+        limits: Limits { mem_mib: 64, disk_mib: 1_024, vcpu_count: 1, pids_max: 64 },
     }
 }
 
@@ -250,7 +250,7 @@ fn run(inside: Inside, patience: Patience) -> Running {
         "none".into(),
         "none".into(),
         Vec::<Mount>::new(),
-        (1, 64),
+        (1, 64, 1024),
         "namespaces".into(),
         None,
         1,

@@ -127,7 +127,7 @@ fn flags_become_the_request() {
     let request = request(table::find(&path).expect("run"), matches).expect("a request");
     let wanted = json!({
         "environment": "host", "seed_path": "/src/x", "cwd": "src", "env": ["A=1", "B=2"], "timeout_seconds": 30, "vcpu_count": 1,
-        "mem_mib": 64, "isolation": "namespaces", "command": ["sh", "-c", "exit 3"]
+        "mem_mib": 64, "disk_mib": 16384, "isolation": "namespaces", "command": ["sh", "-c", "exit 3"]
     });
     assert_eq!(request, wanted);
 }

@@ -50,7 +50,9 @@ fn view_facts(view: &WorkspaceView, time: &dyn Fn(&str) -> String) -> Vec<(&'sta
         facts.push(("failure", inline(failure)));
     }
     facts.extend(seed(view).map(|seed| ("seed", seed)));
-    facts.push(("machine", format!("{}, {} MiB of memory", page::plural(u64::from(view.vcpu_count), "processor"), view.mem_mib)));
+    let disk = view.disk_mib.map(|mib| format!(", {mib} MiB of disk")).unwrap_or_default();
+    let processors = page::plural(u64::from(view.vcpu_count), "processor");
+    facts.push(("machine", format!("{processors}, {} MiB of memory{disk}", view.mem_mib)));
     if !view.labels.is_empty() {
         facts.push(("labels", labels(view)));
     }

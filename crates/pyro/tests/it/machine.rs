@@ -178,6 +178,27 @@ fn floods_are_bounded() {
 }
 
 #[test]
+fn a_machine_has_the_size_that_was_asked_for() {
+    case(|env| {
+        env.environment("microvm");
+        let ws = env.name("sized");
+        let size = ["--vcpu-count", "2", "--mem-mib", "512", "--disk-mib", "600"];
+        env.pyro(&[&["workspace", "create", "debian:12", "--name", &ws], &MACHINE[..], &size[..]].concat()).expect_ok();
+        let said = exec(env, &ws, "nproc; grep MemTotal /proc/meminfo | tr -dc 0-9; echo; df -m --output=size / | tail -1");
+        let numbers: Vec<u64> = said.split_ascii_whitespace().map(|number| number.parse().expect("a number")).collect();
+        assert_eq!(numbers[0], 2);
+        assert!((400_000..524_288).contains(&numbers[1]), "{} KiB of memory", numbers[1]);
+        assert!((450..=600).contains(&numbers[2]), "{} MiB of disk", numbers[2]);
+        assert_eq!(env.json::<Value>(&["workspace", "status", &ws])["disk_mib"], 600);
+        // A full disk is the machine's own, and is said; the next command works.
+        let ran =
+            env.pyro(&["workspace", "exec", &ws, "--timeout-seconds", "100", "--", "sh", "-c", "head -c 700M /dev/zero >zeros"]);
+        assert!(ran.code != 0 && ran.stderr.contains("No space left"), "{}", ran.all());
+        assert_eq!(exec(env, &ws, "rm zeros; echo room"), "room\n");
+    });
+}
+
+#[test]
 fn what_a_machine_cannot_be_is_refused_with_a_way_out() {
     case(|env| {
         env.environment("microvm");

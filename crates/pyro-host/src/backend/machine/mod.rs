@@ -50,9 +50,6 @@ const MEM_MIB_MIN: u64 = 192;
 /// How long a guest may take to write out what it holds: all its memory, to a slow disk. A guest that does not come to an end by then is ended.
 const SYNC_WITHIN: Duration = Duration::from_secs(60);
 
-/// Size of the disk that a workspace writes to, MiB. The file is sparse: it takes what is written.
-const DISK_MIB: u64 = 16 * 1024;
-
 /// Size of the disk that a seed is on, bytes. The same for all, because a machine is copied with the sizes of its disks.
 const SEED_DISK_BYTES: u64 = 64 << 30;
 
@@ -98,16 +95,17 @@ pub fn launch<M: Monitor>(
     launch: &Launch,
     make_layers: &mut MakeLayers<'_>,
 ) -> Result<Box<dyn Sandbox>> {
+    // First: what is found out about the processor is kept there.
+    let machines = machines(places.home)?;
     let machine = Machine::plan(places, launch)?;
     make_layers()?;
-    let machines = machines(places.home)?;
     if let (Some(image), Some(seed)) = (&machine.seed, launch.mounts[0].lowers.first())
         && !image.exists()
     {
         image::make_seed_image(seed, image, SEED_DISK_BYTES)?;
     }
     if !machine.disk.exists() {
-        let blank = image::make_blank(&machines, DISK_MIB)?;
+        let blank = image::make_blank(&machines, machine.limits.disk_mib)?;
         image::copy_sparse(&blank, &machine.disk).map_err(|error| no_room(&machine.disk, error))?;
     }
     let template = Template::ensure(monitor, places, &machine, launch, &machines)?;
@@ -257,9 +255,10 @@ impl Disks {
 
     /// Of a machine that is nobody's yet: what will be its own is blank. A template does not mount it, and so never writes to it.
     fn placeholders(machine: &Machine, machines: &Path) -> Result<Self> {
+        let disk_mib = machine.limits.disk_mib;
         Ok(Self {
             environment: open_to_read(&machine.environment)?,
-            writable: open_to_write(&nothing(machines.join("no-disk"), DISK_MIB << 20)?)?,
+            writable: open_to_write(&nothing(machines.join(format!("no-disk-{disk_mib}")), disk_mib << 20)?)?,
             seed: open_to_read(&nothing(machines.join("no-seed"), SEED_DISK_BYTES)?)?,
         })
     }
@@ -379,6 +378,7 @@ pub fn wall(launch: &Launch, name: &str, root: &Path, overhead: Overhead) -> Res
         volatile: false,
         limits: Limits {
             mem_mib: launch.limits.mem_mib + overhead.mem_mib,
+            disk_mib: launch.limits.disk_mib,
             vcpu_count: launch.limits.vcpu_count,
             pids_max: overhead.threads + u64::from(launch.limits.vcpu_count),
         },
@@ -394,6 +394,7 @@ struct MachineSandbox {
     kernel: String,
     accelerator: Accelerator,
     mem_mib: u64,
+    disk_mib: u64,
     pids_max: u64,
 }
 
@@ -406,6 +407,7 @@ impl MachineSandbox {
             kernel: machine.kit.kernel_release.clone(),
             accelerator: machine.accelerator,
             mem_mib: machine.limits.mem_mib,
+            disk_mib: machine.limits.disk_mib,
             pids_max: pids_max.max(PIDS_MAX_MIN),
         }
     }
@@ -460,7 +462,7 @@ impl Sandbox for MachineSandbox {
                 }
                 GuaranteeName::DiskLimit => {
                     guarantee.held = true;
-                    guarantee.detail = format!("the machine's disk has {DISK_MIB} MiB");
+                    guarantee.detail = format!("the machine's disk has {} MiB", self.disk_mib);
                 }
                 _ => guarantee.detail = format!("of {name}: {}", guarantee.detail),
             }

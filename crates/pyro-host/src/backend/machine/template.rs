@@ -134,6 +134,8 @@ fn key<M: Monitor>(monitor: &M, machine: &Machine) -> String {
     add(&machine.environment.to_string_lossy());
     add(M::NAME);
     monitor.recipe(machine).iter().for_each(|part| add(part));
+    // It has seen its disks, and remembers how large they are.
+    add(&machine.limits.disk_mib.to_string());
     // The guest has found out how fast its time goes, and on KVM what else it can.
     add(&processor());
     hasher.finalize().to_hex()[..32].to_owned()

@@ -148,7 +148,7 @@ mod tests {
             mounts: Vec::new(),
             staging: OsString::from_vec(b"/home/\xff\"\n/staging".to_vec()).into(),
             volatile: true,
-            limits: crate::backend::Limits { mem_mib: 1, vcpu_count: 1, pids_max: 1 },
+            limits: crate::backend::Limits { mem_mib: 1, disk_mib: 1, vcpu_count: 1, pids_max: 1 },
         };
         let plan = Plan::new(
             &launch,
