@@ -363,7 +363,10 @@ fn out_of_memory_is_an_outcome_and_the_workspace_lives_on() {
         ]);
         assert!(ran.code == 137 && ran.stderr.contains("out of memory"), "{}", ran.all());
         env.pyro(&["workspace", "exec", &ws, "--", "true"]).expect_ok();
-        assert_eq!(processes_with(&mark).len(), 1, "what did not take the memory goes on");
+        // What a machine runs is not seen from here.
+        if !pyro_testkit::in_machines() {
+            assert_eq!(processes_with(&mark).len(), 1, "what did not take the memory goes on");
+        }
     });
 }
 
