@@ -231,7 +231,7 @@ fn wake_up(way: &Way) -> Result<(OwnedFd, Layers), Trouble> {
     // Its own view of processes, for everything that looks into it.
     put("proc", &[], "/proc", Refuses::ALL_BUT_WRITES).during("mount its proc")?;
     network::loopback_up().during("bring its loopback device up")?;
-    let views = Views::make().during("mount devices and processes")?;
+    let mut ready = Ready::make().during("prepare what it can")?;
     let refused = |why: String| ("wake up", io::Error::other(why));
     let (link, wake) = loop {
         let mut link = way.link().during("take the link")?;
@@ -246,10 +246,8 @@ fn wake_up(way: &Way) -> Result<(OwnedFd, Layers), Trouble> {
     let entropy = wake.entropy.to_vec().map_err(|violation| refused(violation.0))?;
     machine::reseed_randomness(&entropy).during("take fresh randomness")?;
     machine::set_clock(wake.unix_time_ns).during("set its clock")?;
-    fs::write("/proc/sys/kernel/pid_max", wake.pids_max.to_string()).during("limit its processes")?;
-    // Memory is promised freely, as in a sandbox on a large host, and whoever uses too much of it is ended: a result that says why.
-    fs::write("/proc/sys/vm/overcommit_memory", "1").during("let memory be promised")?;
-    let layers = assemble(&wake, views).during("make its file system")?;
+    ready.pids_max.write_all(wake.pids_max.to_string().as_bytes()).during("limit its processes")?;
+    let layers = assemble(&wake, ready).during("make its file system")?;
     Ok((OwnedFd::from(link), layers))
 }
 
@@ -308,14 +306,39 @@ fn hear_wake(link: &mut (impl Read + Write)) -> Result<Option<Wake>, Trouble> {
     }
 }
 
+/// What a machine that waits has at hand, so that it has less to do when it is woken.
+struct Ready {
+    views: Views,
+    writable: PathBuf,
+    seed: PathBuf,
+    /// Of the kernel: how many processes there may be.
+    pids_max: File,
+}
+
+impl Ready {
+    fn make() -> io::Result<Self> {
+        put("tmpfs", &[Setting::Text("mode", "0755")], IDENTITY, Refuses::ALL_BUT_WRITES)?;
+        fs::create_dir(Path::new(IDENTITY).join("etc"))?;
+        // Memory is promised freely, as in a sandbox on a large host, and whoever uses too much of it is ended: a result that says why.
+        fs::write("/proc/sys/vm/overcommit_memory", "1")?;
+        Ok(Self {
+            views: Views::make()?,
+            writable: wait_for_disk(WRITABLE_DISK)?,
+            seed: wait_for_disk(SEED_DISK)?,
+            pids_max: File::options().write(true).open("/proc/sys/kernel/pid_max")?,
+        })
+    }
+}
+
 /// Mounts what is its own, and makes it the root. Gives the layers, which are below the root and have no name any more.
-fn assemble(wake: &Wake, views: Views) -> io::Result<Layers> {
-    let disk = wait_for_disk(WRITABLE_DISK)?.to_string_lossy().into_owned();
+fn assemble(wake: &Wake, ready: Ready) -> io::Result<Layers> {
+    let disk = ready.writable.to_string_lossy();
     put("ext4", &[Setting::Text("source", &disk)], "/writable", Refuses::NOTHING)?;
-    make_identity()?;
+    // machine-id(5)
+    fs::write(Path::new(IDENTITY).join("etc/machine-id"), format!("{}\n", wake.machine_id))?;
     let mut lowers = vec![IDENTITY, "/environment"];
     if wake.seeded {
-        let disk = wait_for_disk(SEED_DISK)?.to_string_lossy().into_owned();
+        let disk = ready.seed.to_string_lossy();
         let settings = [Setting::Text("source", &disk), Setting::Flag("ro"), Setting::Flag("noload")];
         put("ext4", &settings, "/seed", Refuses::NOTHING)?;
         lowers.insert(0, "/seed");
@@ -326,7 +349,7 @@ fn assemble(wake: &Wake, views: Views) -> io::Result<Layers> {
     // One semantics of layers everywhere: no renamed directories and no copies without content in them.
     settings.extend([Setting::Text("redirect_dir", "nofollow"), Setting::Text("metacopy", "off"), Setting::Text("index", "off")]);
     put("overlay", &settings, "/root", Refuses::NOTHING)?;
-    views.attach()?;
+    ready.views.attach()?;
     let upper = held("/writable/upper")?;
     let lowers = lowers.iter().map(|lower| held(lower)).collect::<io::Result<_>>()?;
     machine::switch_root(Path::new("/root"))?;
@@ -342,24 +365,8 @@ fn held(path: &str) -> io::Result<PathBuf> {
     Ok(name.into())
 }
 
-/// A layer of the machine's own, on its disk: what it is, which is no change that anybody made.
-const IDENTITY: &str = "/writable/identity";
-
-/// Gives the machine an id of its own (machine-id(5)), unless it has one from an earlier start.
-fn make_identity() -> io::Result<()> {
-    let file = Path::new(IDENTITY).join("etc/machine-id");
-    if file.exists() {
-        return Ok(());
-    }
-    let mut bytes = [0_u8; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    DirBuilder::new().recursive(true).mode(0o755).create(Path::new(IDENTITY).join("etc"))?;
-    // Whole or not there: it may be a disk that lost its power.
-    let unfinished = file.with_extension("new");
-    fs::write(&unfinished, format!("{digits}\n"))?;
-    fs::rename(unfinished, file)
-}
+/// A layer of the machine's own, in memory: what it is, which is no change that anybody made.
+const IDENTITY: &str = "/identity";
 
 /// Writes to disk what commands have written, as soon as nothing runs: what was answered for is then lost by nothing that happens to the
 /// machine. Nobody waits for it; a stop does the same and is waited for.

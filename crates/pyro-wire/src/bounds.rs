@@ -60,6 +60,9 @@ impl Message for ToAgent {
                 ensure((WAKE_ENTROPY_BYTES..=FRAME_PAYLOAD_BYTES_MAX / 4).contains(&bytes), || {
                     format!("{bytes} bytes of entropy")
                 })?;
+                let is_id =
+                    wake.machine_id.len() == 32 && wake.machine_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                ensure(is_id, || "a machine id is not 32 hexadecimal digits".to_owned())?;
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),

@@ -23,4 +23,4 @@ pub const DISKS: [&str; 3] = [ENVIRONMENT_DISK, WRITABLE_DISK, SEED_DISK];
 pub const MODULES: &str = "modules";
 
 /// Directories of the first files: mount points, and [`MODULES`].
-pub const DIRECTORIES: [&str; 8] = ["dev", "proc", "sys", MODULES, "environment", "writable", "seed", "root"];
+pub const DIRECTORIES: [&str; 9] = ["dev", "proc", "sys", MODULES, "environment", "identity", "writable", "seed", "root"];

@@ -104,6 +104,8 @@ pub struct Wake {
     pub unix_time_ns: u64,
     /// Fresh random bytes, at least [`crate::limits::WAKE_ENTROPY_BYTES`]: its copies know the same.
     pub entropy: Bytes,
+    /// What it is known by to programs, machine-id(5): 32 hexadecimal digits, the same at each start.
+    pub machine_id: String,
     /// It has a disk with a seed.
     pub seeded: bool,
     /// Processes and threads that it may have at one time.

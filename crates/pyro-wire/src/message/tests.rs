@@ -28,7 +28,13 @@ fn every_request() -> Vec<ToAgent> {
         credit_bytes: 262_144,
     };
     vec![
-        ToAgent::Wake(Wake { unix_time_ns: 1, entropy: text(&"e".repeat(WAKE_ENTROPY_BYTES)), seeded: true, pids_max: 4096 }),
+        ToAgent::Wake(Wake {
+            unix_time_ns: 1,
+            entropy: text(&"e".repeat(WAKE_ENTROPY_BYTES)),
+            machine_id: "0a".repeat(16),
+            seeded: true,
+            pids_max: 4096,
+        }),
         ToAgent::Hello(Hello { nonce: u64::MAX, build: "b1".to_owned(), hostname: "brave-otter".to_owned() }),
         ToAgent::Spawn(spawn(Program::Argv(vec!["echo".to_owned(), "a \"b\"\n".to_owned()]), false)),
         ToAgent::Spawn(spawn(Program::Shell("ls | wc -l".to_owned()), true)),

@@ -105,7 +105,7 @@ pub fn launch<M: Monitor>(
         image::make_seed_image(seed, image, SEED_DISK_BYTES)?;
     }
     if !machine.disk.exists() {
-        let blank = image::make_blank(&machines, machine.limits.disk_mib)?;
+        let blank = image::make_blank(&machines, machine.limits.disk_mib, !machine.volatile)?;
         image::copy_sparse(&blank, &machine.disk).map_err(|error| no_room(&machine.disk, error))?;
     }
     let template = Template::ensure(monitor, places, &machine, launch, &machines)?;
@@ -128,6 +128,8 @@ pub struct Machine {
     seed: Option<PathBuf>,
     /// The file behind the writable disk.
     disk: PathBuf,
+    /// Its machine id.
+    id: String,
     /// What is on the writable disk need not survive a crash of the host.
     pub volatile: bool,
 }
@@ -163,6 +165,8 @@ impl Machine {
             accelerator: Accelerator::find(places.home, places.binary),
             limits: launch.limits,
             disk: root.upper.with_extension("ext4"),
+            // The same at each start, and nobody else's: homes have marks of their own.
+            id: blake3::hash(launch.id.as_bytes()).to_hex()[..32].to_owned(),
             volatile: launch.volatile,
         })
     }
@@ -421,6 +425,7 @@ impl MachineSandbox {
         let wake = ToAgent::Wake(Wake {
             unix_time_ns: u64::try_from(unix_time_ns).unwrap_or(u64::MAX),
             entropy: Bytes::from(entropy.to_vec()),
+            machine_id: machine.id.clone(),
             seeded: machine.seed.is_some(),
             pids_max: self.pids_max,
         });

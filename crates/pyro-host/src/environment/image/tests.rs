@@ -161,8 +161,8 @@ fn an_image_counts_as_part_of_its_environment_and_goes_with_it() {
 #[test]
 fn a_blank_image_has_its_size_its_directories_and_a_journal() {
     let directory = tempfile::tempdir().unwrap();
-    let image = make_blank(directory.path(), 2048).unwrap();
-    assert_eq!(image, directory.path().join("blank-2048.ext4"));
+    let image = make_blank(directory.path(), 2048, true).unwrap();
+    assert_eq!(image, directory.path().join("blank-journal-2048.ext4"));
     check(&image);
     let facts = fs::metadata(&image).unwrap();
     assert!(facts.len() == 2048 << 20 && facts.blocks() * 512 < 4 << 20, "{} blocks", facts.blocks());
@@ -184,7 +184,7 @@ fn a_blank_image_has_its_size_its_directories_and_a_journal() {
     let copied = fs::metadata(&copy).unwrap();
     assert_eq!((copied.len(), copied.permissions().mode() & 0o7777), (facts.len(), 0o600));
     assert!(copied.blocks() <= facts.blocks() + 64, "{} of {}", copied.blocks(), facts.blocks());
-    assert_eq!(make_blank(directory.path(), 2048).unwrap(), image);
+    assert_eq!(make_blank(directory.path(), 2048, true).unwrap(), image);
 }
 
 #[test]
