@@ -57,7 +57,13 @@ fn the_way_out_is_the_port_of_our_name_or_a_vsock_device_with_its_driver() {
 
 #[test]
 fn a_link_that_ends_before_it_wakes_anybody_is_not_the_end() {
-    let wake = Wake { unix_time_ns: 7, entropy: Bytes::from(vec![1; WAKE_ENTROPY_BYTES]), machine_id: "0a".repeat(16), seeded: true, pids_max: 4096 };
+    let wake = Wake {
+        unix_time_ns: 7,
+        entropy: Bytes::from(vec![1; WAKE_ENTROPY_BYTES]),
+        machine_id: "0a".repeat(16),
+        seeded: true,
+        pids_max: 4096,
+    };
     let mut said = Vec::new();
     encode_control(0, &ToAgent::Wake(wake), &mut said).unwrap();
     let heard = |bytes: &[u8]| {

@@ -81,8 +81,9 @@ impl Arguments {
         add("-machine", "microvm,memory-backend=memory,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off".to_owned());
         let (accelerator, processor) = match self.accelerator {
             Accelerator::Kvm => (format!("kvm,device=/dev/fdset/{KVM}"), "host"),
-            // The size of the buffer of translated code, MiB: the largest programs of a build need less.
-            Accelerator::Tcg => ("tcg,thread=multi,tb-size=128".to_owned(), "max"),
+            // The size of the buffer of translated code, MiB: the largest programs of a build need less. Without the two features kernel and
+            // library copy by ordinary instructions, which are translated once, and not by those that repeat, byte for byte.
+            Accelerator::Tcg => ("tcg,thread=multi,tb-size=128".to_owned(), "max,-erms,-fsrm"),
         };
         add("-accel", accelerator);
         add("-cpu", processor.to_owned());
