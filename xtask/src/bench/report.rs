@@ -48,11 +48,6 @@ impl Series {
         self.cpu_ms.extend(reply.cpu_ms);
     }
 
-    /// Adds one time, milliseconds.
-    pub fn push_wall(&mut self, wall_ms: f64) {
-        self.wall_ms.push(wall_ms);
-    }
-
     /// A size instead of times.
     pub fn of_kib(kib: u32) -> Self {
         Self { kib: Some(kib), ..Self::default() }

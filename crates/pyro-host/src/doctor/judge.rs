@@ -380,7 +380,7 @@ fn kvm(facts: &HostFacts, trials: &Trials) -> Check {
         return poor(
             NAME,
             Limited,
-            "there is no /dev/kvm; microvm does without, several times slower",
+            "there is no /dev/kvm; microvm does without, 5 to 25 times slower",
             Some("load kvm_intel or kvm_amd; in a guest, its host must offer nested virtualisation".to_owned()),
         );
     }
@@ -391,7 +391,7 @@ fn kvm(facts: &HostFacts, trials: &Trials) -> Check {
                 NAME,
                 Limited,
                 format!(
-                    "exists but is unusable: guest code is emulated ({round_ns} ns for what takes 1); microvm does without, several times slower"
+                    "exists but is unusable: guest code is emulated ({round_ns} ns for what takes 1); microvm does without, 5 to 25 times slower"
                 ),
                 Some("this machine is a guest itself: its host must offer nested virtualisation".to_owned()),
             ),

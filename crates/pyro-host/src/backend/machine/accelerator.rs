@@ -97,7 +97,7 @@ impl Accelerator {
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Kvm => "on the processor (KVM)",
-            Self::Tcg => "by translating its code (TCG): computing is several times slower than on the host",
+            Self::Tcg => "by translating its code (TCG): computing takes 5 to 25 times as long as on the host",
         }
     }
 }
