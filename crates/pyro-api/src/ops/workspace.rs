@@ -39,7 +39,7 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub mem_mib: MemMib,
-    /// Disk in MiB, where the isolation gives one (microvm); elsewhere the host's disk is shared
+    /// Disk in MiB, where the isolation gives one of its own (microvm)
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub disk_mib: DiskMib,
