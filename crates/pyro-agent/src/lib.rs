@@ -199,7 +199,7 @@ impl Agent {
             return Err(End::Refused("the supervisor is another build".to_owned()));
         }
         if place == Place::Machine {
-            machine::set_host_name(&hello.hostname)?;
+            pyro_sys::confine::set_host_name(&hello.hostname)?;
         }
         let settling = match &layers {
             Some(layers) if place == Place::Machine => Some(Settling::of(&layers.upper)?),

@@ -18,7 +18,7 @@
 //! The workload is root of the whole machine. Nothing here protects the machine from it: what it can reach is the emulated devices, and the
 //! process outside that emulates them is confined like any other sandbox.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use pyro_sys::mount::{self, Refuses, Setting};
 use pyro_sys::spawn::{Namespaces, fork_into};
-use pyro_sys::{confine, machine, network, socket};
+use pyro_sys::{machine, network, socket};
 use pyro_wire::frame::{LinkError, encode_control, read_frame};
 use pyro_wire::machine::{DISKS, ENVIRONMENT_DISK, MODULES, PORT, SEED_DISK, VSOCK_PORT, WRITABLE_DISK};
 use pyro_wire::message::Wake;
@@ -93,7 +93,7 @@ fn prepare() -> Result<Way, Trouble> {
     // It has no journal; and were there one, it would not be played into a disk that others read.
     let settings = [Setting::Text("source", &source), Setting::Flag("ro"), Setting::Flag("noload")];
     put("ext4", &settings, "/environment", Refuses::ALL_BUT_PROGRAMS).during("mount its environment")?;
-    rehearse();
+    rehearse().during("rehearse its commands")?;
     Ok(way)
 }
 
@@ -207,23 +207,24 @@ fn find_disk(disks: &Path, name: &str) -> io::Result<Option<OsString>> {
 /// Commands whose files are then in memory. One that the environment does not have is no loss.
 const REHEARSED: [&[&str]; 3] = [&["/bin/true"], &["/bin/sh", "-c", ":"], &["/bin/bash", "-c", ":"]];
 
-fn rehearse() {
+fn rehearse() -> io::Result<()> {
+    // Opened here: the environment has no devices.
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     for command in REHEARSED {
-        let run = fork_into(Namespaces::MOUNT, None, || {
-            let entered = machine::enter_root(Path::new("/environment"));
-            let Some((program, arguments)) = command.split_first().filter(|_| entered.is_ok()) else { return 1 };
-            let quiet = || Stdio::from(OwnedFd::from(silence()));
-            let _not_executed = Command::new(program).args(arguments).stdin(quiet()).stdout(quiet()).stderr(quiet()).exec();
+        let rehearsal = fork_into(Namespaces::MOUNT, None, || {
+            let quiet = || null.try_clone().map(Stdio::from);
+            let Some((program, arguments)) = command.split_first() else { return 1 };
+            let (Ok(()), Ok(input), Ok(output), Ok(errors)) =
+                (machine::enter_root(Path::new("/environment")), quiet(), quiet(), quiet())
+            else {
+                return 1;
+            };
+            let _not_executed = Command::new(program).args(arguments).stdin(input).stdout(output).stderr(errors).exec();
             1
         });
-        let _only_a_rehearsal = run.and_then(|child| child.wait());
+        let _only_a_rehearsal = rehearsal?.wait()?;
     }
-}
-
-/// Both ends of nothing: the environment has no devices.
-fn silence() -> io::PipeReader {
-    let (reader, _) = io::pipe().expect("a machine that has just begun has descriptors");
-    reader
+    Ok(())
 }
 
 /// Says that it waits, and becomes who it is told to be.
@@ -417,12 +418,6 @@ impl MemoryKills {
             counters.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).unwrap_or(0);
         now > std::mem::replace(&mut self.seen, now)
     }
-}
-
-/// The host name, once it is known.
-pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
-    // A name with NUL cannot come through the link's bounds; the kernel has the last word.
-    CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput)).and_then(|_| confine::set_host_name(name))
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ mod diff;
 pub mod doctor;
 mod durable;
 pub mod environment;
+#[cfg(test)]
+mod golden;
 mod home;
 mod janitor;
 mod lease;
@@ -385,9 +387,19 @@ impl Host {
         ops::parse(client::converse(&stream, &call, session)?)
     }
 
-    /// The isolation of a new sandbox: what was asked for and what this host demands. Builds what it is made of, where that is not there.
-    fn isolation_of(&self, asked: IsolationMinimum, session: &mut Session<'_>) -> Result<IsolationMinimum> {
+    /// Builds what a new sandbox is made of, where that is not there. Gives its isolation: what was asked for and what this host demands.
+    fn prepare(
+        &self,
+        environment: &EnvironmentName,
+        asked: IsolationMinimum,
+        mem_mib: u64,
+        session: &mut Session<'_>,
+    ) -> Result<IsolationMinimum> {
         let minimum = asked.and(&self.options.isolation);
+        if minimum.level == IsolationLevel::Microvm {
+            backend::machine::check(environment.as_str(), mem_mib)?;
+        }
+        self.ensure_environment(environment, session)?;
         self.ensure_isolation(&minimum, session)?;
         Ok(minimum)
     }

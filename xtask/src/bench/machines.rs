@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::report::{Row, Series};
 use super::worker::Request;
 use super::{Actor, Options, checked, peers, series};
-use crate::project::{Context as _, Failure, Result};
+use crate::project::{Failure, Result};
 
 /// A machine takes a hundred times as long as a sandbox of namespaces.
 const REPETITIONS_MAX: u32 = 20;
@@ -45,6 +45,7 @@ pub fn machines(actor: &Actor, options: &Options) -> Result<Vec<Row>> {
         Row::new("pyro run --isolation microvm", "/bin/true as a whole process, from a machine that has booted before", run),
         Row::new("workspace create + first exec", "two commands of the CLI", created),
     ];
+    let before = qemus();
     let names: Vec<String> = (0..ALIVE).map(|number| format!("{name}-alive-{number}")).collect();
     for name in &names {
         actor.pyro(&["workspace", "create", "debian:12", "--isolation", "microvm", "--name", name])?;
@@ -60,7 +61,7 @@ pub fn machines(actor: &Actor, options: &Options) -> Result<Vec<Row>> {
     };
     let exec = by_mcp("workspace_exec", json!({ "workspace": names[0], "command": peers::TRUE }));
     let read = by_mcp("workspace_file_read", json!({ "workspace": names[0], "path": "/etc/debian_version" }));
-    let memory = memory();
+    let memory = memory(&before);
     for name in &names {
         actor.pyro(&["workspace", "delete", name])?;
     }
@@ -109,21 +110,25 @@ fn slowdowns(actor: &Actor, options: &Options, name: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Memory of the QEMU of each machine that is alive, the mean of them.
-fn memory() -> Result<Series> {
-    let mut pss_kib = Vec::new();
-    for entry in fs::read_dir("/proc").context("/proc")?.flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if line.split(|byte| *byte == 0).next() != Some(b"/qemu") {
-            continue;
-        }
-        let table = fs::read_to_string(entry.path().join("smaps_rollup")).context("smaps_rollup")?;
-        let value = table.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u32>().ok());
-        pss_kib.push(value.ok_or_else(|| Failure::new("a process has no Pss line"))?);
-    }
-    let count = u32::try_from(pss_kib.len()).unwrap_or(u32::MAX);
+/// Process ids of every QEMU of ours.
+fn qemus() -> Vec<u32> {
+    let is_one = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).next() == Some(b"/qemu"))
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+}
+
+/// Memory of those that were not there before, the mean of them.
+fn memory(before: &[u32]) -> Result<Series> {
+    let new: Vec<u32> = qemus().into_iter().filter(|pid| !before.contains(pid)).collect();
+    let count = u32::try_from(new.len()).unwrap_or(u32::MAX);
     if count == 0 {
         return Err(Failure::new("no QEMU was found"));
     }
-    Ok(Series::of_kib(pss_kib.iter().sum::<u32>() / count))
+    let mut pss_kib = 0;
+    for pid in new {
+        pss_kib += super::pss_kib(pid)?;
+    }
+    Ok(Series::of_kib(pss_kib / count))
 }

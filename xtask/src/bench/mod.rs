@@ -438,13 +438,16 @@ fn idle_memory(before: &[u32]) -> Result<Series> {
         return Err(Failure::new("no process of the workspace was found"));
     }
     for pid in new {
-        let file = format!("/proc/{pid}/smaps_rollup");
-        let table = fs::read_to_string(&file).context(&file)?;
-        let value = table
-            .lines()
-            .find_map(|line| line.strip_prefix("Pss:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
-        pss_kib += value.ok_or_else(|| Failure::new(format!("{file} has no Pss line")))?;
+        pss_kib += self::pss_kib(pid)?;
     }
     Ok(Series::of_kib(pss_kib))
+}
+
+/// Memory of a process, its share of what it shares.
+fn pss_kib(pid: u32) -> Result<u32> {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    let table = fs::read_to_string(&file).context(&file)?;
+    let value =
+        table.lines().find_map(|line| line.strip_prefix("Pss:")).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    value.ok_or_else(|| Failure::new(format!("{file} has no Pss line")))
 }

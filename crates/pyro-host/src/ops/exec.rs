@@ -12,8 +12,7 @@ use crate::{Host, Session};
 
 impl Handle for Run {
     fn handle(host: &Host, mut request: RunRequest, session: &mut Session<'_>) -> Result<RunResponse> {
-        host.ensure_environment(&request.environment, session)?;
-        request.isolation = host.isolation_of(request.isolation, session)?;
+        request.isolation = host.prepare(&request.environment, request.isolation, request.mem_mib.get(), session)?;
         request.seed_path = request.seed_path.map(|path| super::workspace::absolute(&path)).transpose()?;
         host.run_in_supervisor::<Self>(&request, session)
     }

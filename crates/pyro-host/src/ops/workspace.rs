@@ -63,8 +63,7 @@ impl Handle for WorkspaceCreate {
                     .hint("use it, delete it, or take another name; reuse answers with the one that is there"));
             }
         }
-        host.ensure_environment(&request.environment, session)?;
-        request.isolation = host.isolation_of(request.isolation, session)?;
+        request.isolation = host.prepare(&request.environment, request.isolation, request.mem_mib.get(), session)?;
         request.seed_path = request.seed_path.map(|path| absolute(&path)).transpose()?;
         match host.run_in_supervisor::<Self>(&request, session) {
             // Somebody made one with this name in the meantime.

@@ -29,10 +29,12 @@ use crate::environment::Kit;
 mod api;
 mod holes;
 mod program;
+mod rehearsal;
 mod settings;
 mod sockets;
 
 pub use program::{Choice, Found, Installed, choose, find};
+pub use rehearsal::{Props, Then, rehearsal};
 
 use api::{Api, Call};
 use settings::{Settings, Start};
@@ -98,7 +100,7 @@ impl Monitor for Firecracker<'_> {
         let mut started = self.start(launch, disks, &files, Start::Copy)?;
         match started.tell(&Settings::new(machine, Start::Copy)).and_then(|()| started.link()) {
             Ok(link) => Ok(Running { vmm: started.vmm, link: Some(link), words: started.words, control: None }),
-            Err(error) => Err(started.end_with(Err(error)).err().unwrap_or_else(|| Error::internal("an error is an error"))),
+            Err(error) => started.end_with(Err(error)),
         }
     }
 }
@@ -153,10 +155,7 @@ impl Started {
         match connect(&sockets, sockets::API, vmm.watch(), Instant::now() + SOCKETS_WITHIN) {
             Ok(stream) => Ok(Self { vmm, api: Api::new(stream), sockets, words }),
             Err(error) => {
-                let error = match words.last() {
-                    Some(words) => error.hint(words),
-                    None => error,
-                };
+                let error = words.explain(error);
                 let _ = vmm.kill();
                 Err(error)
             }
@@ -209,7 +208,7 @@ impl Started {
     }
 
     /// Ends it. What has gone wrong before comes first, with the last words as the hint.
-    fn end_with(self, outcome: Result<()>) -> Result<()> {
+    fn end_with<T>(self, outcome: Result<T>) -> Result<T> {
         Running { vmm: self.vmm, link: None, words: self.words, control: None }.end_with(outcome)
     }
 }
@@ -240,67 +239,4 @@ fn connect(sockets: &Sockets, name: &str, watch: BorrowedFd<'_>, deadline: Insta
             Err(_) => pause(watch),
         }
     }
-}
-
-/// What a [`rehearsal`] works with, instead of an environment and a kernel.
-#[derive(Debug)]
-pub struct Props<'a> {
-    /// A file system with `firecracker` in it.
-    pub root: &'a std::path::Path,
-    /// A kernel.
-    pub kernel: &'a File,
-    /// First files.
-    pub archive: &'a File,
-    /// Environment, writable disk, seed.
-    pub disks: [File; 3],
-    /// As large as the machine's memory.
-    pub memory: &'a File,
-    /// Empty.
-    pub state: &'a File,
-}
-
-/// What a [`rehearsal`] does after everything was configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// It ends: the guest never begins. For this `/dev/kvm` need not even be there.
-    End,
-    /// The guest begins, is kept, and a copy goes on. Whether it does anything is not looked at.
-    KeepAndCopy,
-}
-
-/// Starts Firecracker as a launch does, of whatever version, and tells it everything that a machine of the size of `launch` is told, with other
-/// files: for tests. Gives what was said to it.
-///
-/// # Errors
-/// The first call that it refuses.
-pub fn rehearsal(namespaces: &Namespaces, launch: &Launch, props: Props<'_>, then: Then) -> Result<Vec<String>> {
-    let wall = wall(launch, "firecracker", props.root, OVERHEAD)?;
-    let settings =
-        |start| Settings { start, vcpu_count: launch.limits.vcpu_count, mem_mib: launch.limits.mem_mib, volatile: launch.volatile };
-    let [environment, writable, seed] = props.disks;
-    let disks = Disks { environment, writable, seed };
-    let mut said = Vec::new();
-    let mut tell = |started: &mut Started, calls: &[Call]| {
-        calls.iter().try_for_each(|call| {
-            said.push(call.to_string());
-            started.api.ask(call)
-        })
-    };
-    let boot = Files { memory: props.memory, state: props.state, boot: Some((props.kernel, props.archive)) };
-    let mut started = Started::new(namespaces, &wall, &disks, &boot, Start::Boot)?;
-    let mut told = tell(&mut started, &settings(Start::Boot).configuration());
-    if told.is_ok() && started.sockets.connect(sockets::VSOCK).is_err() {
-        told = Err(Error::sandbox("there is no socket that leads to the guest"));
-    }
-    if then == Then::End {
-        started.end_with(told)?;
-        return Ok(said);
-    }
-    let told = told.and_then(|()| tell(&mut started, &[settings::begin()])).and_then(|()| tell(&mut started, &settings::keep()));
-    started.end_with(told)?;
-    let copy = Files { memory: props.memory, state: props.state, boot: None };
-    let mut started = Started::new(namespaces, &wall, &disks, &copy, Start::Copy)?;
-    let told = tell(&mut started, &settings(Start::Copy).calls());
-    started.end_with(told)?;
-    Ok(said)
 }

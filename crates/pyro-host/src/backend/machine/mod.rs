@@ -140,19 +140,8 @@ impl Machine {
             Error::unavailable("there is no QEMU and no kernel for workspaces with a kernel of their own")
                 .hint("pyro env build microvm")
         })?;
-        if launch.limits.mem_mib < MEM_MIB_MIN {
-            return Err(Error::invalid(format!(
-                "a machine of its own needs {MEM_MIB_MIN} MiB of memory, not {}",
-                launch.limits.mem_mib
-            ))
-            .hint(format!("mem_mib {MEM_MIB_MIN} or more, or isolation namespaces")));
-        }
-        let [root] = launch.mounts.as_slice() else {
-            return Err(Error::unavailable(
-                "the environment host shows directories of this machine, and a machine of its own sees only disks",
-            )
-            .hint("take another environment, or isolation namespaces"));
-        };
+        check_size(launch.limits.mem_mib)?;
+        let [root] = launch.mounts.as_slice() else { return Err(sees_only_disks()) };
         let (seed, environment) = match root.lowers.as_slice() {
             [environment] => (None, environment),
             [seed, environment] => (Some(seed), environment),
@@ -170,6 +159,28 @@ impl Machine {
             volatile: launch.volatile,
         })
     }
+}
+
+/// Whether there could be such a machine at all: asked before anything is built for it.
+///
+/// # Errors
+/// `Invalid` when it is too small, `Unavailable` when its environment has no disk.
+pub fn check(environment: &str, mem_mib: u64) -> Result<()> {
+    check_size(mem_mib)?;
+    if environment == environment::HOST { Err(sees_only_disks()) } else { Ok(()) }
+}
+
+fn check_size(mem_mib: u64) -> Result<()> {
+    if mem_mib >= MEM_MIB_MIN {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("a machine of its own needs {MEM_MIB_MIN} MiB of memory, not {mem_mib}"))
+        .hint(format!("mem_mib {MEM_MIB_MIN} or more, or isolation namespaces")))
+}
+
+fn sees_only_disks() -> Error {
+    Error::unavailable("the environment host shows directories of this machine, and a machine of its own sees only disks")
+        .hint("take another environment, or isolation namespaces")
 }
 
 /// Where templates, blank disks and programs for machines are.
@@ -301,13 +312,10 @@ impl Running {
     ///
     /// # Errors
     /// What went wrong.
-    pub fn end_with(self, outcome: Result<()>) -> Result<()> {
+    pub fn end_with<T>(self, outcome: Result<T>) -> Result<T> {
         let ended = self.vmm.kill();
-        let outcome = outcome.map_err(|error| match self.words.last() {
-            Some(words) => error.hint(words),
-            None => error,
-        });
-        outcome.and(ended)
+        let outcome = outcome.map_err(|error| self.words.explain(error));
+        outcome.and_then(|value| ended.map(|()| value))
     }
 }
 
@@ -323,6 +331,14 @@ pub struct Words {
 const WORDS_BYTES_MAX: usize = 64 * 1024;
 
 impl Words {
+    /// An error, with the last of them as its hint.
+    pub fn explain(&self, error: Error) -> Error {
+        match self.last() {
+            Some(words) => error.hint(words),
+            None => error,
+        }
+    }
+
     /// The last line: the monitor's, or else the guest's.
     pub fn last(&self) -> Option<String> {
         last_line(&self.errors).or_else(|| self.console.as_ref().and_then(last_line))
@@ -463,7 +479,8 @@ impl Sandbox for MachineSandbox {
                 }
                 GuaranteeName::PidsLimit => {
                     guarantee.held = true;
-                    guarantee.detail = format!("{} processes, in the machine's own kernel", self.pids_max);
+                    guarantee.detail =
+                        format!("none of its processes is the host's; {} inside, until its root raises that", self.pids_max);
                 }
                 GuaranteeName::DiskLimit => {
                     guarantee.held = true;

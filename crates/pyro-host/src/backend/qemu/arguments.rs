@@ -155,13 +155,7 @@ mod tests {
             }
             lines += "\n\n";
         }
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/qemu-arguments.txt");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(&file, &lines).unwrap();
-        }
-        let written = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(written == lines, "tests/snapshots/qemu-arguments.txt is not current: UPDATE=1 rewrites it. Now:\n{lines}");
+        crate::golden::check("qemu-arguments.txt", &lines);
     }
 
     #[test]
