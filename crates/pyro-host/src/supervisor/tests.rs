@@ -32,7 +32,8 @@ use super::control::{Connection, LINE_BYTES_MAX, OUTPUT_HIGH_WATER_BYTES};
 use super::exec::ExecPlan;
 use super::launch::{Live, Welcomed, bring_up, bring_up_within, welcome};
 use super::output::KEPT_BYTES_MAX;
-use super::{DIFFS_MAX, Life, Patience, Subject, Supervisor};
+use super::tasks::DIFFS_MAX;
+use super::{Life, Patience, Subject, Supervisor};
 use crate::backend::{Backend, Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
 use crate::clock;
 use crate::home::{Home, Place};
@@ -965,7 +966,7 @@ fn a_file_request_has_its_time() {
     assert_eq!(task.due(late + confirm / 2, confirm), super::Due::Nothing);
     assert_eq!(task.due(late + confirm, confirm), super::Due::Distrust);
     let failed = pyro_wire::message::Failed { errno: 125, step: pyro_wire::message::FileStep::Open };
-    let Ok(super::Step::Done(Err(error))) = task.message(FromAgent::Failed(failed)) else { panic!("it goes on") };
+    let Ok(super::files::Step::Done(Err(error))) = task.message(FromAgent::Failed(failed)) else { panic!("it goes on") };
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "the request about /etc took longer than 120 s"));
 
     // It may compare everything that was ever written.
@@ -1011,11 +1012,11 @@ fn whoever_comes_while_it_ends_is_declined_and_never_left_alone() {
 #[test]
 fn a_diff_that_only_counts_takes_no_text() {
     let diff = || super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), true).0;
-    let violation = |step: std::result::Result<super::Step, pyro_wire::Violation>| step.expect_err("it is one").0;
+    let violation = |step: std::result::Result<super::files::Step, pyro_wire::Violation>| step.expect_err("it is one").0;
     let content = violation(diff().data(pyro_wire::Stream::Content, b"patch"));
     assert_eq!(content, "content came for a request that reads nothing");
     let left_out = violation(diff().message(FromAgent::Diffed(pyro_wire::message::Diffed { omitted: 1 })));
     assert_eq!(left_out, "more changes were left out of the patch than there are");
     let ended = diff().message(FromAgent::Diffed(pyro_wire::message::Diffed { omitted: 0 }));
-    assert!(matches!(ended, Ok(super::Step::Done(Ok(_)))), "{ended:?}");
+    assert!(matches!(ended, Ok(super::files::Step::Done(Ok(_)))), "{ended:?}");
 }

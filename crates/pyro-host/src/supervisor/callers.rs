@@ -1,0 +1,141 @@
+//! Our own user: who comes in by the control socket, what they ask for, and what goes with them when they hang up.
+
+use std::time::{Duration, Instant};
+
+use pyro_api::envelope::Input;
+use pyro_api::{Call, Error, Op, ops};
+use pyro_wire::ToAgent;
+use serde_json::Value;
+
+use super::control::{Connection, Said};
+use super::files::FileTask;
+use super::{Life, Supervisor, Task, complain};
+
+/// After the system could not give us a caller (no descriptor is free, say), how long we leave the queue alone.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+impl Supervisor {
+    pub(super) fn accept(&mut self) {
+        let Life::Workspace { listener: Some(listener), .. } = &self.life else { return };
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => return,
+            Err(error) => {
+                // It waits in the queue and is seen at every turn until we have room for it.
+                self.accept_after = Some(Instant::now() + ACCEPT_REST);
+                return complain(&Error::unavailable("a caller has to wait").because(error));
+            }
+        };
+        match Connection::new(stream) {
+            Ok(connection) => drop(self.add_connection(connection)),
+            Err(error) => complain(&Error::internal("a caller was turned away").because(error)),
+        }
+    }
+
+    pub(super) fn read_connection(&mut self, id: u32) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.read() {
+            Ok(said) => {
+                for said in said {
+                    match said {
+                        Said::Call(call) => self.begin_call(id, call),
+                        Said::Input(input) => self.take_input(id, input),
+                    }
+                }
+            }
+            Err(_) => self.drop_connection(id),
+        }
+    }
+
+    /// A caller is gone: what it waited for is taken back.
+    pub(super) fn drop_connection(&mut self, id: u32) {
+        self.connections.remove(&id);
+        self.stop_waiters.retain(|waiter| *waiter != id);
+        self.take_back(id);
+        for task in self.tasks.values_mut() {
+            let connection = match task {
+                Task::Exec(exec) => &mut exec.connection,
+                Task::File(file) => &mut file.connection,
+            };
+            if *connection == Some(id) {
+                *connection = None;
+            }
+        }
+    }
+
+    /// Ends what a caller waits for.
+    pub(super) fn take_back(&mut self, id: u32) {
+        let mut kill = Vec::new();
+        for (channel, task) in &mut self.tasks {
+            let cancelled = match task {
+                Task::Exec(exec) => exec.connection == Some(id) && exec.cancel(),
+                Task::File(file) => file.connection == Some(id) && file.cancel(self.patience.kill_confirm),
+            };
+            if cancelled {
+                kill.push(*channel);
+            }
+        }
+        for channel in kill {
+            if let Err(violation) = self.link.send(channel, &ToAgent::Kill) {
+                complain(&Error::internal(violation.0));
+            }
+        }
+    }
+
+    /// Input or a signal for the command of a caller.
+    pub fn take_input(&mut self, id: u32, input: Input) {
+        if input == Input::Signal(0) {
+            return self.take_back(id);
+        }
+        let found = self.tasks.iter_mut().find_map(|(channel, task)| match task {
+            Task::Exec(exec) if exec.connection == Some(id) => Some((*channel, exec)),
+            Task::Exec(_) | Task::File(_) => None,
+        });
+        // Input for a command that has just ended is nobody's.
+        let Some((channel, exec)) = found else { return };
+        let message = match input {
+            Input::Stdin(bytes) => return exec.add_stdin(&bytes),
+            Input::StdinEnd => return exec.end_stdin(),
+            Input::Signal(signal) => ToAgent::Signal { signal },
+        };
+        if let Err(violation) = self.link.send(channel, &message) {
+            complain(&Error::invalid(violation.0));
+        }
+    }
+
+    pub(super) fn begin_call(&mut self, id: u32, call: Call) {
+        if self.stop_deadline.is_some() && call.op != ops::WorkspaceStop::NAME {
+            // It can be done by the next supervisor, which its caller starts.
+            return self.connections.get_mut(&id).map_or((), Connection::put_off);
+        }
+        let begun = match call.op.as_str() {
+            ops::WorkspaceExec::NAME => {
+                crate::ops::parse(call.request).and_then(|request| self.begin_workspace_exec(id, &request, call.stream))
+            }
+            ops::FileList::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::list(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileRead::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::read(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileWrite::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::write(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, &request)),
+            ops::WorkspaceStop::NAME => {
+                self.stop_waiters.push(id);
+                self.begin_stop();
+                Ok(())
+            }
+            ops::WorkspaceStart::NAME => {
+                self.answer(id, Ok(Value::Null));
+                Ok(())
+            }
+            other => Err(Error::unavailable(format!("the workspace's supervisor does not know the operation {other}"))
+                .hint("it runs under another version of pyro: stop the workspace and start it again")),
+        };
+        if let Err(error) = begun {
+            self.answer(id, Err(error));
+        }
+    }
+}
