@@ -18,7 +18,7 @@ use crate::backend::StackMount;
 pub fn diff(workspace: &str, mounts: &[StackMount], path: &SandboxPath, stat: bool) -> Result<DiffResponse> {
     let mounted = |mount: &StackMount| MountedStack {
         at: mount.at.clone(),
-        stack: Stack { upper: mount.upper.clone(), lowers: mount.lowers.clone() },
+        stacks: Stack { upper: mount.upper.clone(), lowers: mount.lowers.clone() }.changes_of_upper(),
     };
     let mounts: Vec<MountedStack> = mounts.iter().map(mounted).collect();
     let changed = pyro_layer::changed(&mounts, path, stat, &mut |_| ControlFlow::Continue(())).map_err(refused)?;

@@ -120,6 +120,8 @@ pub(crate) fn c_name(name: &[u8]) -> Result<CString> {
 #[derive(Debug)]
 pub(crate) struct Descent {
     levels: Vec<Level>,
+    /// How many of the deepest levels are open, one at least; the root is besides.
+    open_max: usize,
 }
 
 #[derive(Debug)]
@@ -138,8 +140,14 @@ pub(crate) enum Mounts {
 
 impl Descent {
     pub(crate) fn new(root: OwnedFd) -> Result<Self> {
+        Self::holding(root, OPEN_DIRECTORIES_MAX)
+    }
+
+    /// A walk that holds fewer directories open, one at least besides the root.
+    pub(crate) fn holding(root: OwnedFd, open_max: usize) -> Result<Self> {
         let stat = fs::fstat(&root)?;
-        Ok(Self { levels: vec![Level { open: Some(root), device: stat.st_dev, inode: stat.st_ino }] })
+        let levels = vec![Level { open: Some(root), device: stat.st_dev, inode: stat.st_ino }];
+        Ok(Self { levels, open_max: open_max.max(1) })
     }
 
     /// Directories below the root.
@@ -169,7 +177,7 @@ impl Descent {
         };
         let stat = fs::fstat(&opened)?;
         self.levels.push(Level { open: Some(opened), device: stat.st_dev, inode: stat.st_ino });
-        if let Some(far) = self.levels.len().checked_sub(OPEN_DIRECTORIES_MAX + 1)
+        if let Some(far) = self.levels.len().checked_sub(self.open_max + 1)
             && far > 0
         {
             // The root stays open: it is where a walk can always be named from.

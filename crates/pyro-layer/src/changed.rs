@@ -8,17 +8,18 @@ use pyro_wire::message;
 use pyro_wire::path::WORKSPACE_DIRECTORY;
 
 use crate::Watch;
-use crate::diff::{Change, Kind, Stack, Status, diff};
+use crate::diff::{Change, Kind, Status, diff};
 use crate::error::Result;
 use crate::patch::{Patch, PatchLimits, unified_patch};
+use crate::stack::Stacks;
 
-/// The layers of one mount, and where it is.
+/// Two states of one mount, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountedStack {
     /// Where it is mounted inside: `/`, `/usr`.
     pub at: String,
-    /// Its layers.
-    pub stack: Stack,
+    /// Its layers, before and after.
+    pub stacks: Stacks,
 }
 
 /// What changed.
@@ -41,8 +42,8 @@ pub fn changed(mounts: &[MountedStack], path: &SandboxPath, stat: bool, watch: W
     let limits = if stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
     for mount in mounts {
         let Some(below) = below_in_mount(path, mount, mounts) else { continue };
-        let mut changes = diff(&mount.stack, below.as_bytes(), &mut *watch)?;
-        let patch = unified_patch(&mount.stack, &mut changes, relative_to.as_bytes(), limits, &mut *watch)?;
+        let mut changes = diff(&mount.stacks, below.as_bytes(), &mut *watch)?;
+        let patch = unified_patch(&mount.stacks, &mut changes, relative_to.as_bytes(), limits, &mut *watch)?;
         let at = mount.at.trim_matches('/');
         if !at.is_empty() {
             for change in &mut changes {

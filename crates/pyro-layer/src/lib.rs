@@ -28,11 +28,13 @@ pub mod diff;
 pub mod environment;
 mod error;
 pub mod import;
+mod layers;
 pub mod limits;
 mod markers;
 mod measure;
 pub mod patch;
 mod remove;
+mod stack;
 mod tar_reader;
 mod writer;
 
@@ -43,7 +45,7 @@ use std::ops::ControlFlow;
 
 pub use archive::{ArchiveLimits, import_archive};
 pub use changed::{Changed, MountedStack, changed};
-pub use diff::{Change, Kind, Side, Stack, Status, diff};
+pub use diff::{Change, Kind, Side, Status, diff};
 pub use environment::{UnpackReport, unpack_environment};
 pub use error::{Error, ErrorKind, Result};
 pub use import::{SeedReport, import_directory};
@@ -51,6 +53,7 @@ pub use markers::find_markers;
 pub use measure::{Usage, measure};
 pub use patch::{Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree};
+pub use stack::{Stack, Stacks};
 
 /// Whose ids files may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,14 @@
 //! Every number of this crate, with its reason.
 
-/// Directories held open at once by one walk of one tree. Descriptors are limited to 1,024 by default, a diff walks up to 33
-/// layers at once, and a walk that comes back up reopens what it closed.
+/// Directories held open at once by one walk of one tree. A walk that comes back up reopens what it closed, so more would save little.
 pub const OPEN_DIRECTORIES_MAX: usize = 16;
+
+/// Directories held open at once below the roots of all layers that are walked together: half of the 1,024 descriptors that a process has by default.
+pub const OPEN_DIRECTORIES_IN_ALL_MAX: usize = 512;
+
+/// Layers of one comparison, those that both sides share counted once. Each holds its root and at least two directories open, and that fits into
+/// 1,024 descriptors; overlayfs itself mounts at most 500 at once.
+pub const COMPARED_LAYERS_MAX: usize = 256;
 
 /// Deepest directory. Nothing honest comes near it, and the walk costs no stack; it bounds the memory of a walk.
 pub const DEPTH_MAX: usize = 20_000;

@@ -6,7 +6,6 @@
 //! place of a directory with an empty directory or a FIFO in it).
 
 use std::fmt::Write as _;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use pyro_wire::limits::{PATCH_BYTES_MAX, PATCH_FILE_BYTES_MAX};
@@ -15,9 +14,10 @@ use rustix::io::Errno;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline, group_diff_ops};
 
 use crate::beneath;
-use crate::diff::{Change, Kind, Side, Stack, Status, is_at_or_below, open_layers, read_full};
+use crate::diff::{Change, Kind, Side, Status, is_at_or_below, read_full};
 use crate::error::{Error, Naming, Result};
 use crate::limits::{HUNK_SEARCH_MS, HUNK_SEARCH_TOTAL_MS};
+use crate::stack::{OpenStacks, Stacks, State};
 use crate::{Progress, Watch};
 
 /// Unchanged lines around each change, as git shows them.
@@ -50,13 +50,13 @@ pub struct Patch {
     pub omitted: u64,
 }
 
-/// Writes the changes that `diff` gave for the same stack, with paths relative to `relative_to` (a directory of the stack, empty for its
+/// Writes the changes that `diff` gave for the same stacks, with paths relative to `relative_to` (a directory of the tree, empty for its
 /// root), and fills in their line counts. A change that is not below `relative_to` keeps its whole path.
 ///
 /// # Errors
 /// When a layer cannot be read, or `watch` broke it off.
 pub fn unified_patch(
-    stack: &Stack,
+    stacks: &Stacks,
     changes: &mut [Change],
     relative_to: &[u8],
     limits: PatchLimits,
@@ -64,7 +64,7 @@ pub fn unified_patch(
 ) -> Result<Patch> {
     let relative_to = relative_to.strip_suffix(b"/").unwrap_or(relative_to);
     let mut writing = Writing {
-        layers: open_layers(stack)?,
+        layers: OpenStacks::open(stacks)?,
         content_left: limits.content_bytes_max,
         search_left: Duration::from_millis(HUNK_SEARCH_TOTAL_MS),
         limits,
@@ -90,7 +90,7 @@ pub fn unified_patch(
 }
 
 struct Writing {
-    layers: Vec<OwnedFd>,
+    layers: OpenStacks,
     content_left: u64,
     search_left: Duration,
     limits: PatchLimits,
@@ -132,8 +132,8 @@ impl Writing {
         if !change.content_changed {
             return Ok(Some(header.unwrap_or_default()));
         }
-        let before = self.load(&change.path, old)?;
-        let after = self.load(&change.path, new)?;
+        let before = self.load(&change.path, State::Old, old)?;
+        let after = self.load(&change.path, State::New, new)?;
         let (name_old, name_new) = (label(b"a/", shown, old), label(b"b/", shown, new));
         let diff_line = || header.clone().unwrap_or_else(|| diff_git(shown));
         match (before, after) {
@@ -157,12 +157,12 @@ impl Writing {
     }
 
     /// Reads one side, which may have changed since it was met: never a link, never what would block, never more than the limit.
-    fn load(&mut self, path: &[u8], side: Option<Side>) -> Result<Content> {
+    fn load(&mut self, path: &[u8], state: State, side: Option<Side>) -> Result<Content> {
         let Some(side) = side else { return Ok(Content::Text(String::new())) };
         if side.size_bytes > self.limits.file_bytes_max || side.size_bytes > self.content_left {
             return Ok(Content::TooLarge);
         }
-        let layer = &self.layers[side.layer];
+        let layer = self.layers.layer(state, side.layer);
         let bytes = match side.kind {
             Kind::Symlink => {
                 let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {

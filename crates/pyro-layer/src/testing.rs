@@ -2,6 +2,8 @@
 //!
 //! Tests whose truth comes from the kernel mount real file systems, so they need root; without it they fail and say so.
 
+pub(crate) mod model;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -9,6 +11,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::Progress;
@@ -16,6 +20,17 @@ use crate::Progress;
 /// A callback that never cancels.
 pub(crate) fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
+}
+
+/// The same cases every time, so that a change is judged by itself; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` choose others.
+pub(crate) fn slice(cases: u32) -> ProptestConfig {
+    let chosen = ProptestConfig::default();
+    let rng_seed = match chosen.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        seed @ RngSeed::Fixed(_) => seed,
+    };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { chosen.cases } else { cases };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, max_shrink_iters: 2000, ..chosen }
 }
 
 pub(crate) fn name(bytes: &[u8]) -> &OsStr {

@@ -15,7 +15,7 @@ use crate::Layers;
 /// Answers a diff. Nothing is sent before all of it is known: lines are counted while the patch is written.
 pub fn diff(reply: &Reply, request: &Diff, layers: Option<&Layers>) -> Result<FromAgent, Failure> {
     let layers = layers.ok_or_else(|| at(FileStep::Open)(Errno::NOSYS))?;
-    let root = [MountedStack { at: "/".to_owned(), stack: layers.clone() }];
+    let root = [MountedStack { at: "/".to_owned(), stacks: layers.changes_of_upper() }];
     let mut watch = |_| if reply.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let Changed { changes, patch } = changed(&root, &request.path, request.stat, &mut watch).map_err(|error| failure(&error))?;
     check(&changes)?;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use pyro_wire::SandboxPath;
 
 use super::{MountedStack, below_in_mount, changed};
-use crate::{ErrorKind, Progress, Stack};
+use crate::{ErrorKind, Progress, Stack, Stacks};
 
 fn path(text: &str) -> SandboxPath {
     text.parse().expect("a path")
@@ -14,7 +14,8 @@ fn path(text: &str) -> SandboxPath {
 
 #[test]
 fn a_path_is_looked_for_in_the_mount_that_shows_it() {
-    let mount = |at: &str| MountedStack { at: at.into(), stack: Stack { upper: "u".into(), lowers: Vec::new() } };
+    let mount =
+        |at: &str| MountedStack { at: at.into(), stacks: Stacks { old: vec!["l".into()], new: vec!["u".into(), "l".into()] } };
     let all = [mount("/"), mount("/usr")];
     let table = [
         ("/workspace", Some("workspace"), None),
@@ -40,7 +41,7 @@ fn two_mounts(directory: &tempfile::TempDir) -> [MountedStack; 2] {
         };
         let stack = Stack { upper: layer("upper"), lowers: vec![layer("lower")] };
         fs::write(stack.upper.join("file"), "line\n").expect("write");
-        MountedStack { at: at.into(), stack }
+        MountedStack { at: at.into(), stacks: stack.changes_of_upper() }
     })
 }
 
@@ -48,7 +49,7 @@ fn two_mounts(directory: &tempfile::TempDir) -> [MountedStack; 2] {
 fn paths_are_those_of_the_whole_file_system_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let mounts = two_mounts(&directory);
-    fs::write(mounts[0].stack.upper.join("z"), "\0").expect("write");
+    fs::write(mounts[0].stacks.new[0].join("z"), "\0").expect("write");
     let all = |at: &str, stat| changed(&mounts, &path(at), stat, &mut |_| ControlFlow::Continue(())).expect("a diff");
     let found: Vec<Vec<u8>> = all("/", false).changes.into_iter().map(|change| change.path).collect();
     assert_eq!(found, [b"file".to_vec(), b"usr/file".to_vec(), b"z".to_vec()]);

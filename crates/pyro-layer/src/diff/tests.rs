@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
-use super::{Change, Kind, Stack, Status, diff};
-use crate::testing::{Node, Scratch, go_on, name, snapshot};
-use crate::{PatchLimits, unified_patch};
+use super::{Change, Kind, Status, diff};
+use crate::testing::model::{self, Edit, Item, Tree, Whims, directory, file};
+use crate::testing::{Node, Scratch, go_on, name, slice, snapshot};
+use crate::{ErrorKind, PatchLimits, Stack, Stacks, unified_patch};
 
 /// Something that a workload does to its files.
 #[derive(Clone, Debug)]
@@ -280,19 +280,8 @@ fn copy(from: &Path, to: &Path) {
     );
 }
 
-/// The same cases every time, so that a change is judged by itself; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` choose others.
-fn slice() -> ProptestConfig {
-    let chosen = ProptestConfig::default();
-    let rng_seed = match chosen.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(1),
-        seed @ RngSeed::Fixed(_) => seed,
-    };
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { chosen.cases } else { 400 };
-    ProptestConfig { cases, rng_seed, failure_persistence: None, max_shrink_iters: 2000, ..chosen }
-}
-
 proptest! {
-    #![proptest_config(slice())]
+    #![proptest_config(slice(400))]
 
     #[test]
     fn says_exactly_what_two_whole_walks_say(
@@ -318,26 +307,269 @@ proptest! {
             perform(&second, operation);
         }
         let after = snapshot(&second);
-        let stack = Stack { upper: scratch.path("live"), lowers: vec![scratch.path("sealed"), scratch.path("base")] };
+        let stacks = Stack { upper: scratch.path("live"), lowers: vec![scratch.path("sealed"), scratch.path("base")] }.changes_of_upper();
 
-        let mut changes = diff(&stack, b"", &mut go_on).expect("diff");
+        let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
         prop_assert_eq!(told(&changes), expected(&before, &after));
         prop_assert!(changes.windows(2).all(|pair| pair[0].path < pair[1].path));
 
         // A part of it is that part of the whole.
         for below in (0..PATHS).step_by(7).map(path_of) {
-            let part = diff(&stack, &below, &mut go_on).expect("diff of a part");
+            let part = diff(&stacks, &below, &mut go_on).expect("diff of a part");
             let of_whole: Vec<Change> = changes.iter().filter(|change| super::is_at_or_below(&change.path, &below)).cloned().collect();
             prop_assert_eq!(part, of_whole);
         }
 
-        let patch = unified_patch(&stack, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
+        let patch = unified_patch(&stacks, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
         prop_assert_eq!(patch.omitted, 0);
         if !patch.text.is_empty() {
             git_apply(&scratch.path("copy"), &patch.text);
         }
         prop_assert_eq!(tracked(&snapshot(&scratch.path("copy"))), tracked(&after));
     }
+}
+
+/// Steps of edits, a layer each.
+fn steps(layers: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<Edit>>> {
+    prop::collection::vec(prop::collection::vec(model::edits(), 0..8), layers)
+}
+
+proptest! {
+    #![proptest_config(slice(600))]
+
+    /// Two forks of a common stack, each with layers of its own, written in whichever of the ways there are.
+    #[test]
+    fn two_stacks_differ_in_what_they_show(
+        base in steps(1..4),
+        old in steps(0..4),
+        new in steps(0..4),
+        seed in any::<u64>(),
+    ) {
+        let scratch = Scratch::new();
+        let mut whims = Whims(seed);
+        let (base, base_tree) = model::write_layers(&scratch.path("base"), (&[], &Tree::new()), &base, &mut whims);
+        let (old, old_tree) = model::write_layers(&scratch.path("old"), (&base, &base_tree), &old, &mut whims);
+        let (new, new_tree) = model::write_layers(&scratch.path("new"), (&base, &base_tree), &new, &mut whims);
+        let stacks = Stacks { old: old.clone(), new: new.clone() };
+        let changes = diff(&stacks, b"", &mut go_on).expect("diff");
+        prop_assert_eq!(model::told(&changes), model::difference(&old_tree, &new_tree));
+
+        let back = diff(&Stacks { old: new, new: old.clone() }, b"", &mut go_on).expect("the way back");
+        prop_assert_eq!(model::told(&back), model::difference(&new_tree, &old_tree));
+
+        for below in old_tree.keys().chain(new_tree.keys()) {
+            let part = diff(&stacks, below, &mut go_on).expect("diff of a part");
+            let of_whole: Vec<Change> = changes.iter().filter(|change| super::is_at_or_below(&change.path, below)).cloned().collect();
+            prop_assert_eq!(part, of_whole);
+        }
+
+        // The same state by one layer, on the shared ones and on nothing.
+        for (name, below, tree) in [("squashed", base, base_tree), ("whole", Vec::new(), Tree::new())] {
+            let layer = scratch.path(name);
+            model::write_layer(&layer, &tree, &old_tree, &mut whims);
+            let same = Stacks { old: old.clone(), new: std::iter::once(layer).chain(below).collect() };
+            prop_assert_eq!(diff(&same, b"", &mut go_on).expect("diff"), []);
+        }
+    }
+}
+
+/// One step of making a layer by hand.
+#[derive(Clone, Copy)]
+enum Part {
+    File(&'static str, &'static str),
+    Directory(&'static str),
+    Opaque(&'static str),
+    Deletion(&'static str),
+}
+
+fn lay(scratch: &Scratch, layer: &str, parts: &[Part]) -> std::path::PathBuf {
+    let root = scratch.directory(layer);
+    for part in parts {
+        let (Part::File(path, _) | Part::Directory(path) | Part::Opaque(path) | Part::Deletion(path)) = *part;
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+        match part {
+            Part::File(_, content) => fs::write(&path, content).expect("write"),
+            Part::Directory(_) => fs::create_dir(&path).expect("mkdir"),
+            Part::Opaque(_) => {
+                fs::create_dir_all(&path).expect("mkdir");
+                rustix::fs::setxattr(&path, "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).expect("setxattr");
+            }
+            Part::Deletion(_) => rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::FileType::CharacterDevice,
+                rustix::fs::Mode::empty(),
+                rustix::fs::Dev::default(),
+            )
+            .expect("make a whiteout"),
+        }
+    }
+    root
+}
+
+/// Each row: layers of the old state, of the new, and of both, uppermost first, and what is different.
+#[test]
+fn a_layer_says_what_it_says_wherever_it_is_in_a_stack() {
+    use Part::{Deletion, Directory, File, Opaque};
+    use Status::{Added, Deleted, Modified, TypeChanged};
+    type Row = (
+        &'static str,
+        &'static [&'static [Part]],
+        &'static [&'static [Part]],
+        &'static [&'static [Part]],
+        &'static [(&'static str, Status)],
+    );
+    let table: &[Row] = &[
+        (
+            "several layers on both sides",
+            &[&[File("old", "1")], &[File("both", "old"), File("same", "s")]],
+            &[&[File("new", "1")], &[File("both", "new")], &[File("same", "s")]],
+            &[&[File("base", "b")]],
+            &[("both", Modified), ("new", Added), ("old", Deleted)],
+        ),
+        (
+            "deleted in one layer and made again in another",
+            &[],
+            &[&[File("a", "again"), File("b", "b")], &[Deletion("a"), Deletion("b")]],
+            &[&[File("a", "a"), File("b", "b")]],
+            &[("a", Modified)],
+        ),
+        (
+            "a file that was a directory in between",
+            &[],
+            &[&[File("a", "a")], &[Deletion("a/in")], &[Opaque("a"), File("a/in", "in")]],
+            &[&[File("a", "a")]],
+            &[],
+        ),
+        (
+            "a directory where a file hid another",
+            &[&[File("a", "file")]],
+            &[&[Directory("a")], &[File("a", "file")]],
+            &[&[File("a/in", "in"), Directory("a/d")]],
+            &[("a", TypeChanged)],
+        ),
+        (
+            "an opaque directory in the middle",
+            &[],
+            &[&[File("d/top", "t")], &[Opaque("d"), File("d/kept", "k")], &[File("d/hidden", "h")]],
+            &[&[File("d/kept", "k"), File("d/gone/deep", "g")]],
+            &[("d/gone", Deleted), ("d/gone/deep", Deleted), ("d/top", Added)],
+        ),
+        (
+            "an opaque directory in the middle of both",
+            &[&[File("d/1", "1")], &[Opaque("d")]],
+            &[&[File("d/2", "2")], &[Opaque("d")]],
+            &[&[File("d/gone", "g")]],
+            &[("d/1", Deleted), ("d/2", Added)],
+        ),
+        (
+            "a directory deleted in the middle and made again",
+            &[],
+            &[&[File("d/new", "n"), File("d/x", "x")], &[Deletion("d")], &[File("d/y", "y")]],
+            &[&[File("d/x", "x"), File("d/z", "z")]],
+            &[("d/new", Added), ("d/z", Deleted)],
+        ),
+        (
+            "the same by other layers",
+            &[&[File("d/a", "a"), File("d/b", "b")]],
+            &[&[Deletion("d/z")], &[File("d/z", "z"), File("d/b", "b")], &[File("d/a", "a")]],
+            &[&[File("base", "b")]],
+            &[],
+        ),
+        ("nothing of its own", &[], &[], &[&[File("d/a", "a")], &[File("d/b", "b")]], &[]),
+        (
+            "nothing in common",
+            &[&[File("d/a", "a"), File("d/b", "b")]],
+            &[&[File("d/a", "a"), File("d/c", "c")]],
+            &[],
+            &[("d/b", Deleted), ("d/c", Added)],
+        ),
+        ("a deletion of what is not there", &[&[Deletion("a"), Deletion("d/b")]], &[], &[&[File("d/a", "a")]], &[]),
+        (
+            "a file below a directory of the same name",
+            &[],
+            &[&[File("a/in", "in")], &[Directory("a")], &[File("a", "file")]],
+            &[&[File("a/hidden", "h")]],
+            &[("a/hidden", Deleted), ("a/in", Added)],
+        ),
+    ];
+    for (title, old, new, shared, expected) in table {
+        let scratch = Scratch::new();
+        let stack = |state: &str, layers: &[&[Part]]| -> Vec<std::path::PathBuf> {
+            layers.iter().enumerate().map(|(number, parts)| lay(&scratch, &format!("{state}{number}"), parts)).collect()
+        };
+        let (old, new, shared) = (stack("old", old), stack("new", new), stack("shared", shared));
+        let stacks = Stacks { old: [old, shared.clone()].concat(), new: [new, shared].concat() };
+        let changes = diff(&stacks, b"", &mut go_on).expect(title);
+        let told: Vec<(&str, Status)> =
+            changes.iter().map(|change| (std::str::from_utf8(&change.path).expect("text"), change.status)).collect();
+        assert_eq!(&told, expected, "{title}");
+    }
+}
+
+#[test]
+fn a_place_deep_inside_is_compared_across_layers() {
+    let scratch = Scratch::new();
+    let put = |path: &str, item: Item| Edit::Put { path: path.into(), item };
+    let (base, tree) = model::write_layers(
+        &scratch.path("base"),
+        (&[], &Tree::new()),
+        &[vec![put("a/b/c/d/1", file("1")), put("a/b/c/d/2", file("2")), put("a/x", file("x"))]],
+        &mut Whims(1),
+    );
+    let (old, _) = model::write_layers(&scratch.path("old"), (&base, &tree), &[vec![put("a/b/c", file("c"))]], &mut Whims(2));
+    let (new, _) = model::write_layers(
+        &scratch.path("new"),
+        (&base, &tree),
+        &[vec![put("a/b/c/d/3", file("3"))], vec![put("a/b/c/d/2", directory()), put("a/y", file("y"))]],
+        &mut Whims(3),
+    );
+    let at = |below: &str| -> Vec<(String, Status)> {
+        diff(&Stacks { old: old.clone(), new: new.clone() }, below.as_bytes(), &mut go_on)
+            .expect("diff")
+            .into_iter()
+            .map(|change| (String::from_utf8(change.path).expect("text"), change.status))
+            .collect()
+    };
+    let deep = ["a/b/c/d", "a/b/c/d/1", "a/b/c/d/2", "a/b/c/d/3"].map(|path| (path.to_owned(), Status::Added));
+    assert_eq!(at("a/b/c/d"), deep);
+    assert_eq!(at("/a/b//c/./d/2/"), deep[2..3]);
+    assert_eq!(at("a/b/c"), [[("a/b/c".to_owned(), Status::TypeChanged)].as_slice(), &deep].concat());
+    assert_eq!(at("a/x"), []);
+    assert_eq!(at("a/x/below/a/file"), []);
+}
+
+#[test]
+fn a_stack_without_layers_is_refused_and_one_with_too_many_is_a_limit() {
+    let scratch = Scratch::new();
+    let layer = scratch.directory("layer");
+    let kind = |old: usize, new: usize| {
+        let stacks = Stacks { old: vec![layer.clone(); old], new: vec![scratch.directory("other"); new] };
+        diff(&stacks, b"", &mut go_on).map_err(|error| error.kind())
+    };
+    assert_eq!(kind(0, 1), Err(ErrorKind::Refused));
+    assert_eq!(kind(1, 0), Err(ErrorKind::Refused));
+    assert_eq!(kind(200, 57), Err(ErrorKind::Limit));
+    assert_eq!(kind(200, 56), Ok(Vec::new()));
+}
+
+/// Descriptors are shared out among layers: with many of them a walk holds few directories of each open, and finds its way back all the same.
+#[test]
+fn many_layers_and_deep_directories_fit_into_few_descriptors() {
+    let scratch = Scratch::new();
+    let path = vec!["d"; 40].join("/");
+    let stack: Vec<std::path::PathBuf> = (0..200)
+        .map(|number| {
+            let layer = scratch.directory(&format!("layer{number}"));
+            fs::create_dir_all(layer.join(&path)).expect("mkdir");
+            fs::write(layer.join(&path).join(number.to_string()), "").expect("write");
+            fs::write(layer.join("d").join(number.to_string()), "").expect("write");
+            layer
+        })
+        .collect();
+    let changes = diff(&Stacks { old: vec![scratch.directory("empty")], new: stack }, b"", &mut go_on).expect("diff");
+    assert_eq!(changes.len(), 40 + 2 * 200);
 }
 
 /// A chain as deep as a hostile workload makes it, in the upper layer, in the lower, and across both.
@@ -347,20 +579,21 @@ fn deep_chains_are_compared_without_recursion() {
     let scratch = Scratch::new();
     let (deep, empty) = (scratch.directory("deep"), scratch.directory("empty"));
     deep_tree(&deep, 4000);
-    let added = diff(&Stack { upper: deep.clone(), lowers: vec![empty.clone()] }, b"", &mut go_on).expect("diff");
+    let added =
+        diff(&Stack { upper: deep.clone(), lowers: vec![empty.clone()] }.changes_of_upper(), b"", &mut go_on).expect("diff");
     assert_eq!(added.len(), 4002);
     assert!(added.iter().all(|change| change.status == Status::Added));
     // The top directory deleted.
     let whiteout = rustix::fs::FileType::CharacterDevice;
     rustix::fs::mknodat(rustix::fs::CWD, empty.join("d"), whiteout, rustix::fs::Mode::empty(), rustix::fs::Dev::default())
         .expect("make a whiteout");
-    let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }, b"d", &mut go_on).expect("diff");
+    let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }.changes_of_upper(), b"d", &mut go_on).expect("diff");
     assert_eq!(deleted.len(), 4001);
     assert!(deleted.iter().all(|change| change.status == Status::Deleted));
     // The same in both: one file at the bottom to compare.
     let other = scratch.directory("other");
     deep_tree(&other, 4000);
-    assert_eq!(diff(&Stack { upper: other, lowers: vec![deep] }, b"", &mut go_on).expect("diff"), []);
+    assert_eq!(diff(&Stack { upper: other, lowers: vec![deep] }.changes_of_upper(), b"", &mut go_on).expect("diff"), []);
 }
 
 #[test]
@@ -373,6 +606,6 @@ fn a_layer_whose_names_would_fill_memory_is_a_limit() {
         rustix::fs::mkdirat(&at, &long, rustix::fs::Mode::RWXU).expect("mkdir");
         at = rustix::fs::openat(&at, &long, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).expect("open");
     }
-    let error = diff(&Stack { upper, lowers: vec![lower] }, b"", &mut go_on).expect_err("too much");
-    assert_eq!(error.kind(), crate::ErrorKind::Limit);
+    let error = diff(&Stack { upper, lowers: vec![lower] }.changes_of_upper(), b"", &mut go_on).expect_err("too much");
+    assert_eq!(error.kind(), ErrorKind::Limit);
 }

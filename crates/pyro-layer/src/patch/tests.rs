@@ -10,9 +10,9 @@ use crate::testing::{Scratch, go_on, name};
 use crate::{Change, Stack, diff};
 
 fn patch_of(scratch: &Scratch, limits: PatchLimits) -> (Vec<Change>, Patch) {
-    let stack = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")] };
-    let mut changes = diff(&stack, b"", &mut go_on).expect("diff");
-    let patch = unified_patch(&stack, &mut changes, b"", limits, &mut go_on).expect("patch");
+    let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")] }.changes_of_upper();
+    let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
+    let patch = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch");
     (changes, patch)
 }
 
@@ -73,21 +73,21 @@ fn what_is_left_out_is_counted() {
 fn a_fifo_in_place_of_a_file_does_not_block() {
     let scratch = Scratch::new();
     versions(&scratch, "file", Some(b"was\n"), Some(b"now\n"));
-    let stack = Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")] };
-    let mut changes = diff(&stack, b"", &mut go_on).expect("diff");
+    let stacks = Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")] }.changes_of_upper();
+    let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
     // Between diff and patch the workload swaps it.
     let path = scratch.path("upper/file");
     fs::remove_file(&path).expect("remove");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, rustix::fs::Dev::default())
         .expect("mkfifo");
-    let patch = unified_patch(&stack, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
+    let patch = unified_patch(&stacks, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
     assert!(!patch.text.contains("+now"));
     fs::remove_file(&path).expect("remove");
     symlink("/etc/passwd", &path).expect("symlink");
-    let patch = unified_patch(&stack, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
+    let patch = unified_patch(&stacks, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
     assert!(!patch.text.contains("root:"), "a link is not followed");
     fs::remove_file(&path).expect("remove");
-    unified_patch(&stack, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("it may be gone");
+    unified_patch(&stacks, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("it may be gone");
 }
 
 #[test]
@@ -95,16 +95,16 @@ fn paths_are_relative_to_where_the_patch_is_applied() {
     let scratch = Scratch::new();
     versions(&scratch, "workspace/src/main.rs", Some(b"old\n"), Some(b"new\n"));
     versions(&scratch, "workspaces", None, Some(b"not below\n"));
-    let stack = Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")] };
+    let stacks = Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")] }.changes_of_upper();
     for below in [b"workspace".as_slice(), b"/workspace/", b"workspace/src"] {
-        let mut changes = diff(&stack, below, &mut go_on).expect("diff");
-        let patch = unified_patch(&stack, &mut changes, b"workspace/", PatchLimits::default(), &mut go_on).expect("patch");
+        let mut changes = diff(&stacks, below, &mut go_on).expect("diff");
+        let patch = unified_patch(&stacks, &mut changes, b"workspace/", PatchLimits::default(), &mut go_on).expect("patch");
         assert!(patch.text.starts_with("diff --git a/src/main.rs b/src/main.rs\n"), "{}", patch.text);
         assert_eq!(changes.len(), 1);
     }
     git_apply(&scratch.path("lower/workspace"), &{
-        let mut changes = diff(&stack, b"workspace", &mut go_on).expect("diff");
-        unified_patch(&stack, &mut changes, b"workspace", PatchLimits::default(), &mut go_on).expect("patch").text
+        let mut changes = diff(&stacks, b"workspace", &mut go_on).expect("diff");
+        unified_patch(&stacks, &mut changes, b"workspace", PatchLimits::default(), &mut go_on).expect("patch").text
     });
     assert_eq!(fs::read(scratch.path("lower/workspace/src/main.rs")).expect("read"), b"new\n");
 }
