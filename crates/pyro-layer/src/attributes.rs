@@ -10,7 +10,7 @@ use rustix::fs::{self, XattrFlags};
 use rustix::io::Errno;
 
 use crate::Owners;
-use crate::error::{Naming, Result};
+use crate::error::{Error, Naming, Result};
 
 /// Linux `XATTR_SIZE_MAX` and `XATTR_LIST_MAX`.
 const ATTRIBUTE_BYTES_MAX: usize = 65_536;
@@ -25,8 +25,14 @@ pub(crate) fn is_taken_over(name: &[u8], owners: Owners) -> bool {
 
 /// The names of all attributes; none where the file system has no such thing.
 pub(crate) fn names(file: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> rustix::io::Result<Vec<CString>> {
+    /// More than most files have. The kernel takes memory for as much as it is offered, for each file again.
+    const SHORT_LIST_BYTES: usize = 256;
     buffer.resize(ATTRIBUTE_BYTES_MAX, 0);
-    let length = match fs::flistxattr(file, &mut buffer[..]) {
+    let mut listed = fs::flistxattr(file, &mut buffer[..SHORT_LIST_BYTES]);
+    if listed == Err(Errno::RANGE) {
+        listed = fs::flistxattr(file, &mut buffer[..]);
+    }
+    let length = match listed {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
         Err(errno) => return Err(errno),
@@ -69,19 +75,78 @@ pub(crate) fn set(file: BorrowedFd<'_>, path: &[u8], name: &[u8], value: &[u8]) 
     }
 }
 
-/// Copies the attributes that may come along; the answer is how many had to be left behind.
-pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &[u8], owners: Owners, buffer: &mut Vec<u8>) -> Result<u64> {
+/// What becomes of one attribute when its file is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The copy gets it too, where that is allowed.
+    Taken,
+    /// The copy gets it too, or it would not be a copy.
+    Vital,
+    /// The copy gets it without its value.
+    Emptied,
+    /// The copy does not get it, and the report counts it.
+    Missed,
+    /// The copy does not get it: it is not the tree's.
+    Dropped,
+}
+
+/// In a layer that is made of what a user brought along. What belongs to the host (labels, access lists) is not the tree's; only
+/// attributes that users set are missed.
+pub(crate) fn in_seed(name: &[u8], owners: Owners) -> Fate {
+    if is_taken_over(name, owners) {
+        Fate::Taken
+    } else if name.starts_with(b"user.") {
+        Fate::Missed
+    } else {
+        Fate::Dropped
+    }
+}
+
+/// In a copy of a layer, as the kernel's overlay documentation has it. What overlayfs notes about the inodes and file systems of the layers below
+/// is not true of a copy; that a directory was copied up from *somewhere* still is, and decides how it is listed
+/// ([`crate::marks::Marks::make_merged`]). Access lists are the workload's own here.
+pub(crate) fn in_layer(name: &[u8], is_directory: bool) -> Fate {
+    let overlay = name.strip_prefix(b"trusted.overlay.").or_else(|| name.strip_prefix(b"user.overlay."));
+    match overlay {
+        Some(b"origin") if is_directory => Fate::Emptied,
+        Some(b"origin" | b"impure" | b"uuid" | b"nlink") => Fate::Dropped,
+        Some(_) => Fate::Vital,
+        None if name.starts_with(b"user.") => Fate::Taken,
+        None if [b"security.capability".as_slice(), b"system.posix_acl_access", b"system.posix_acl_default"].contains(&name) => {
+            Fate::Taken
+        }
+        None => Fate::Dropped,
+    }
+}
+
+/// Copies the attributes that are to come along; the answer is how many had to be left behind.
+pub(crate) fn copy(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    path: &[u8],
+    fate: impl Fn(&[u8]) -> Fate,
+    buffer: &mut Vec<u8>,
+) -> Result<u64> {
     let mut left_behind = 0;
     for name in names(from, buffer).naming(path, "list its attributes")? {
-        if !is_taken_over(name.to_bytes(), owners) {
-            // What belongs to the host (labels, access lists) is not the tree's; only attributes that users set are missed.
-            left_behind += u64::from(name.to_bytes().starts_with(b"user."));
-            continue;
+        let fate = fate(name.to_bytes());
+        let value = match fate {
+            Fate::Dropped => continue,
+            Fate::Missed => {
+                left_behind += 1;
+                continue;
+            }
+            Fate::Emptied => Some(Vec::new()),
+            Fate::Taken | Fate::Vital => value(from, &name).naming(path, "read an attribute")?,
+        };
+        let is_set = match value {
+            Some(value) => set(to, path, name.to_bytes(), &value)?,
+            None => false,
+        };
+        if !is_set && matches!(fate, Fate::Vital | Fate::Emptied) {
+            return Err(Error::system(path, "copy what it says about other layers", Errno::OPNOTSUPP));
         }
-        match value(from, &name).naming(path, "read an attribute")? {
-            Some(value) => left_behind += u64::from(!set(to, path, name.to_bytes(), &value)?),
-            None => left_behind += 1,
-        }
+        left_behind += u64::from(!is_set);
     }
     Ok(left_behind)
 }

@@ -15,7 +15,7 @@ use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::Progress;
+use crate::{Marks, Progress};
 
 /// A callback that never cancels.
 pub(crate) fn go_on(_: Progress) -> ControlFlow<()> {
@@ -42,6 +42,7 @@ pub(crate) fn name(bytes: &[u8]) -> &OsStr {
 pub(crate) struct Node {
     pub(crate) kind: char,
     pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
     pub(crate) content: Vec<u8>,
     pub(crate) size: u64,
     pub(crate) modified_at: (i64, i64),
@@ -90,6 +91,7 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Node> {
         let node = Node {
             kind: letter,
             mode: metadata.mode() & 0o7777,
+            owner: (metadata.uid(), metadata.gid()),
             content,
             size: if letter == 'd' { 0 } else { metadata.len() },
             modified_at: (metadata.mtime(), metadata.mtime_nsec()),
@@ -134,17 +136,37 @@ impl Scratch {
         path
     }
 
-    /// Mounts an overlay as the product does: lowers uppermost first, `redirect_dir`, `metacopy` and `index` off.
+    /// Mounts an overlay as the product does: lowers uppermost first, no redirects, no metadata-only copies, no index.
     pub(crate) fn overlay(&mut self, at: &str, upper: &str, lowers: &[&str]) -> PathBuf {
+        self.overlay_with(at, upper, lowers, Marks::Trusted)
+    }
+
+    /// The same, with the marks that it is to make and obey.
+    pub(crate) fn overlay_with(&mut self, at: &str, upper: &str, lowers: &[&str], marks: Marks) -> PathBuf {
         let target = self.directory(at);
         let (upper, work) = (self.directory(upper), self.directory(&format!("{upper}.work")));
         let lowers: Vec<String> = lowers.iter().map(|lower| self.directory(lower).to_str().expect("text").to_owned()).collect();
         let options = format!(
-            "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
+            "lowerdir={},upperdir={},workdir={}{}",
             lowers.join(":"),
             upper.to_str().expect("text"),
-            work.to_str().expect("text")
+            work.to_str().expect("text"),
+            options_of(marks)
         );
+        self.mount_overlay(target, options)
+    }
+
+    /// Mounts layers that nobody writes to, uppermost first. An empty one is put below them: an overlay has at least two.
+    pub(crate) fn sealed_overlay(&mut self, at: &str, layers: &[PathBuf], marks: Marks) -> PathBuf {
+        let target = self.directory(at);
+        let mut lowers: Vec<&str> = layers.iter().map(|layer| layer.to_str().expect("text")).collect();
+        let nothing = self.directory("nothing");
+        lowers.push(nothing.to_str().expect("text"));
+        let options = format!("lowerdir={}{}", lowers.join(":"), options_of(marks));
+        self.mount_overlay(target, options)
+    }
+
+    fn mount_overlay(&mut self, target: PathBuf, options: String) -> PathBuf {
         let options = std::ffi::CString::new(options).expect("no NUL");
         rustix::mount::mount("overlay", &target, "overlay", MountFlags::empty(), options.as_c_str())
             .expect("mount an overlay: this test needs overlayfs and CAP_SYS_ADMIN");
@@ -156,6 +178,14 @@ impl Scratch {
     pub(crate) fn unmount(&mut self, at: &Path) {
         rustix::mount::unmount(at, UnmountFlags::DETACH).expect("unmount the overlay");
         self.overlays.retain(|overlay| overlay != at);
+    }
+}
+
+/// What every overlay of the product is mounted with.
+fn options_of(marks: Marks) -> &'static str {
+    match marks {
+        Marks::Trusted => ",redirect_dir=nofollow,metacopy=off,index=off",
+        Marks::User => ",redirect_dir=nofollow,metacopy=off,index=off,userxattr",
     }
 }
 

@@ -45,18 +45,29 @@ impl Metadata {
 
     /// Gives an open file or directory its metadata; the answer is how many attributes this file system refused.
     pub(crate) fn apply(&self, file: BorrowedFd<'_>, path: &[u8], owners: Owners) -> Result<u64> {
-        if let (Some((user, group)), Owners::Canonical) = (self.owner, owners) {
-            fs::fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group))).naming(path, "change its owner")?;
-        }
+        self.give_owner(file, path, owners)?;
         let mut refused = 0;
         for (name, value) in &self.attributes {
             if attributes::is_taken_over(name, owners) {
                 refused += u64::from(!attributes::set(file, path, name, value)?);
             }
         }
-        fs::fchmod(file, Mode::from_raw_mode(self.mode)).naming(path, "change its mode")?;
-        fs::futimens(file, &self.times()).naming(path, "set its time")?;
+        self.give_mode_and_time(file, path)?;
         Ok(refused)
+    }
+
+    /// The first part of it: attributes come after.
+    pub(crate) fn give_owner(&self, file: BorrowedFd<'_>, path: &[u8], owners: Owners) -> Result<()> {
+        if let (Some((user, group)), Owners::Canonical) = (self.owner, owners) {
+            fs::fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group))).naming(path, "change its owner")?;
+        }
+        Ok(())
+    }
+
+    /// The last part of it.
+    pub(crate) fn give_mode_and_time(&self, file: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
+        fs::fchmod(file, Mode::from_raw_mode(self.mode)).naming(path, "change its mode")?;
+        fs::futimens(file, &self.times()).naming(path, "set its time")
     }
 
     /// The same for what cannot be opened: links and FIFOs. `name` was made by us a moment ago.
@@ -93,8 +104,20 @@ pub(crate) fn make_symlink(
 
 /// Makes a FIFO.
 pub(crate) fn make_fifo(directory: BorrowedFd<'_>, name: &CStr, path: &[u8], metadata: &Metadata, owners: Owners) -> Result<()> {
-    fs::mknodat(directory, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, Dev::default()).naming(path, "make the FIFO")?;
-    metadata.apply_to_name(directory, name, path, owners, FileType::Fifo)
+    make_special(directory, name, FileType::Fifo, path, metadata, owners)
+}
+
+/// Makes a FIFO, or the name of a socket that nobody listens at.
+pub(crate) fn make_special(
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    kind: FileType,
+    path: &[u8],
+    metadata: &Metadata,
+    owners: Owners,
+) -> Result<()> {
+    fs::mknodat(directory, name, kind, Mode::RUSR | Mode::WUSR, Dev::default()).naming(path, "make it")?;
+    metadata.apply_to_name(directory, name, path, owners, kind)
 }
 
 /// Makes a directory that only we enter until it is finished.

@@ -19,18 +19,18 @@ fn import(source: &Path, destination: &Path) -> crate::Result<SeedReport> {
     import_directory(source, destination, Owners::Canonical, &mut go_on)
 }
 
-fn fifo(path: &Path) {
+pub(crate) fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o640), Dev::default()).expect("make a FIFO");
 }
 
-fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
+pub(crate) fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
     let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("set a time");
 }
 
 /// A tree with one of everything.
-fn nasty_tree(root: &Path) {
+pub(crate) fn nasty_tree(root: &Path) {
     fs::create_dir(root).expect("mkdir");
     let at = |bytes: &[u8]| root.join(name(bytes));
     fs::write(at(&[b'n'; 255]), b"long").expect("write");
