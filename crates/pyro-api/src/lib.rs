@@ -116,6 +116,13 @@ macro_rules! for_each_op {
             WorkspaceStop,
             WorkspaceDelete,
             WorkspaceDiff,
+            SnapshotCreate,
+            SnapshotList,
+            SnapshotDelete,
+            WorkspaceReset,
+            WorkspaceUndo,
+            WorkspaceRedo,
+            WorkspaceFork,
             FileList,
             FileRead,
             FileWrite,
@@ -124,6 +131,7 @@ macro_rules! for_each_op {
             EnvBuild,
             EnvRemove,
             EnvPrune,
+            Gc,
             Doctor,
         }
     };

@@ -128,6 +128,10 @@ impl OpSurface {
         let mut schema = (self.input)();
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             properties.retain(|name, _| !self.tool_omits.contains(&name.as_str()));
+            // The word says it, the server's instructions too, and every tool would pay for it again.
+            if let Some(Value::Object(workspace)) = properties.get_mut("workspace") {
+                workspace.remove("description");
+            }
         }
         schema
     }

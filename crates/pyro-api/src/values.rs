@@ -206,6 +206,9 @@ text_value!(
     LabelKey
 );
 
+mod past;
+pub use past::{Against, ForkCount, SnapshotName};
+
 /// Longest name of a workspace. Short enough for a host name (63 bytes, RFC 1035).
 pub const WORKSPACE_NAME_BYTES_MAX: usize = 63;
 /// Longest name of an environment.

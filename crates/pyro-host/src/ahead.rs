@@ -78,8 +78,8 @@ fn supervise(binary: &Path, mut caller: UnixStream) -> Result<()> {
         Err(error) => return begin::last_answer(&mut connection, Err(error)),
     };
     let home = Home::open(&root)?;
-    let setting = begin::Setting { home: &home, privilege: &privilege, binary, namespaces: &backend, signals };
-    begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs)
+    let setting = begin::Setting { home: &home, privilege: &privilege, binary, namespaces: &backend };
+    begin::run(setting, signals, &ops::parse(call.request)?, connection, call.stdin, inputs)
 }
 
 /// The home of the run; `None` when there is none after all.

@@ -26,6 +26,7 @@ use crate::clock::Instant;
 use crate::environment::{self, Environment};
 use crate::home::{Home, Place};
 use crate::janitor;
+use crate::layers::{self, Naming};
 use crate::lease::{Lease, TRY_EVERY, TRY_FOR};
 use crate::manifest::{Manifest, Mount};
 use crate::name::{new_id, new_name};
@@ -35,12 +36,14 @@ use crate::store::{Store, WorkspaceRecord};
 use crate::supervisor::control::Connection;
 use crate::supervisor::exec::{ExecPlan, compose_env, working_directory};
 use crate::supervisor::launch::{Live, bring_up};
+use crate::supervisor::past::{Past, Relaunch};
 use crate::supervisor::{Life, Subject, Supervisor};
 
 /// Processes and threads of one sandbox. Enough for a parallel build of any size, far from what hurts a host (its own default is 32,768).
 const PIDS_MAX: u64 = 4096;
 
-/// What every beginning needs.
+/// What every beginning needs, and every new beginning after the first.
+#[derive(Clone, Copy)]
 pub struct Setting<'a> {
     /// The home.
     pub home: &'a Home,
@@ -50,23 +53,23 @@ pub struct Setting<'a> {
     pub binary: &'a Path,
     /// What sandboxes are made by, or what confines that which makes them.
     pub namespaces: &'a Namespaces,
-    /// Becomes readable when this process is asked to end.
-    pub signals: OwnedFd,
 }
 
 /// Held while a workspace is unfinished or a run is going on. Dropped, it takes everything of it away.
-struct Unfinished<'a> {
+pub(crate) struct Unfinished<'a> {
     home: &'a Home,
     place: Place,
     lease: Option<Lease>,
     /// It holds little: deleted where it is, which is quicker than a way through the trash. Dying half-way leaves a place without a
     /// held lease, which is cleared away like any other.
     is_small: bool,
+    /// What was made for it elsewhere in the home.
+    made: Vec<PathBuf>,
 }
 
 impl<'a> Unfinished<'a> {
     /// With a new id.
-    fn new(home: &'a Home) -> Result<(Self, String)> {
+    pub(crate) fn new(home: &'a Home) -> Result<(Self, String)> {
         /// Whoever clears up after the dead may take a new lease in the moment between its making and its locking; that it does so
         /// again and again is not to be expected.
         const ATTEMPTS_MAX: u32 = 16;
@@ -76,27 +79,61 @@ impl<'a> Unfinished<'a> {
             let cannot = |error: std::io::Error| no_room(place.root(), error);
             let Some(lease) = Lease::take(&home.run_lease(&id)).map_err(cannot)? else { continue };
             // From here on dropping clears up.
-            let unfinished = Self { home, place: place.clone(), lease: Some(lease), is_small: false };
+            let unfinished = Self { home, place: place.clone(), lease: Some(lease), is_small: false, made: Vec::new() };
             DirBuilder::new().mode(0o700).create(place.root()).map_err(cannot)?;
             return Ok((unfinished, id));
         }
         Err(Error::unavailable(format!("{} is being cleared all the time", home.runs().display())).hint("try again"))
     }
 
+    /// Puts the seed that was copied where it may outlive the workspace: forks stand on it too. Gives its tree.
+    fn keep_seed(&mut self, id: &str) -> Result<PathBuf> {
+        let kept = self.home.seeds().join(id);
+        fs::rename(self.place.seed(), &kept).map_err(|error| no_room(&kept, error))?;
+        let tree = kept.join("root");
+        self.made.push(kept);
+        Ok(tree)
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// This was made for it, and goes with it if it is never finished.
+    pub(crate) fn made(&mut self, path: PathBuf) {
+        self.made.push(path);
+    }
+
     /// It is a workspace now.
-    fn finish(mut self, id: &str) -> Result<Place> {
-        let place = self.home.workspace(id);
-        fs::rename(self.place.root(), place.root()).map_err(|error| no_room(place.root(), error))?;
-        if let Some(lease) = self.lease.take() {
-            lease.remove();
+    fn finish(self, id: &str) -> Result<Place> {
+        let home = self.home;
+        Self::finish_all(home, std::iter::once((self, id)))?;
+        Ok(home.workspace(id))
+    }
+
+    /// They are workspaces now, with these ids.
+    pub(crate) fn finish_all<'b>(home: &Home, all: impl Iterator<Item = (Self, &'b str)>) -> Result<()> {
+        for (mut unfinished, id) in all {
+            let place = home.workspace(id);
+            fs::rename(unfinished.place.root(), place.root()).map_err(|error| no_room(place.root(), error))?;
+            if let Some(lease) = unfinished.lease.take() {
+                lease.remove();
+            }
+            unfinished.made.clear();
         }
-        crate::durable::sync_parent(place.root()).map_err(|error| no_room(place.root(), error))?;
-        Ok(place)
+        let workspaces = home.workspaces();
+        fs::File::open(&workspaces).and_then(|directory| directory.sync_all()).map_err(|error| no_room(&workspaces, error))
     }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
+        for made in std::mem::take(&mut self.made) {
+            if let Err(error) = janitor::discard(self.home, &made) {
+                crate::supervisor::complain(&error);
+            }
+        }
         if let Some(lease) = self.lease.take() {
             let gone = match self.is_small.then(|| pyro_layer::remove_tree(self.place.root())) {
                 Some(Ok(_)) => Ok(()),
@@ -112,9 +149,9 @@ impl Drop for Unfinished<'_> {
 }
 
 /// What to do when nothing more can be written.
-const DISK_FULL: &str = "the disk is full: free some space, or delete workspaces";
+pub(crate) const DISK_FULL: &str = "the disk is full: free some space, or delete workspaces";
 
-fn no_room(path: &Path, error: std::io::Error) -> Error {
+pub(crate) fn no_room(path: &Path, error: std::io::Error) -> Error {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let error = Error::unavailable(format!("{} cannot be made", path.display())).because(error);
     if full { error.hint(DISK_FULL) } else { error }
@@ -130,28 +167,13 @@ fn mounts_of(environment: &Environment) -> Vec<Mount> {
     environment.mounts.iter().map(|mount| Mount { at: mount.at.clone(), lowers: vec![mount.source.clone()] }).collect()
 }
 
-/// Name of a mount point as a directory of a layer: `/` is `root`, `/usr` is `at-usr`, `/opt/x` is `at-opt%2fx`.
-fn layer_name(at: &str) -> String {
-    match at.trim_matches('/') {
-        "" => "root".to_owned(),
-        path => format!("at-{}", path.replace('%', "%25").replace('/', "%2f")),
-    }
-}
-
-/// The overlays of a sandbox: the layers of its place over the read-only trees. `seeded`: the place has a seed layer.
-fn stack(place: &Place, mounts: &[Mount], seeded: bool) -> Vec<StackMount> {
-    mounts
-        .iter()
-        .map(|mount| {
-            let name = layer_name(&mount.at);
-            let mut lowers: Vec<PathBuf> = Vec::new();
-            if seeded && mount.at == "/" {
-                lowers.push(place.seed().join("root"));
-            }
-            lowers.extend(mount.lowers.iter().cloned());
-            StackMount { at: mount.at.clone(), lowers, upper: place.upper(&name), work: place.work(&name) }
-        })
-        .collect()
+/// The overlays of a one-shot run: what it writes is in its own place, over the read-only trees.
+fn stack_of_run(place: &Place, mounts: &[Mount]) -> Vec<StackMount> {
+    let stacked = |mount: &Mount| {
+        let name = layers::overlay_name(&mount.at);
+        StackMount { at: mount.at.clone(), lowers: mount.lowers.clone(), upper: place.upper(&name), work: place.work(&name) }
+    };
+    mounts.iter().map(stacked).collect()
 }
 
 /// Makes the writable layers.
@@ -184,7 +206,7 @@ fn launch_of(
 }
 
 fn bring_up_here(
-    setting: &Setting<'_>,
+    setting: Setting<'_>,
     launch: &Launch,
     make_layers: &mut MakeLayers<'_>,
     minimum: &IsolationMinimum,
@@ -215,6 +237,15 @@ fn bring_up_here(
     bring_up(backend, launch, make_layers, minimum, crate::BUILD)
 }
 
+/// As it was launched, over other layers.
+fn relaunch<'a>(setting: Setting<'a>, launch: Launch, minimum: IsolationMinimum) -> Relaunch<'a> {
+    Box::new(move |mounts| {
+        crate::recovery::remove_groups(setting.home, &launch.id)?;
+        let launch = Launch { mounts: mounts.to_vec(), ..launch.clone() };
+        bring_up_here(setting, &launch, &mut || Ok(()), &minimum)
+    })
+}
+
 fn environment_vars(environment: &Environment) -> Vec<(String, String)> {
     if environment.path.is_empty() {
         return Vec::new();
@@ -224,7 +255,7 @@ fn environment_vars(environment: &Environment) -> Vec<(String, String)> {
 }
 
 /// Copies a seed into a layer of the place.
-fn import_seed(setting: &Setting<'_>, place: &Place, seed_path: &str, connection: &mut Connection) -> Result<SeedView> {
+fn import_seed(setting: Setting<'_>, place: &Place, seed_path: &str, connection: &mut Connection) -> Result<SeedView> {
     let workspace = place.seed().join("root/workspace");
     DirBuilder::new().mode(0o755).recursive(true).create(&workspace).map_err(|error| no_room(&workspace, error))?;
     let source = Path::new(seed_path);
@@ -296,43 +327,52 @@ fn seed_refused(seed_path: &str, error: &pyro_layer::Error) -> Error {
 ///
 /// # Errors
 /// `Conflict` when the name is taken; those of the seed, the launch and the disk.
-pub fn create(setting: Setting<'_>, request: &CreateRequest, mut connection: Connection) -> Result<()> {
-    let answer = make(setting, request, &mut connection);
+pub fn create(setting: Setting<'_>, signals: OwnedFd, request: &CreateRequest, mut connection: Connection) -> Result<()> {
+    let answer = make(setting, signals, request, &mut connection);
     match answer {
         Ok((supervisor, _lease)) => serve_with(supervisor, connection),
         Err(error) => refuse(connection, error),
     }
 }
 
-fn serve_with(mut supervisor: Supervisor, connection: Connection) -> Result<()> {
+fn serve_with(mut supervisor: Supervisor<'_>, connection: Connection) -> Result<()> {
     supervisor.add_connection(connection);
     supervisor.serve()
 }
 
-fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connection) -> Result<(Supervisor, Lease)> {
+fn make<'a>(
+    setting: Setting<'a>,
+    signals: OwnedFd,
+    request: &CreateRequest,
+    connection: &mut Connection,
+) -> Result<(Supervisor<'a>, Lease)> {
     let home = setting.home;
     let environment = built(home, request.environment.as_str())?;
-    let (unfinished, id) = Unfinished::new(home)?;
+    let (mut unfinished, id) = Unfinished::new(home)?;
     let place = unfinished.place.clone();
     let lease = take_lease(&place, request.environment.as_str())?;
-    let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
-    let mounts = mounts_of(&environment);
+    let seed = request.seed_path.as_ref().map(|path| import_seed(setting, &place, path, connection)).transpose()?;
+    // Until the record names them, nobody else may take what we make for garbage.
+    let naming = Naming::shared(home)?;
+    let mut mounts = mounts_of(&environment);
+    if seed.is_some() {
+        mounts[0].lowers.insert(0, unfinished.keep_seed(&id)?);
+    }
     let limits = (request.vcpu_count.get(), request.mem_mib.get(), request.disk_mib.get());
-    let layers = stack(&place, &mounts, seed.is_some());
-    let mut make = || {
-        make_layers(&layers)?;
-        fs::create_dir(place.execs()).map_err(|error| no_room(&place.execs(), error))
-    };
+    let made_layer = layers::make(home, &naming, &mounts, &id, &[])?;
+    unfinished.made.push(home.layer(&made_layer));
+    let layers = layers::stack(home, &mounts, &[], &made_layer);
+    let mut make = || fs::create_dir(place.execs()).map_err(|error| no_room(&place.execs(), error));
     let named = request.name.as_ref().map(|name| name.as_str().to_owned());
     let hostname = named.clone().unwrap_or_else(|| "workspace".to_owned());
     let launch = launch_of(home, &id, &hostname, &layers, limits, false);
-    let live = bring_up_here(&setting, &launch, &mut make, &request.isolation)?;
+    let live = bring_up_here(setting, &launch, &mut make, &request.isolation)?;
     keep_log(&place)?;
 
     let mut store = Store::open(home)?;
     let name = match &named {
         Some(name) => name.clone(),
-        None => free_name(&store)?,
+        None => free_name(&store, &|_| false)?,
     };
     let labels = request.labels.iter().map(|label| (label.key.as_str().to_owned(), label.value.clone())).collect();
     let now = Instant::now();
@@ -355,6 +395,8 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         used_at: now,
         exec_count: 0,
         isolation: Some(live.isolation.clone()),
+        live: made_layer.clone(),
+        expires_at: None,
     };
     // The row first: its unique name decides. Dying before the rename leaves a row without files, which its next use clears away.
     loop {
@@ -362,7 +404,9 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
         match store.insert(&record) {
             Ok(()) => break,
             // A made-up name that was free a moment ago: somebody else made up the same.
-            Err(error) if error.kind == ErrorKind::Conflict && named.is_none() => record.manifest.name = free_name(&store)?,
+            Err(error) if error.kind == ErrorKind::Conflict && named.is_none() => {
+                record.manifest.name = free_name(&store, &|_| false)?
+            }
             Err(error) => return Err(error),
         }
     }
@@ -377,26 +421,30 @@ fn make(setting: Setting<'_>, request: &CreateRequest, connection: &mut Connecti
     };
     let response = CreateResponse { workspace: crate::ops::workspace_view(&record), reused: false };
     connection.answer(crate::ops::to_value(&response));
+    drop(naming);
+    let position = store.position(&id)?;
     let subject = Subject {
         id,
         name: record.manifest.name,
         environment: environment.name.clone(),
-        mounts: stack(&place, &mounts, seed.is_some()),
+        mounts: layers,
         place,
         environment_vars: environment_vars(&environment),
         mem_mib: limits.1,
     };
-    let supervisor =
-        Supervisor::new(subject, Life::Workspace { store, listener: Some(listener), last_exec: 0 }, live, setting.signals)?;
+    let past = Past::new(home, mounts, position, None, relaunch(setting, launch, request.isolation.clone()));
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0, past };
+    let supervisor = Supervisor::new(subject, life, live, signals)?;
     Ok((supervisor, lease))
 }
 
-fn free_name(store: &Store) -> Result<String> {
+/// A made-up name that no live workspace has, and that is not taken otherwise.
+pub(crate) fn free_name(store: &Store, is_taken: &dyn Fn(&str) -> bool) -> Result<String> {
     /// With numbers from the fifth try on, a million names are free before this is ever reached.
     const ATTEMPTS_MAX: u32 = 64;
     for attempt in 0..ATTEMPTS_MAX {
         let name = new_name(attempt);
-        if !store.name_is_taken(&name)? {
+        if !is_taken(&name) && !store.name_is_taken(&name)? {
             return Ok(name);
         }
     }
@@ -443,14 +491,14 @@ fn keep_log(place: &Place) -> Result<()> {
 ///
 /// # Errors
 /// `Conflict` when somebody else starts it; those of the launch, after which its state says why it failed.
-pub fn start(setting: Setting<'_>, id: &str, connection: Connection) -> Result<()> {
+pub fn start(setting: Setting<'_>, signals: OwnedFd, id: &str, connection: Connection) -> Result<()> {
     let place = setting.home.workspace(id);
     // The lease first: whoever has it may write the workspace's state.
     let lease = match take_lease(&place, id) {
         Ok(lease) => lease,
         Err(error) => return refuse(connection, error),
     };
-    let started = restart(setting, id, &place);
+    let started = restart(setting, signals, id, &place);
     match started {
         Ok(supervisor) => {
             let mut connection = connection;
@@ -463,19 +511,24 @@ pub fn start(setting: Setting<'_>, id: &str, connection: Connection) -> Result<(
     }
 }
 
-fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> {
+fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) -> Result<Supervisor<'a>> {
     // Callers that come from now on wait in its queue.
     let listener = listen(place)?;
     let manifest = Manifest::read(place)?;
     crate::recovery::remove_groups(setting.home, id)?;
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
-    let seeded = manifest.seed.is_some();
-    let layers = stack(place, &manifest.mounts, seeded);
+    let mut store = Store::open(setting.home)?;
+    let position = store.position(id)?;
+    if position.live.as_str().is_empty() {
+        return Err(Error::unavailable(format!("workspace {} was made before there were layers", manifest.name))
+            .hint(format!("its files are in {}", place.root().display())));
+    }
+    let since = store.first_unsealed(id)?;
+    let layers = layers::stack(setting.home, &manifest.mounts, &position.layers, &position.live);
     let limits = (manifest.vcpu_count, manifest.mem_mib, manifest.disk_mib);
     let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
-    let live = bring_up_here(&setting, &launch, &mut || Ok(()), &minimum);
+    let live = bring_up_here(setting, &launch, &mut || Ok(()), &minimum);
     keep_log(place)?;
-    let mut store = Store::open(setting.home)?;
     let record = store.get(id)?;
     store.close_open(id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
     let starting = record.settled().apply(StateEvent::Start).map_err(|denied| Error::conflict(denied.0))?;
@@ -501,12 +554,9 @@ fn restart(setting: Setting<'_>, id: &str, place: &Place) -> Result<Supervisor> 
         environment_vars,
         mem_mib: manifest.mem_mib,
     };
-    Supervisor::new(
-        subject,
-        Life::Workspace { store, listener: Some(listener), last_exec: record.exec_count },
-        live,
-        setting.signals,
-    )
+    let past = Past::new(setting.home, manifest.mounts, position, since, relaunch(setting, launch, minimum));
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: record.exec_count, past };
+    Supervisor::new(subject, life, live, signals)
 }
 
 /// Tells the caller why, and ends.
@@ -540,13 +590,14 @@ pub fn last_answer(connection: &mut Connection, answer: Result<serde_json::Value
 /// When something could not be taken away. Those of the seed, the launch and the disk are the caller's answer.
 pub fn run(
     setting: Setting<'_>,
+    signals: OwnedFd,
     request: &RunRequest,
     mut connection: Connection,
     stdin: bool,
     inputs: Vec<pyro_api::envelope::Input>,
 ) -> Result<()> {
     let home = setting.home;
-    let (mut supervisor, plan, unfinished) = match begin_run(setting, request, &mut connection, stdin) {
+    let (mut supervisor, plan, unfinished) = match begin_run(setting, signals, request, &mut connection, stdin) {
         Ok(begun) => begun,
         Err(error) => return refuse(connection, error),
     };
@@ -566,10 +617,11 @@ pub fn run(
 
 fn begin_run<'a>(
     setting: Setting<'a>,
+    signals: OwnedFd,
     request: &RunRequest,
     connection: &mut Connection,
     stdin_streams: bool,
-) -> Result<(Supervisor, ExecPlan, Unfinished<'a>)> {
+) -> Result<(Supervisor<'a>, ExecPlan, Unfinished<'a>)> {
     let home = setting.home;
     let environment = built(home, request.environment.as_str())?;
     let vars = environment_vars(&environment);
@@ -587,11 +639,15 @@ fn begin_run<'a>(
     let (mut unfinished, id) = Unfinished::new(home)?;
     unfinished.is_small = request.seed_path.is_none();
     let place = unfinished.place.clone();
-    let seed = request.seed_path.as_ref().map(|path| import_seed(&setting, &place, path, connection)).transpose()?;
+    let seed = request.seed_path.as_ref().map(|path| import_seed(setting, &place, path, connection)).transpose()?;
     let limits = (request.vcpu_count.get(), request.mem_mib.get(), request.disk_mib.get());
-    let layers = stack(&place, &mounts_of(&environment), seed.is_some());
+    let mut mounts = mounts_of(&environment);
+    if seed.is_some() {
+        mounts[0].lowers.insert(0, place.seed().join("root"));
+    }
+    let layers = stack_of_run(&place, &mounts);
     let launch = launch_of(home, &id, "run", &layers, limits, true);
-    let live = bring_up_here(&setting, &launch, &mut || make_layers(&layers), &request.isolation)?;
+    let live = bring_up_here(setting, &launch, &mut || make_layers(&layers), &request.isolation)?;
     let subject = Subject {
         id,
         name: "run".into(),
@@ -601,7 +657,7 @@ fn begin_run<'a>(
         mounts: layers,
         mem_mib: limits.1,
     };
-    let supervisor = Supervisor::new(subject, Life::Run, live, setting.signals)?;
+    let supervisor = Supervisor::new(subject, Life::Run, live, signals)?;
     Ok((supervisor, plan, unfinished))
 }
 
@@ -612,17 +668,4 @@ pub(crate) fn begin_and_drop(home: &Home) -> Result<()> {
     assert!(home.unfinished(&id).root().exists(), "it was cleared away though it lives");
     drop(unfinished);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::layer_name;
-
-    #[test]
-    fn no_two_mount_points_share_a_layer() {
-        let names: Vec<String> = ["/", "/usr", "/opt/x", "/opt%2fx", "/opt%x", "/root"].into_iter().map(layer_name).collect();
-        assert_eq!(names[..3], ["root", "at-usr", "at-opt%2fx"]);
-        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!(distinct.len(), names.len(), "{names:?}");
-    }
 }

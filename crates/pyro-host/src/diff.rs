@@ -5,23 +5,16 @@ use std::ops::ControlFlow;
 
 use pyro_api::ops::file::{ChangeStatus, DiffResponse, FileKind};
 use pyro_api::{Error, ErrorKind, Result, ops::file};
-use pyro_layer::{MountedStack, Stack};
+use pyro_layer::MountedStack;
 use pyro_wire::path::WORKSPACE_DIRECTORY;
 use pyro_wire::{SandboxPath, Untrusted, message};
 
-use crate::backend::StackMount;
-
-/// The diff of a workspace whose file system is `mounts`, read from layers that lie outside.
+/// The diff of a workspace between two states of its mounts, read from layers that lie outside.
 ///
 /// # Errors
 /// `Limit` when more changed than can be listed; `Unavailable` when a layer cannot be read.
-pub fn diff(workspace: &str, mounts: &[StackMount], path: &SandboxPath, stat: bool) -> Result<DiffResponse> {
-    let mounted = |mount: &StackMount| MountedStack {
-        at: mount.at.clone(),
-        stacks: Stack { upper: mount.upper.clone(), lowers: mount.lowers.clone() }.changes_of_upper(),
-    };
-    let mounts: Vec<MountedStack> = mounts.iter().map(mounted).collect();
-    let changed = pyro_layer::changed(&mounts, path, stat, &mut |_| ControlFlow::Continue(())).map_err(refused)?;
+pub fn diff(workspace: &str, mounts: &[MountedStack], path: &SandboxPath, stat: bool) -> Result<DiffResponse> {
+    let changed = pyro_layer::changed(mounts, path, stat, &mut |_| ControlFlow::Continue(())).map_err(refused)?;
     let changes = changed.changes.iter().map(|change| convert(&change.into())).collect();
     Ok(response(workspace, changes, changed.patch.text, changed.patch.omitted))
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Error, Result};
 
+use crate::layers::LayerId;
+
 /// `$PYRO_HOME`.
 #[derive(Clone, Debug)]
 pub struct Home {
@@ -25,7 +27,7 @@ impl Home {
             Ok(found) => {
                 home.check_owner(&found)?;
                 // Made last: without it the rest may be missing too.
-                if !home.staging().exists() {
+                if !home.changes().exists() {
                     home.make()?;
                 }
             }
@@ -59,10 +61,12 @@ impl Home {
             self.workspaces(),
             self.runs(),
             self.layers(),
+            self.seeds(),
             self.environments(),
             self.tmp(),
             self.trash(),
             self.staging(),
+            self.changes(),
         ] {
             private.create(&directory).map_err(|error| unusable(&directory).because(error))?;
         }
@@ -117,6 +121,21 @@ impl Home {
     #[must_use]
     pub fn layers(&self) -> PathBuf {
         self.root.join("layers")
+    }
+    /// What workspaces have changed: one directory for each layer.
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.root.join("changes")
+    }
+    /// One layer of changes.
+    #[must_use]
+    pub fn layer(&self, id: &LayerId) -> PathBuf {
+        self.changes().join(id.as_str())
+    }
+    /// What workspaces were made with: one directory for each seed.
+    #[must_use]
+    pub fn seeds(&self) -> PathBuf {
+        self.root.join("seeds")
     }
     /// One directory for each environment.
     #[must_use]

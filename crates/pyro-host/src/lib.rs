@@ -27,14 +27,17 @@ mod diff;
 pub mod doctor;
 mod durable;
 pub mod environment;
+mod garbage;
 #[cfg(test)]
 mod golden;
 mod home;
 mod janitor;
+mod layers;
 mod lease;
 mod manifest;
 mod name;
 mod ops;
+mod past;
 pub mod privilege;
 mod recovery;
 mod role;
@@ -469,11 +472,11 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
         Role::Supervisor => {
             let (connection, call, inputs) = role::take_call()?;
             let backend = backend::namespaces::Namespaces::new(binary.to_owned(), privilege.clone());
-            let setting = begin::Setting { home: &home, privilege: &privilege, binary, namespaces: &backend, signals };
+            let setting = begin::Setting { home: &home, privilege: &privilege, binary, namespaces: &backend };
             match call.op.as_str() {
-                api::WorkspaceCreate::NAME => begin::create(setting, &ops::parse(call.request)?, connection),
-                api::WorkspaceStart::NAME => begin::start(setting, &ops::parse::<String>(call.request)?, connection),
-                api::Run::NAME => begin::run(setting, &ops::parse(call.request)?, connection, call.stdin, inputs),
+                api::WorkspaceCreate::NAME => begin::create(setting, signals, &ops::parse(call.request)?, connection),
+                api::WorkspaceStart::NAME => begin::start(setting, signals, &ops::parse::<String>(call.request)?, connection),
+                api::Run::NAME => begin::run(setting, signals, &ops::parse(call.request)?, connection, call.stdin, inputs),
                 other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
             }
         }

@@ -9,8 +9,10 @@ use pyro_api::values::DiskMib;
 use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Instant;
 use crate::durable;
 use crate::home::Place;
+use crate::layers::LayerId;
 
 /// Version of the format; a manifest of another one is not read.
 const VERSION: u32 = 1;
@@ -44,6 +46,23 @@ pub struct Manifest {
     pub seed: Option<SeedView>,
     /// When it was made, milliseconds since 1970.
     pub created_at: i64,
+    /// The sealed layers that it was made with, uppermost first: those of the workspace that it is a fork of.
+    #[serde(default)]
+    pub base: Vec<LayerId>,
+    /// What it is a fork of.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// What a workspace is a fork of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Id of the other workspace.
+    pub id: String,
+    /// Its name then.
+    pub name: String,
+    /// At which of its steps.
+    pub step: u64,
 }
 
 /// What all had before it could be chosen.
@@ -56,7 +75,7 @@ fn usual_disk() -> u64 {
 pub struct Mount {
     /// Where: `/`, `/usr`.
     pub at: String,
-    /// Read-only trees below the seed, uppermost first.
+    /// Read-only trees below all changes, uppermost first: the seed, then the environment.
     pub lowers: Vec<PathBuf>,
 }
 
@@ -90,7 +109,16 @@ impl Manifest {
             isolation_minimum,
             seed,
             created_at,
+            base: Vec::new(),
+            origin: None,
         }
+    }
+
+    /// That of a fork made now.
+    #[must_use]
+    pub fn forked(&self, id: String, name: String, at: Instant, base: Vec<LayerId>, step: u64) -> Self {
+        let origin = Origin { id: self.id.clone(), name: self.name.clone(), step };
+        Self { id, name, created_at: at.0, base, origin: Some(origin), ..self.clone() }
     }
 
     /// Writes it, durably.
@@ -101,6 +129,15 @@ impl Manifest {
         let bytes = serde_json::to_vec_pretty(self).expect("a manifest has only text keys");
         durable::replace_file(&place.manifest(), &bytes)
             .map_err(|error| Error::unavailable(format!("manifest of workspace {} cannot be written", self.name)).because(error))
+    }
+
+    /// Writes it where nothing is yet, for as long as no power is cut: the database has it too.
+    ///
+    /// # Errors
+    /// As [`Manifest::write`].
+    pub fn write_quickly(&self, place: &Place) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(self).expect("a manifest has only text keys");
+        std::fs::write(place.manifest(), bytes).map_err(|error| crate::begin::no_room(&place.manifest(), error))
     }
 
     /// Reads it.

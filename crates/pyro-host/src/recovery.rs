@@ -127,6 +127,10 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
     if abandoned > 0 {
         cleared.push(format!("{abandoned} unfinished environments"));
     }
+    let collected = crate::garbage::collect(host)?;
+    if collected.count() > 0 {
+        cleared.push(format!("{} layers and {} seeds that nothing named", collected.layers, collected.seeds));
+    }
     let mut leaks = look(host)?;
     if !leaks.is_empty() {
         // Others may be at work in this home: what they were just making or taking away is gone, or has its owner, at a second look.

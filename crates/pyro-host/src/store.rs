@@ -1,4 +1,4 @@
-//! The database: the only file with SQL, and the only place where text becomes a state.
+//! The database: the only place with SQL, and the only place where text becomes a state.
 //!
 //! One file for all processes of a home, in WAL mode. Changes of state are committed with `synchronous=FULL` and so survive a power
 //! cut; the record of commands is committed with `NORMAL`: it survives the death of any process, and is as durable as the files
@@ -18,14 +18,23 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use crate::clock::Instant;
 use crate::home::Home;
+use crate::layers::{self, LayerId};
 use crate::manifest::{Manifest, Mount};
 use crate::state::WorkspaceState;
+
+mod past;
+
+pub use past::{Goes, NewStep, Position, StepRecord, snapshot_taken};
 
 /// How long a writer waits for another: a commit takes some 10 ms, and seconds where a disk has just been given gigabytes to write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every migration in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 2] = [include_str!("store/migrations/0001_first.sql"), include_str!("store/migrations/0002_disk.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("store/migrations/0001_first.sql"),
+    include_str!("store/migrations/0002_disk.sql"),
+    include_str!("store/migrations/0003_past.sql"),
+];
 
 /// SQLite before this can lose committed writes when two connections use one file in WAL mode (fixed in 3.51.3, see sqlite.org/wal.html).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -48,6 +57,10 @@ pub struct WorkspaceRecord {
     pub exec_count: u64,
     /// Its isolation as measured at its last start.
     pub isolation: Option<IsolationReport>,
+    /// The layer that is written to.
+    pub live: LayerId,
+    /// When it is to be deleted, if ever.
+    pub expires_at: Option<Instant>,
 }
 
 /// One command as recorded.
@@ -91,6 +104,8 @@ pub struct EventRecord {
     pub outcome: Option<String>,
     /// Number of the exec.
     pub exec: Option<u64>,
+    /// The step that has what it changed.
+    pub step: Option<u64>,
     /// How long it took.
     pub duration_ms: Option<u64>,
 }
@@ -191,6 +206,7 @@ impl Store {
     /// Records every workspace that has a manifest and no row.
     fn adopt_manifests(&mut self, home: &Home) -> Result<()> {
         let Ok(entries) = std::fs::read_dir(home.workspaces()) else { return Ok(()) };
+        let layers = layers::on_disk(home)?;
         for entry in entries.flatten() {
             let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
             // A manifest that cannot be read is left where it is: nothing is deleted on doubt.
@@ -205,9 +221,26 @@ impl Store {
                 Ok(Some(_)) => WorkspaceState::Running,
                 Ok(None) | Err(_) => WorkspaceState::Stopped,
             };
-            let record = WorkspaceRecord { manifest, state, used_at, exec_count: last_exec(home, &id), isolation: None };
+            // The newest layer made for it is the one that was written to last.
+            let newest = layers.iter().filter_map(|(layer, made_for)| Some((layer, made_for.as_ref()?)));
+            let newest = newest.filter(|(_, made_for)| made_for.workspace == id).max_by_key(|(_, made_for)| made_for.at_ns);
+            let Some((live, made_for)) = newest else { continue };
+            let record = WorkspaceRecord {
+                manifest,
+                state,
+                used_at,
+                exec_count: last_exec(home, &id),
+                isolation: None,
+                live: live.clone(),
+                expires_at: None,
+            };
             match self.insert(&record) {
-                Ok(()) => {}
+                Ok(()) if made_for.below == record.manifest.base => {}
+                Ok(()) => {
+                    let position = self.position(&id)?;
+                    let below = NewStep { op: "recovered", subject: "", layers: made_for.below.clone() };
+                    self.add_step(&id, &position, &below, Goes::On)?;
+                }
                 // Somebody else adopts at the same time.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
                 Err(error) => return Err(error),
@@ -237,44 +270,24 @@ impl Store {
     /// # Errors
     /// `Conflict` when a live workspace has the name.
     pub fn insert(&mut self, record: &WorkspaceRecord) -> Result<()> {
-        let manifest = &record.manifest;
-        let failure = match &record.state {
-            WorkspaceState::Failed { why } => Some(why.as_str()),
-            WorkspaceState::Stopped | WorkspaceState::Starting | WorkspaceState::Running | WorkspaceState::Stopping => None,
-        };
+        self.insert_all(std::slice::from_ref(record))
+    }
+
+    /// Records several new workspaces, all or none.
+    ///
+    /// # Errors
+    /// `Conflict` when a live workspace has one of the names.
+    pub fn insert_all(&mut self, records: &[WorkspaceRecord]) -> Result<()> {
+        let mut inserting = "";
         let inserted = self.durably(|transaction| {
-            transaction.execute(
-                "INSERT INTO workspace (id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed,
-                                        created_at, used_at, state, failure, isolation, exec_count, disk_mib)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-                params![
-                    manifest.id,
-                    manifest.name,
-                    manifest.environment,
-                    manifest.environment_digest,
-                    json(&manifest.mounts),
-                    manifest.vcpu_count,
-                    bytes(manifest.mem_mib),
-                    manifest.isolation_minimum,
-                    manifest.seed.as_ref().map(json),
-                    manifest.created_at,
-                    record.used_at.0,
-                    record.state.word(),
-                    failure,
-                    record.isolation.as_ref().map(json),
-                    bytes(record.exec_count),
-                    bytes(manifest.disk_mib),
-                ],
-            )?;
-            set_labels(transaction, &manifest.id, &manifest.labels)?;
-            let subject = match &manifest.seed {
-                Some(seed) => format!("{} from {}", manifest.environment, seed.path),
-                None => manifest.environment.clone(),
-            };
-            add_event(transaction, &manifest.id, "workspace create", &subject, Some("ok"), None).map(drop)
+            for record in records {
+                inserting = &record.manifest.name;
+                insert(transaction, record)?;
+            }
+            Ok(())
         });
         inserted.map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ConstraintViolation) => name_taken(&manifest.name),
+            Some(rusqlite::ErrorCode::ConstraintViolation) => name_taken(inserting),
             _ => failed(error),
         })
     }
@@ -487,11 +500,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn add_event(&mut self, id: &str, op: &str, subject: &str, outcome: &str) -> Result<()> {
+    pub fn add_event(&mut self, id: &str, op: &str, subject: &str, outcome: &str) -> Result<OpenEvent> {
         self.quickly(|transaction| {
-            add_event(transaction, id, op, subject, Some(outcome), None)?;
+            let event = add_event(transaction, id, op, subject, Some(outcome), None)?;
             transaction.execute("UPDATE workspace SET used_at = ?2 WHERE id = ?1", params![id, Instant::now().0])?;
-            Ok(())
+            Ok(event)
         })
         .map_err(failed)
     }
@@ -505,7 +518,7 @@ impl Store {
             let total: i64 =
                 self.connection.query_row("SELECT count(*) FROM event WHERE workspace_id = ?1", [id], |row| row.get(0))?;
             let mut statement = self.connection.prepare_cached(
-                "SELECT at, op, subject, outcome, exec, duration_ms FROM event WHERE workspace_id = ?1 ORDER BY id DESC LIMIT ?2",
+                "SELECT at, op, subject, outcome, exec, duration_ms, step FROM event WHERE workspace_id = ?1 ORDER BY id DESC LIMIT ?2",
             )?;
             let rows = statement.query_map(params![id, limit], |row| {
                 Ok(EventRecord {
@@ -515,6 +528,7 @@ impl Store {
                     outcome: row.get(3)?,
                     exec: row.get::<_, Option<i64>>(4)?.map(count),
                     duration_ms: row.get::<_, Option<i64>>(5)?.map(count),
+                    step: row.get::<_, Option<i64>>(6)?.map(count),
                 })
             })?;
             let mut events = rows.collect::<Result<Vec<_>, _>>()?;
@@ -554,12 +568,55 @@ impl Store {
 
 /// In the order that [`record`] reads them.
 const COLUMNS: &str = "id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed, created_at, \
-                       used_at, state, failure, isolation, exec_count, disk_mib";
+                       used_at, state, failure, isolation, exec_count, disk_mib, live, origin, expires_at, \
+                       (SELECT layers FROM step WHERE workspace_id = id AND step = 0)";
+
+fn insert(transaction: &Transaction<'_>, record: &WorkspaceRecord) -> Result<(), rusqlite::Error> {
+    let manifest = &record.manifest;
+    let failure = match &record.state {
+        WorkspaceState::Failed { why } => Some(why.as_str()),
+        WorkspaceState::Stopped | WorkspaceState::Starting | WorkspaceState::Running | WorkspaceState::Stopping => None,
+    };
+    transaction.execute(
+        "INSERT INTO workspace (id, name, environment, environment_digest, mounts, vcpu_count, mem_mib, isolation_minimum, seed,
+                                created_at, used_at, state, failure, isolation, exec_count, disk_mib, live, origin, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+        params![
+            manifest.id,
+            manifest.name,
+            manifest.environment,
+            manifest.environment_digest,
+            json(&manifest.mounts),
+            manifest.vcpu_count,
+            bytes(manifest.mem_mib),
+            manifest.isolation_minimum,
+            manifest.seed.as_ref().map(json),
+            manifest.created_at,
+            record.used_at.0,
+            record.state.word(),
+            failure,
+            record.isolation.as_ref().map(json),
+            bytes(record.exec_count),
+            bytes(manifest.disk_mib),
+            record.live.as_str(),
+            manifest.origin.as_ref().map(json),
+            record.expires_at.map(|at| at.0),
+        ],
+    )?;
+    set_labels(transaction, &manifest.id, &manifest.labels)?;
+    let (op, subject) = match (&manifest.origin, &manifest.seed) {
+        (Some(origin), _) => ("workspace fork", format!("{} at step {}", origin.name, origin.step)),
+        (None, Some(seed)) => ("workspace create", format!("{} from {}", manifest.environment, seed.path)),
+        (None, None) => ("workspace create", manifest.environment.clone()),
+    };
+    past::insert_first(transaction, record, op, &subject)?;
+    add_event(transaction, &manifest.id, op, &subject, Some("ok"), None).map(drop)
+}
 
 fn record(row: &Row<'_>) -> Result<WorkspaceRecord, rusqlite::Error> {
     let mounts: Vec<Mount> = parse(4, &row.get::<_, String>(4)?)?;
     let seed = row.get::<_, Option<String>>(8)?.map(|text| parse(8, &text)).transpose()?;
-    let manifest = Manifest::new(
+    let mut manifest = Manifest::new(
         row.get(0)?,
         row.get(1)?,
         BTreeMap::new(),
@@ -571,6 +628,8 @@ fn record(row: &Row<'_>) -> Result<WorkspaceRecord, rusqlite::Error> {
         seed,
         row.get(9)?,
     );
+    manifest.origin = row.get::<_, Option<String>>(17)?.map(|text| parse(17, &text)).transpose()?;
+    manifest.base = row.get::<_, Option<String>>(19)?.map(|text| parse(19, &text)).transpose()?.unwrap_or_default();
     let word: String = row.get(11)?;
     let state = match word.as_str() {
         "starting" => WorkspaceState::Starting,
@@ -581,7 +640,15 @@ fn record(row: &Row<'_>) -> Result<WorkspaceRecord, rusqlite::Error> {
         _ => WorkspaceState::Stopped,
     };
     let isolation = row.get::<_, Option<String>>(13)?.map(|text| parse(13, &text)).transpose()?;
-    Ok(WorkspaceRecord { manifest, state, used_at: Instant(row.get(10)?), exec_count: count(row.get(14)?), isolation })
+    Ok(WorkspaceRecord {
+        manifest,
+        state,
+        used_at: Instant(row.get(10)?),
+        exec_count: count(row.get(14)?),
+        isolation,
+        live: LayerId::from_record(row.get(16)?),
+        expires_at: row.get::<_, Option<i64>>(18)?.map(Instant),
+    })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> Result<T, rusqlite::Error> {

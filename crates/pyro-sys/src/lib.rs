@@ -27,6 +27,7 @@ pub mod spawn;
 pub mod start;
 pub mod userns;
 mod vfork;
+pub mod visit;
 
 /// Turns the result of a raw system call into a [`std::io::Result`].
 fn check(result: libc::c_long) -> std::io::Result<libc::c_long> {

@@ -108,6 +108,15 @@ pub fn copy(start: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(start, path, flags)?)
 }
 
+/// A detached copy of the mount at a path, with everything that is mounted below it.
+///
+/// # Errors
+/// As open_tree(2).
+pub fn copy_all_at(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    Ok(open_tree(CWD, path, flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)?)
+}
+
 /// A detached copy of what a path of the host names. Symbolic links are followed: the path is ours.
 ///
 /// # Errors
@@ -163,6 +172,15 @@ fn set_attributes(mount: BorrowedFd<'_>, path: &CString, flags: libc::c_int, att
 /// As mount_setattr(2).
 pub fn restrict(mount: impl AsFd, refuses: Refuses) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: u64::from(refuses.flags().bits()), attr_clr: 0, propagation: 0, userns_fd: 0 };
+    set_attributes(mount.as_fd(), &CString::default(), libc::AT_EMPTY_PATH, &attributes)
+}
+
+/// Lets a mount be written to again.
+///
+/// # Errors
+/// As mount_setattr(2).
+pub fn allow_writes(mount: impl AsFd) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: 0, attr_clr: libc::MOUNT_ATTR_RDONLY, propagation: 0, userns_fd: 0 };
     set_attributes(mount.as_fd(), &CString::default(), libc::AT_EMPTY_PATH, &attributes)
 }
 

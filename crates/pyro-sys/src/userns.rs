@@ -100,6 +100,12 @@ impl UserNamespace {
         Ok(Self { descriptor, placeholder: Some(placeholder) })
     }
 
+    /// Itself and nothing more: once a process lives in it, nothing else has to keep it.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { placeholder: None, ..self }
+    }
+
     /// Enters it: after this the process has every capability inside and none outside. It must have one thread.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod environment;
 mod exec;
 mod file;
 mod host;
+mod past;
 mod workspace;
 
 #[cfg(test)]

@@ -292,6 +292,9 @@ pub struct LogEntry {
     /// Number of the exec, when it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<u64>,
+    /// The step that has what it changed: reset can go back to it. Several operations have the same one when they could not be told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
     /// How long it took, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,

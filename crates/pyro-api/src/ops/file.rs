@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::WorkspaceRef;
+use crate::values::{Against, WorkspaceRef};
 use crate::{Effect, Error, Op, Profile, Result};
 
 /// List a directory of a workspace
@@ -237,13 +237,17 @@ impl Op for FileWrite {
     }
 }
 
-/// Show what changed in a workspace since it was created
+/// Show what changed in a workspace since it was created, or since another state
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct DiffRequest {
     /// Workspace name or id
     pub workspace: WorkspaceRef,
+    /// State to compare with: baseline (as created), seed, step:N, snapshot:NAME or workspace:NAME
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "STATE"))]
+    pub against: Against,
     /// Only below this path
     #[serde(default = "DiffRequest::path_default")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t = DiffRequest::path_default()))]

@@ -57,6 +57,38 @@ pub enum CheckStatus {
     Missing,
 }
 
+/// Free the room of what nothing needs any more
+///
+/// States of workspaces that were gone back from, and layers and seeds that no workspace stands on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct GcRequest {}
+
+/// What the collection of garbage answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct GcResponse {
+    /// States of workspaces that no way led back to.
+    pub steps: u64,
+    /// Layers of changes that nothing named.
+    pub layers: u64,
+    /// Seeds that no workspace stood on.
+    pub seeds: u64,
+    /// The room that was freed, bytes.
+    pub freed_bytes: u64,
+}
+
+/// See [`GcRequest`].
+pub enum Gc {}
+impl Op for Gc {
+    const NAME: &'static str = "gc";
+    const TOOL: Option<&'static str> = None;
+    const EFFECT: Effect = Effect::Destroy;
+    const PROFILE: Profile = Profile::Person;
+    type Request = GcRequest;
+    type Response = GcResponse;
+}
+
 /// See [`DoctorRequest`].
 pub enum Doctor {}
 impl Op for Doctor {

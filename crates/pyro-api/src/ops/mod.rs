@@ -4,12 +4,14 @@ pub mod environment;
 pub mod exec;
 pub mod file;
 pub mod host;
+pub mod past;
 pub mod workspace;
 
 pub use environment::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
 pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};
-pub use host::Doctor;
+pub use host::{Doctor, Gc};
+pub use past::{SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceRedo, WorkspaceReset, WorkspaceUndo};
 pub use workspace::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
 };

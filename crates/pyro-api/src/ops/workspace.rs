@@ -85,9 +85,26 @@ pub struct WorkspaceView {
     /// What it was seeded with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<SeedView>,
+    /// What it is a fork of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork_of: Option<OriginView>,
+    /// When it is deleted by itself, RFC 3339; nothing: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
     /// How strongly it is isolated, as measured at its last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<IsolationReport>,
+}
+
+/// What a workspace is a fork of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OriginView {
+    /// Name of the other workspace when it was forked.
+    pub workspace: String,
+    /// Its id.
+    pub id: String,
+    /// At which of its steps.
+    pub step: u64,
 }
 
 /// What a workspace is doing.

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyro_api::Result;
 use pyro_api::ops::workspace::Guarantee;
+use pyro_api::{Error, Result};
 
 pub mod firecracker;
 pub mod machine;
@@ -49,6 +49,29 @@ pub trait Sandbox: Send {
     /// Who can read its layers while it runs.
     fn layers(&self) -> LayersAt;
 
+    /// Goes on over other layers: from then on what is written goes to the uppers of `mounts`, and the layers that were written to before never
+    /// change again. Nothing inside notices. `commit` is called once this is certain to be possible; when it fails, all stays as it was.
+    ///
+    /// # Errors
+    /// Those of `commit`; `Sandbox` when it is not fit for use any more and has to be ended.
+    fn switch(&mut self, mounts: &[StackMount], commit: &mut dyn FnMut() -> Result<()>) -> Result<Switched> {
+        let _ = (mounts, commit);
+        Ok(Switched::Not("the layers of this kind of sandbox cannot be changed while it runs".to_owned()))
+    }
+
+    /// Stops everything inside but the agent for as long as what it gives is held, so that what was written can be copied.
+    ///
+    /// # Errors
+    /// `Conflict` when something could not be stopped; `Unavailable` where nobody outside can read what was written anyway.
+    fn freeze(&self) -> Result<Box<dyn Send>> {
+        Err(Error::unavailable("what this kind of sandbox writes can only be read inside"))
+    }
+
+    /// How many processes are inside besides the agent; `None` where nobody outside can tell.
+    fn alive(&self) -> Option<u64> {
+        None
+    }
+
     /// How many times longer than a sandbox of the host's own kernel its inside may take to answer: deadlines are multiplied by it.
     fn slowness(&self) -> u32;
 
@@ -77,6 +100,15 @@ pub enum LayersAt {
     Outside,
     /// In a file system that the inside writes and that nobody outside may parse: the agent is asked.
     Inside,
+}
+
+/// How [`Sandbox::switch`] went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Switched {
+    /// The old layers are sealed.
+    Done,
+    /// Nothing has changed, and why it could not.
+    Not(String),
 }
 
 /// What to start. Plain data: all of it is known before anything is made.

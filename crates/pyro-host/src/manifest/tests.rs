@@ -2,6 +2,7 @@
 
 use super::{Manifest, Mount};
 use crate::home::Home;
+use crate::layers::{self, Naming};
 use crate::store::Store;
 
 const ID: &str = "aaaaaaaaaaaa";
@@ -76,7 +77,9 @@ fn a_damaged_one_does_not_keep_the_others_from_being_found() {
     let (_directory, home) = home();
     std::fs::write(home.workspace(ID).manifest(), "{").unwrap();
     std::fs::create_dir(home.workspace("bbbbbbbbbbbb").root()).unwrap();
-    manifest("bbbbbbbbbbbb", "two").write(&home.workspace("bbbbbbbbbbbb")).unwrap();
+    let two = manifest("bbbbbbbbbbbb", "two");
+    two.write(&home.workspace("bbbbbbbbbbbb")).unwrap();
+    layers::make(&home, &Naming::shared(&home).unwrap(), &two.mounts, &two.id, &[]).unwrap();
     let found = Store::open(&home).unwrap().workspaces().unwrap();
     assert_eq!(found.iter().map(|record| record.manifest.name.as_str()).collect::<Vec<_>>(), ["two"]);
 }

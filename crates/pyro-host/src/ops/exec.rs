@@ -40,6 +40,7 @@ impl Handle for WorkspaceLogs {
                         subject: escape(&event.subject),
                         outcome: event.outcome.map_or_else(|| "running".to_owned(), |outcome| escape(&outcome)),
                         exec: event.exec,
+                        step: event.step,
                         duration_ms: event.duration_ms,
                     })
                     .collect();

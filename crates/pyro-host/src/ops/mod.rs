@@ -1,9 +1,9 @@
 //! One handler for each op, in files named as those of `pyro-api`. That an op has none is a compile error naming it.
 
 use pyro_api::ops::{
-    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Run, WorkspaceCreate,
-    WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceLogs, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
-    WorkspaceUpdate,
+    Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Gc, Run, SnapshotCreate,
+    SnapshotDelete, SnapshotList, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceList,
+    WorkspaceLogs, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};
@@ -16,9 +16,11 @@ mod environment;
 mod exec;
 mod file;
 mod host;
+mod past;
 mod workspace;
 
 pub(crate) use environment::build_here;
+pub(crate) use past::{POINT, find_snapshot, target_of};
 pub(crate) use workspace::view as workspace_view;
 
 /// What an op does.

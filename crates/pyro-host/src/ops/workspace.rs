@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pyro_api::ops::workspace::{
-    CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, ListRequest, ListResponse, StartRequest, StatusRequest,
-    StopRequest, UpdateRequest, WorkspaceView,
+    CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, ListRequest, ListResponse, OriginView, StartRequest,
+    StatusRequest, StopRequest, UpdateRequest, WorkspaceView,
 };
 use pyro_api::ops::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
@@ -46,6 +46,12 @@ pub(crate) fn view(record: &WorkspaceRecord) -> WorkspaceView {
         disk_mib: has_disk.then_some(manifest.disk_mib),
         exec_count: record.exec_count,
         seed: manifest.seed.clone(),
+        fork_of: manifest.origin.as_ref().map(|origin| OriginView {
+            workspace: origin.name.clone(),
+            id: origin.id.clone(),
+            step: origin.step,
+        }),
+        expires_at: record.expires_at.map(|at| at.rfc3339()),
         isolation: record.isolation.clone(),
     }
 }
@@ -173,6 +179,8 @@ impl Handle for WorkspaceDelete {
             host.store()?.delete(&id, &name)?;
         }
         drop(lease);
+        // Its layers and its seed, unless another stands on them.
+        crate::garbage::collect(host)?;
         host.start_janitor();
         Ok(DeleteResponse { workspace: name, id })
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{settle_missing, sweep_runs};
 use crate::clock::Instant;
+use crate::layers::LayerId;
 use crate::lease::Lease;
 use crate::manifest::Manifest;
 use crate::state::WorkspaceState;
@@ -37,7 +38,15 @@ fn record(state: WorkspaceState) -> WorkspaceRecord {
         None,
         1,
     );
-    WorkspaceRecord { manifest, state, used_at: Instant(1), exec_count: 0, isolation: None }
+    WorkspaceRecord {
+        manifest,
+        state,
+        used_at: Instant(1),
+        exec_count: 0,
+        isolation: None,
+        live: LayerId::from_record("live".into()),
+        expires_at: None,
+    }
 }
 
 /// A workspace with files, in this state and with one command under way.

@@ -8,6 +8,7 @@ use pyro_api::ops::exec::Outcome;
 use super::{ExecEnd, Store, WorkspaceRecord};
 use crate::clock::Instant;
 use crate::home::Home;
+use crate::layers::{self, LayerId, Naming};
 use crate::manifest::{Manifest, Mount};
 use crate::state::WorkspaceState;
 
@@ -32,7 +33,9 @@ fn workspace(id: &str, name: &str) -> WorkspaceRecord {
         None,
         5,
     );
-    WorkspaceRecord { manifest, state: WorkspaceState::Running, used_at: Instant(5), exec_count: 0, isolation: None }
+    let live = LayerId::from_record(format!("live-of-{id}"));
+    let state = WorkspaceState::Running;
+    WorkspaceRecord { manifest, state, used_at: Instant(5), exec_count: 0, isolation: None, live, expires_at: None }
 }
 
 #[test]
@@ -72,10 +75,15 @@ fn a_lost_database_is_made_again_from_the_manifests() {
     record.manifest.write(&home.workspace("aaaaaaaaaaaa")).unwrap();
     std::fs::create_dir(home.workspace("aaaaaaaaaaaa").execs()).unwrap();
     std::fs::write(home.workspace("aaaaaaaaaaaa").execs().join("7.out"), "x").unwrap();
+    let naming = Naming::shared(&home).unwrap();
+    let sealed = layers::make(&home, &naming, &record.manifest.mounts, "aaaaaaaaaaaa", &[]).unwrap();
+    let live = layers::make(&home, &naming, &record.manifest.mounts, "aaaaaaaaaaaa", std::slice::from_ref(&sealed)).unwrap();
 
     let found = Store::open(&home).unwrap().get("aaaaaaaaaaaa").unwrap();
     assert_eq!(found.manifest, record.manifest);
     assert_eq!((found.state, found.exec_count), (WorkspaceState::Stopped, 7));
+    let position = Store::open(&home).unwrap().position("aaaaaaaaaaaa").unwrap();
+    assert_eq!((position.live, position.layers), (live, vec![sealed]), "it stands where it stood");
 
     for damage in ["not a database at all, but long enough to be looked at", ""] {
         for side in ["db-wal", "db-shm"] {

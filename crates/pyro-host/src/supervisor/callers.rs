@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::control::{Connection, Said};
 use super::files::FileTask;
-use super::{Life, Supervisor, Task, complain};
+use super::{End, Life, Supervisor, Task, complain};
 
 /// After the system could not give us a caller (no descriptor is free, say), how long we leave the queue alone.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-impl Supervisor {
+impl Supervisor<'_> {
     pub(super) fn accept(&mut self) {
         let Life::Workspace { listener: Some(listener), .. } = &self.life else { return };
         let stream = match listener.accept() {
@@ -32,19 +32,24 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn read_connection(&mut self, id: u32) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    pub(super) fn read_connection(&mut self, id: u32) -> Option<End> {
+        let connection = self.connections.get_mut(&id)?;
         match connection.read() {
             Ok(said) => {
                 for said in said {
                     match said {
-                        Said::Call(call) => self.begin_call(id, call),
+                        Said::Call(call) => {
+                            if let Some(end) = self.begin_call(id, call) {
+                                return Some(end);
+                            }
+                        }
                         Said::Input(input) => self.take_input(id, input),
                     }
                 }
             }
             Err(_) => self.drop_connection(id),
         }
+        None
     }
 
     /// A caller is gone: what it waited for is taken back.
@@ -103,11 +108,15 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn begin_call(&mut self, id: u32, call: Call) {
+    pub(super) fn begin_call(&mut self, id: u32, call: Call) -> Option<End> {
         if self.stop_deadline.is_some() && call.op != ops::WorkspaceStop::NAME {
             // It can be done by the next supervisor, which its caller starts.
-            return self.connections.get_mut(&id).map_or((), Connection::put_off);
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.put_off();
+            }
+            return None;
         }
+        let mut end = None;
         let begun = match call.op.as_str() {
             ops::WorkspaceExec::NAME => {
                 crate::ops::parse(call.request).and_then(|request| self.begin_workspace_exec(id, &request, call.stream))
@@ -122,6 +131,19 @@ impl Supervisor {
                 .and_then(|request| FileTask::write(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),
             ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, &request)),
+            crate::ops::POINT => {
+                let point = self.point("workspace fork", "").and_then(|point| crate::ops::to_value(&point));
+                self.answer(id, point);
+                Ok(())
+            }
+            ops::SnapshotCreate::NAME => {
+                crate::ops::parse(call.request).and_then(|request| self.snapshot(&request)).map(|answer| {
+                    self.answer(id, Ok(answer));
+                })
+            }
+            ops::WorkspaceReset::NAME | ops::WorkspaceUndo::NAME | ops::WorkspaceRedo::NAME => {
+                self.target(&call).and_then(|(target, words)| self.rewind(id, &target, &words)).map(|ended| end = ended)
+            }
             ops::WorkspaceStop::NAME => {
                 self.stop_waiters.push(id);
                 self.begin_stop();
@@ -137,5 +159,6 @@ impl Supervisor {
         if let Err(error) = begun {
             self.answer(id, Err(error));
         }
+        end
     }
 }

@@ -18,7 +18,7 @@ use crate::state::{StateEvent, WorkspaceState};
 /// Why a command ended whose workspace was stopped.
 pub(super) const STOPPED: &str = "the workspace was stopped";
 
-impl Supervisor {
+impl Supervisor<'_> {
     pub(super) fn begin_stop(&mut self) {
         if self.stop_deadline.is_some() {
             return;
@@ -44,19 +44,11 @@ impl Supervisor {
             End::Stopped => STOPPED.to_owned(),
             End::Lost(why) => why.clone(),
         };
-        let lost = || Error::sandbox(reason.clone()).hint("using the workspace starts it again");
-        for (_, task) in std::mem::take(&mut self.tasks) {
-            match task {
-                Task::Exec(exec) => {
-                    let ended = exec.ended(Outcome::SandboxLost { reason: reason.clone() });
-                    self.end_exec(*exec, ended);
-                }
-                Task::File(file) => self.end_file(*file, Err(lost())),
-            }
-        }
+        self.end_tasks(&reason);
         for waiter in std::mem::take(&mut self.diff_waiters) {
-            self.answer(waiter, Err(lost()));
+            self.answer(waiter, Err(lost(&reason)));
         }
+        let sealed = self.seal_for_good();
         let event = match end {
             End::Stopped => StateEvent::Gone,
             End::Lost(why) => StateEvent::Lost(why),
@@ -73,7 +65,7 @@ impl Supervisor {
                 Err(denied) => Err(Error::internal(denied.0)),
             },
         };
-        let cleared = killed.and(recorded);
+        let cleared = killed.and(sealed).and(recorded);
         // Whoever comes from now on finds that nobody is here, waits for the lease and does what it came for.
         if let Life::Workspace { listener, .. } = &mut self.life
             && let Some(listener) = listener.take()
@@ -88,6 +80,19 @@ impl Supervisor {
             self.answer(waiter, answer);
         }
         cleared
+    }
+
+    /// Answers everybody whose command or file request ended with the sandbox.
+    pub(super) fn end_tasks(&mut self, reason: &str) {
+        for (_, task) in std::mem::take(&mut self.tasks) {
+            match task {
+                Task::Exec(exec) => {
+                    let ended = exec.ended(Outcome::SandboxLost { reason: reason.to_owned() });
+                    self.end_exec(*exec, ended);
+                }
+                Task::File(file) => self.end_file(*file, Err(lost(reason))),
+            }
+        }
     }
 
     /// Nothing more is begun: tells those who have not been heard yet.
@@ -132,4 +137,8 @@ impl Supervisor {
             }
         }
     }
+}
+
+fn lost(reason: &str) -> Error {
+    Error::sandbox(reason.to_owned()).hint("using the workspace starts it again")
 }

@@ -18,7 +18,7 @@ use crate::store::ExecEnd;
 /// keep callers, deadlines and the order to stop waiting. Each read is at most one frame of the largest size.
 const LINK_READS_PER_TURN: usize = 8;
 
-impl Supervisor {
+impl Supervisor<'_> {
     pub(super) fn read_link(&mut self) -> Option<End> {
         for _ in 0..LINK_READS_PER_TURN {
             let mut frames = Vec::new();
@@ -146,6 +146,7 @@ impl Supervisor {
         if let Some(connection) = exec.connection {
             self.answer(connection, answer);
         }
+        self.note_end();
     }
 
     pub(super) fn end_file(&mut self, file: FileTask, answer: Result<Value>) {
@@ -163,8 +164,9 @@ impl Supervisor {
             Ok(_) => "ok",
             Err(error) => error.message.as_str(),
         };
-        if let Err(error) = store.add_event(&self.subject.id, op, subject, outcome) {
-            complain(&error);
+        match store.add_event(&self.subject.id, op, subject, outcome) {
+            Ok(event) => self.note_change(event),
+            Err(error) => complain(&error),
         }
     }
 }

@@ -35,6 +35,7 @@ mod inside;
 pub mod launch;
 pub mod link;
 pub mod output;
+pub mod past;
 mod tasks;
 
 use control::{Connection, OUTPUT_HIGH_WATER_BYTES};
@@ -91,7 +92,7 @@ pub struct Subject {
 }
 
 /// What is different between a workspace and a one-shot run.
-pub enum Life {
+pub enum Life<'a> {
     /// It is recorded, listens for callers, and goes on until it is stopped.
     Workspace {
         /// The record.
@@ -100,15 +101,17 @@ pub enum Life {
         listener: Option<UnixListener>,
         /// Number of the last exec.
         last_exec: u64,
+        /// What its files were.
+        past: past::Past<'a>,
     },
     /// It ends with its one command.
     Run,
 }
 
 /// The state of one supervisor.
-pub struct Supervisor {
+pub struct Supervisor<'a> {
     subject: Subject,
-    life: Life,
+    life: Life<'a>,
     state: WorkspaceState,
     sandbox: Option<Box<dyn Sandbox>>,
     link: Link,
@@ -164,12 +167,12 @@ struct Ready {
     connections: Vec<u32>,
 }
 
-impl Supervisor {
+impl<'a> Supervisor<'a> {
     /// Takes over a sandbox that is up. `signals` becomes readable when this process is asked to end.
     ///
     /// # Errors
     /// When a socket pair cannot be made.
-    pub fn new(subject: Subject, life: Life, live: Live, signals: OwnedFd) -> Result<Self> {
+    pub fn new(subject: Subject, life: Life<'a>, live: Live, signals: OwnedFd) -> Result<Self> {
         let (work_bell, work_ringer) = UnixStream::pair()
             .and_then(|(bell, ringer)| bell.set_nonblocking(true).map(|()| (bell, ringer)))
             .map_err(|error| Error::internal("a socket pair cannot be made").because(error))?;
@@ -238,6 +241,9 @@ impl Supervisor {
             if is_over {
                 return End::Stopped;
             }
+            if let Some(end) = self.settle() {
+                return end;
+            }
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(error) => return End::Lost(format!("poll: {error}")),
@@ -260,7 +266,9 @@ impl Supervisor {
                 self.take_work();
             }
             for id in ready.connections {
-                self.read_connection(id);
+                if let Some(end) = self.read_connection(id) {
+                    return end;
+                }
             }
             if let Some(end) = self.meet_deadlines() {
                 return end;

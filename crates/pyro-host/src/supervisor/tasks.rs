@@ -4,20 +4,23 @@ use std::time::Duration;
 
 use pyro_api::ops::exec::ExecRequest;
 use pyro_api::ops::file::DiffRequest;
+use pyro_api::values::Against;
 use pyro_api::{Error, Op, Result, ops};
+use pyro_layer::{MountedStack, Stacks};
 use pyro_wire::ToAgent;
 use pyro_wire::limits::CHANNELS_MAX;
 
 use super::exec::{self, Exec, ExecPlan, Record};
 use super::files::{self, FileTask};
 use super::link::Broken;
-use super::{Life, Supervisor, Task, Work, complain};
+use super::{Life, Supervisor, Task, Work, complain, past};
 use crate::backend::LayersAt;
+use crate::layers;
 
 /// Diffs at one time. Each is a thread, here or inside, that reads layers; more of them would only wait for the same disk.
 pub(super) const DIFFS_MAX: usize = 8;
 
-impl Supervisor {
+impl Supervisor<'_> {
     pub(super) fn admit(&mut self) -> Result<u32> {
         if self.tasks.len() >= CHANNELS_MAX {
             return Err(Error::limit(format!("{CHANNELS_MAX} commands and file requests run in {} already", self.subject.name))
@@ -82,6 +85,9 @@ impl Supervisor {
                 )
             }
         };
+        if let Record::Workspace { event, .. } = &record {
+            self.note_change(*event);
+        }
         let kills = self.sandbox.as_ref().map_or(0, |sandbox| sandbox.out_of_memory_kills());
         self.tasks
             .insert(channel, Task::Exec(Box::new(Exec::new(plan, connection, record, outputs, kills, self.patience.kill_confirm))));
@@ -123,9 +129,10 @@ impl Supervisor {
         let stat = request.stat;
         match self.sandbox.as_ref().expect("it is taken only after the loop").layers() {
             LayersAt::Outside => {}
+            LayersAt::Inside if request.against != Against::Baseline => return Err(past::not_outside(&self.subject.name)),
             LayersAt::Inside => return self.begin_file(FileTask::diff(&self.subject.name, connection, path, stat)),
         }
-        let mounts = self.subject.mounts.clone();
+        let mounts = self.compared(&request.against)?;
         let name = self.subject.name.clone();
         let sender = self.work_sender.clone();
         let no_room = |error: std::io::Error| Error::unavailable("a diff cannot be begun").because(error);
@@ -139,6 +146,39 @@ impl Supervisor {
         std::thread::Builder::new().name("diff".into()).spawn(work).map_err(no_room)?;
         self.diff_waiters.push(connection);
         Ok(())
+    }
+
+    /// The layers of both sides of a diff: this workspace now, and what it is compared with.
+    fn compared(&self, against: &Against) -> Result<Vec<MountedStack>> {
+        let Life::Workspace { store, past, .. } = &self.life else { return Err(Error::internal("a run has no past")) };
+        let (id, name) = (&self.subject.id, &self.subject.name);
+        let mut mounts = None;
+        let old = match against {
+            Against::Baseline => store.step(id, name, 0)?.layers,
+            Against::Seed => Vec::new(),
+            Against::Step(step) => store.step(id, name, *step)?.layers,
+            Against::Snapshot(snapshot) => {
+                let step = crate::ops::find_snapshot(store, id, name, snapshot.as_str())?;
+                store.step(id, name, step)?.layers
+            }
+            Against::Workspace(other) => {
+                let other = store.find(other)?;
+                let position = store.position(&other.manifest.id)?;
+                mounts = Some(other.manifest.mounts);
+                [vec![position.live], position.layers].concat()
+            }
+        };
+        let old_mounts = mounts.as_ref().unwrap_or(&past.mounts);
+        let same = |at: &str| old_mounts.iter().find(|mount| mount.at == at);
+        let stacked = self.subject.mounts.iter().map(|new| {
+            let below = same(&new.at).ok_or_else(|| {
+                Error::invalid(format!("{against} has another file system")).hint("compare workspaces of one environment")
+            })?;
+            let new_side = std::iter::once(&new.upper).chain(&new.lowers).cloned().collect();
+            let stacks = Stacks { old: layers::lowers(&past.home, below, &old), new: new_side };
+            Ok(MountedStack { at: new.at.clone(), stacks })
+        });
+        stacked.collect()
     }
 
     pub(super) fn take_work(&mut self) {

@@ -18,7 +18,7 @@ use pyro_api::ops::file::{DiffResponse, FileReadResponse, FileWriteResponse};
 use pyro_api::ops::workspace::{Guarantee, IsolationReport};
 use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Call, Error, ErrorKind, Event, Reply, Result};
-use pyro_layer::Stack;
+use pyro_layer::{MountedStack, Stack};
 use pyro_testkit::hostile::{Asked, ESCAPES, Ends, Hostile, TABLE};
 use pyro_testkit::loopback;
 use pyro_wire::frame::{Frame, encode_control, read_frame};
@@ -32,11 +32,13 @@ use super::control::{Connection, LINE_BYTES_MAX, OUTPUT_HIGH_WATER_BYTES};
 use super::exec::ExecPlan;
 use super::launch::{Live, Welcomed, bring_up, bring_up_within, welcome};
 use super::output::KEPT_BYTES_MAX;
+use super::past::Past;
 use super::tasks::DIFFS_MAX;
 use super::{Life, Patience, Subject, Supervisor};
 use crate::backend::{Backend, Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
 use crate::clock;
 use crate::home::{Home, Place};
+use crate::layers::{self, Naming};
 use crate::manifest::{Manifest, Mount};
 use crate::state::WorkspaceState;
 use crate::store::{Store, WorkspaceRecord};
@@ -256,13 +258,25 @@ fn run(inside: Inside, patience: Patience) -> Running {
         None,
         1,
     );
-    let record =
-        WorkspaceRecord { manifest, state: WorkspaceState::Running, used_at: clock::Instant(1), exec_count: 0, isolation: None };
+    let naming = Naming::shared(&home).expect("a home");
+    let live_layer = layers::make(&home, &naming, &[], ID, &[]).expect("a layer");
+    let record = WorkspaceRecord {
+        manifest,
+        state: WorkspaceState::Running,
+        used_at: clock::Instant(1),
+        exec_count: 0,
+        isolation: None,
+        live: live_layer,
+        expires_at: None,
+    };
     store.insert(&record).expect("a new row");
     let listener = begin::listen(&place).expect("a control socket");
     let (live, killed) = live(inside).expect("an agent that says hello");
     let (asked, signals) = UnixStream::pair().expect("a socket pair");
-    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0 };
+    let position = store.position(ID).expect("where it stands");
+    let never = Box::new(|_: &[StackMount]| Err(Error::internal("nothing is launched again here")));
+    let past = Past::new(&home, Vec::new(), position, None, never);
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0, past };
     let mut supervisor = Supervisor::new(subject(place.clone()), life, live, OwnedFd::from(asked)).expect("a supervisor");
     supervisor.patience = patience;
     let serving = std::thread::spawn(move || supervisor.serve());
@@ -771,8 +785,7 @@ fn a_diff_is_the_same_whoever_reads_the_layers() {
         }
         // More of a patch than one credit.
         write(&layers.upper, "workspace/long", &"line\n".repeat(OUTPUT_CREDIT_BYTES as usize / 3));
-        let mount =
-            StackMount { at: "/".into(), lowers: layers.lowers.clone(), upper: layers.upper.clone(), work: "/nowhere".into() };
+        let mount = MountedStack { at: "/".into(), stacks: layers.clone().changes_of_upper() };
         let running = run(Inside::Layered(layers), quick());
         for (path, stat, count) in
             [("/workspace", false, 3), ("/", false, 4), ("/", true, 4), ("edited", false, 1), ("/none", false, 0)]

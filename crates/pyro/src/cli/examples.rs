@@ -46,8 +46,22 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("workspace delete", &["pyro workspace delete demo"]),
     (
         "workspace diff",
-        &["pyro workspace diff demo --stat", "pyro workspace diff demo --path src", "pyro workspace diff demo > change.patch"],
+        &[
+            "pyro workspace diff demo --stat",
+            "pyro workspace diff demo --against snapshot:clean --path src",
+            "pyro workspace diff demo > change.patch",
+        ],
     ),
+    ("workspace snapshot create", &["pyro workspace snapshot create demo clean"]),
+    ("workspace snapshot list", &["pyro workspace snapshot list demo"]),
+    ("workspace snapshot delete", &["pyro workspace snapshot delete demo clean"]),
+    (
+        "workspace reset",
+        &["pyro workspace reset demo --snapshot clean", "pyro ws reset demo --step 3", "pyro workspace reset demo"],
+    ),
+    ("workspace undo", &["pyro workspace undo demo"]),
+    ("workspace redo", &["pyro workspace redo demo"]),
+    ("workspace fork", &["pyro workspace fork demo --name idea", "pyro ws fork demo --count 3 --name try"]),
     ("workspace file list", &["pyro workspace file list demo", "pyro ws file list demo src --depth 3"]),
     ("workspace file read", &["pyro workspace file read demo README.md", "pyro ws file read demo logo.png > logo.png"]),
     (
@@ -57,6 +71,7 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("env list", &["pyro env list"]),
     ("env inspect", &["pyro env inspect debian:12"]),
     ("env build", &["pyro env build debian:12-build", "pyro env build host --include /opt/toolchain"]),
+    ("gc", &["pyro gc"]),
     ("env remove", &["pyro env remove debian:12-build"]),
     ("env prune", &["pyro env prune"]),
     ("doctor", &["pyro doctor", "pyro doctor --leaks"]),

@@ -82,7 +82,7 @@ fn a_wrong_command_line_is_refused_in_the_words_json_callers_get() {
     let cases = [
         ("pyro wrkspace", "pyro has no command \"wrkspace\"", "did you mean workspace?"),
         ("pyro ws exce x", "workspace has no command \"exce\"", "did you mean exec?"),
-        ("pyro zzz", "pyro has no command \"zzz\"", "it has run, workspace, env, doctor, mcp, rpc, completions, help"),
+        ("pyro zzz", "pyro has no command \"zzz\"", "it has run, workspace, env, gc, doctor, mcp, rpc, completions, help"),
         ("pyro workspace status", "workspace is missing", "Workspace name or id"),
         ("pyro workspace exec x", "there is no command to run", "put it after `--`, such as: -- ls -l"),
         ("pyro workspace exec x --", "there is no command to run", "put it after `--`, such as: -- ls -l"),

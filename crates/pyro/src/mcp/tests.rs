@@ -100,7 +100,8 @@ fn a_profile_lists_its_tools_with_all_annotations() {
             let hints = tool.annotations.as_ref().expect("annotations");
             let all = [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint];
             assert!(all.iter().all(Option::is_some), "{}", tool.name);
-            assert_eq!(hints.destructive_hint, Some(tool.name == "workspace_delete"), "{}", tool.name);
+            let destroys = ["workspace_delete", "snapshot_delete"].contains(&tool.name.as_ref());
+            assert_eq!(hints.destructive_hint, Some(destroys), "{}", tool.name);
         }
     }
 }

@@ -148,6 +148,7 @@ impl Show for LogsResponse {
             .map(|entry| {
                 vec![
                     entry.exec.map_or_else(String::new, |exec| exec.to_string()),
+                    entry.step.map_or_else(String::new, |step| step.to_string()),
                     page::ago(&entry.at, style.now),
                     entry.op.strip_prefix("workspace ").unwrap_or(&entry.op).to_owned(),
                     inline(&entry.outcome),
@@ -163,7 +164,7 @@ impl Show for LogsResponse {
                 page::plural(self.count, "entry").replace("entrys", "entries")
             )
         });
-        Shown { out: page::table(&["EXEC", "WHEN", "WHAT", "OUTCOME", "TOOK", "SUBJECT"], &rows, style).into_bytes(), note }
+        Shown { out: page::table(&["EXEC", "STEP", "WHEN", "WHAT", "OUTCOME", "TOOK", "SUBJECT"], &rows, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
         if let Some(output) = &self.output {
@@ -192,9 +193,10 @@ impl Show for LogsResponse {
             .iter()
             .map(|entry| {
                 let exec = entry.exec.map_or_else(String::new, |exec| format!(" {exec}"));
+                let step = entry.step.map_or_else(String::new, |step| format!(" (step {step})"));
                 let took = entry.duration_ms.map_or_else(String::new, |ms| format!(" in {}", duration(ms)));
                 format!(
-                    "{} {}{exec}: {} -> {}{took}\n",
+                    "{} {}{exec}: {} -> {}{took}{step}\n",
                     inline(&entry.at),
                     entry.op,
                     inline(&entry.subject),

@@ -1,9 +1,23 @@
 //! Text of what was found out about the machine.
 
-use pyro_api::ops::host::{CheckStatus, DoctorResponse};
+use pyro_api::ops::host::{CheckStatus, DoctorResponse, GcResponse};
 
-use super::page::{inline, painted};
+use super::page::{inline, painted, plural, size};
 use super::{Show, Shown, Style};
+
+impl Show for GcResponse {
+    fn person(&self, _style: &Style) -> Shown {
+        self.model(usize::MAX).into()
+    }
+    fn model(&self, _room: usize) -> String {
+        let what = [(self.steps, "step"), (self.layers, "layer"), (self.seeds, "seed")];
+        let what: Vec<String> = what.into_iter().filter(|(count, _)| *count > 0).map(|(count, one)| plural(count, one)).collect();
+        if what.is_empty() {
+            return "nothing to free\n".to_owned();
+        }
+        format!("{} freed: {}\n", size(self.freed_bytes), what.join(", "))
+    }
+}
 
 impl Show for DoctorResponse {
     fn person(&self, style: &Style) -> Shown {

@@ -238,17 +238,17 @@ fn a_diff_counts_before_it_shows() {
 #[test]
 fn logs_are_a_table_or_one_output() {
     let entry = json!({
-        "at": "2026-01-02T03:03:35Z", "op": "workspace exec", "subject": "echo 'a\tb'", "outcome": "exit 0", "exec": 1, "duration_ms": 12
+        "at": "2026-01-02T03:03:35Z", "op": "workspace exec", "subject": "echo 'a\tb'", "outcome": "exit 0", "exec": 1, "step": 4, "duration_ms": 12
     });
     let response = json!({"workspace": "w", "count": 7, "entries": [entry]});
     assert_eq!(
         person("workspace logs", response.clone()),
-        "EXEC  WHEN      WHAT  OUTCOME  TOOK   SUBJECT\n1     30 s ago  exec  exit 0   12 ms  echo 'a\\tb'\n\
+        "EXEC  STEP  WHEN      WHAT  OUTCOME  TOOK   SUBJECT\n1     4     30 s ago  exec  exit 0   12 ms  echo 'a\\tb'\n\
          [note: the newest 1 of 7 entries; --limit shows more]\n"
     );
     assert_eq!(
         model("workspace logs", response),
-        "1 of 7 entries, oldest first\n2026-01-02T03:03:35Z workspace exec 1: echo 'a\\tb' -> exit 0 in 12 ms\n"
+        "1 of 7 entries, oldest first\n2026-01-02T03:03:35Z workspace exec 1: echo 'a\\tb' -> exit 0 in 12 ms (step 4)\n"
     );
     let mut stdout = clip("one\ntwo\n");
     stdout["bytes_omitted"] = json!(5000);

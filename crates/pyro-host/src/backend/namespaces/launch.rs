@@ -36,6 +36,7 @@ use super::cgroup::{Groups, Hierarchies};
 use super::filesystem::Parts;
 use super::first::{GROUPS, PARTS, PROGRAM, Step};
 use super::plan::Plan;
+use super::switch::Ground;
 use super::timing::{self, Marks};
 use super::{MOUNTS_MAX, NamespaceSandbox, Namespaces};
 use crate::backend::{Launch, MakeLayers};
@@ -77,6 +78,7 @@ pub(super) fn run(
         groups: early.unwrap_or_default(),
         landlock: plan.landlock,
         privilege: privilege.clone(),
+        ground: None,
         ended: false,
     };
     // From here on dropping `sandbox` ends the process and takes the groups away.
@@ -243,6 +245,12 @@ impl Supervisor<'_> {
             descriptors.extend(&program.descriptors);
             send(&[PROGRAM], &descriptors)?;
         }
+        sandbox.ground = Some(Ground {
+            plan: plan.clone(),
+            how: backend.layers,
+            users: user_namespace.alone(),
+            overlays: parts.into_overlays(),
+        });
         Ok(())
     }
 }

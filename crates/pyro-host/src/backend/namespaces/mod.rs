@@ -18,7 +18,7 @@ use pyro_api::{Error, Result};
 use pyro_sys::spawn::Child;
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Launch, LayersAt, MakeLayers, Sandbox};
+use super::{Backend, Launch, LayersAt, MakeLayers, Sandbox, StackMount, Switched};
 use crate::privilege::Privilege;
 
 pub mod cgroup;
@@ -27,6 +27,8 @@ mod first;
 mod launch;
 mod plan;
 mod probe;
+mod quiet;
+mod switch;
 mod timing;
 
 /// Limits on what a launch may ask for: there is no use for more, and each mount costs every later one.
@@ -162,6 +164,8 @@ struct NamespaceSandbox {
     groups: cgroup::Groups,
     landlock: u32,
     privilege: Privilege,
+    /// What it needs to go on over other layers; once all of it has been given.
+    ground: Option<switch::Ground>,
     ended: bool,
 }
 
@@ -169,6 +173,8 @@ impl NamespaceSandbox {
     fn end(&mut self) -> Result<()> {
         self.ended = true;
         self.link = None;
+        // Not the last to hold them: whoever is has the disk written out, which the kernel leaves to a thread of its own when that is a dying process.
+        self.ground = None;
         let describe = |error| Error::internal("end the sandbox").because(error);
         self.child.kill().map_err(describe)?;
         // The first process ends after every other of its process namespace has been collected (pid_namespaces(7)).
@@ -196,6 +202,23 @@ impl Sandbox for NamespaceSandbox {
 
     fn layers(&self) -> LayersAt {
         LayersAt::Outside
+    }
+
+    fn switch(&mut self, mounts: &[StackMount], commit: &mut dyn FnMut() -> Result<()>) -> Result<Switched> {
+        switch::switch(self, mounts, commit)
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Send>> {
+        let cannot = |error| Error::unavailable("stop the processes of a sandbox").because(error);
+        let watched = quiet::Watched::open(&self.child).map_err(cannot)?;
+        match quiet::Frozen::new(&watched).map_err(cannot)? {
+            Some(frozen) => Ok(Box::new(frozen)),
+            None => Err(Error::conflict("a process in the background waits for the disk and cannot be stopped").hint("try again")),
+        }
+    }
+
+    fn alive(&self) -> Option<u64> {
+        quiet::Watched::open(&self.child).and_then(|watched| watched.count()).ok()
     }
 
     fn slowness(&self) -> u32 {

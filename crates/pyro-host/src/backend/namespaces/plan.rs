@@ -87,6 +87,11 @@ impl Plan {
         }
     }
 
+    /// The same over other layers.
+    pub fn with_mounts(&self, mounts: &[StackMount]) -> Self {
+        Self { overlays: mounts.iter().map(Overlay::of).collect(), ..self.clone() }
+    }
+
     /// The system call filter.
     pub fn filter(&self) -> Filter {
         if self.program.is_some() {

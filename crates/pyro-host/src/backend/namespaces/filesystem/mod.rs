@@ -14,10 +14,11 @@ use pyro_sys::beneath::{self, Mounts};
 use pyro_sys::files;
 use pyro_sys::mount::{self, Refuses, Setting};
 use pyro_sys::userns::UserNamespace;
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 
 use super::Layers;
 use super::plan::Plan;
-use crate::backend::Launch;
+use crate::backend::{Launch, StackMount};
 
 mod memory;
 mod overlay;
@@ -58,11 +59,7 @@ impl Parts {
         let run = run.map_err(of("/run"))?;
         let terminals = memory::make_terminals(plan).map_err(of("/dev/pts"))?;
         let nothing = memory::make_nothing().map_err(of("an empty directory"))?;
-        let mut stacks = Vec::with_capacity(launch.mounts.len());
-        for (stack, overlay) in launch.mounts.iter().zip(&plan.overlays) {
-            let made = overlay::make(plan, stack, overlay, how, user_namespace);
-            stacks.push(made.map_err(|(what, error)| (format!("overlay of {}: {what}", stack.at), error))?);
-        }
+        let stacks = make_stacks(plan, &launch.mounts, how, user_namespace)?;
         Ok(Self { stacks, dev, nodes, terminals, run, nothing })
     }
 
@@ -80,6 +77,11 @@ impl Parts {
         all
     }
 
+    /// The overlays, once all has been sent. `None` when they are to be made by name.
+    pub fn into_overlays(self) -> Option<Vec<OwnedFd>> {
+        self.stacks.into_iter().map(Stack::into_overlay).collect()
+    }
+
     /// Back from what was sent. `None` when something is missing.
     pub fn from_descriptors(shape: &[u8], mut descriptors: impl Iterator<Item = OwnedFd>) -> Option<Self> {
         let (node_count, stacks) = shape.split_first()?;
@@ -88,6 +90,53 @@ impl Parts {
         let stacks = stacks.iter().map(|shape| Stack::from_descriptors(*shape, &mut descriptors)).collect::<Option<_>>()?;
         (nodes.len() == usize::from(*node_count)).then_some(Self { stacks, dev, nodes, terminals, run, nothing })
     }
+}
+
+fn make_stacks(
+    plan: &Plan,
+    mounts: &[StackMount],
+    how: Layers,
+    user_namespace: &UserNamespace,
+) -> Result<Vec<Stack>, (String, io::Error)> {
+    let made = mounts.iter().zip(&plan.overlays).map(|(stack, overlay)| {
+        let made = overlay::make(plan, stack, overlay, how, user_namespace);
+        made.map_err(|(what, error)| (format!("overlay of {}: {what}", stack.at), error))
+    });
+    made.collect()
+}
+
+/// Overlays attached nowhere, as [`Parts`] has them. `None` where this kernel can make them only by name.
+///
+/// # Errors
+/// The path or thing at fault, and what the kernel said.
+pub fn overlays(
+    plan: &Plan,
+    mounts: &[StackMount],
+    how: Layers,
+    user_namespace: &UserNamespace,
+) -> Result<Option<Vec<OwnedFd>>, (String, io::Error)> {
+    let stacks = make_stacks(plan, mounts, how, user_namespace)?;
+    Ok(stacks.into_iter().map(Stack::into_overlay).collect())
+}
+
+/// What every root has mounted in it besides overlays; one of them may be missing.
+const VIEWS: [&str; 4] = ["dev", "proc", "sys", "run"];
+
+/// Copies of the views of the current root, with everything in them, attached nowhere.
+///
+/// # Errors
+/// As open_tree(2).
+pub fn copy_views() -> io::Result<Vec<(&'static str, OwnedFd)>> {
+    let mut copies = Vec::with_capacity(VIEWS.len());
+    for view in VIEWS {
+        let path = Path::new("/").join(view);
+        // What is no mount is a directory of the overlay, and is there without us.
+        let found = rustix::fs::statx(rustix::fs::CWD, &path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
+        if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            copies.push((view, mount::copy_all_at(&path)?));
+        }
+    }
+    Ok(copies)
 }
 
 /// Runs `action` so that what it makes belongs to the sandbox's root. An overlay over translated layers remembers who mounted it, and
@@ -194,7 +243,7 @@ impl Cover<'_> {
 }
 
 /// A directory of the new root to mount on. Made when it is not there; anything but a directory is refused.
-fn mount_point(plan: &Plan, root: &OwnedFd, path: &Path, mounts: Mounts) -> io::Result<OwnedFd> {
+pub fn mount_point(plan: &Plan, root: &OwnedFd, path: &Path, mounts: Mounts) -> io::Result<OwnedFd> {
     match beneath::directory(root, path, mounts) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => return result,

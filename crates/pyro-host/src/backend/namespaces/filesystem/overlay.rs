@@ -39,6 +39,14 @@ impl Stack {
         }
     }
 
+    /// The overlay, if it is made.
+    pub(super) fn into_overlay(self) -> Option<OwnedFd> {
+        match self {
+            Self::Mounted { overlay, .. } => Some(overlay),
+            Self::Layers(_) => None,
+        }
+    }
+
     /// Back from what was sent. `None` when something is missing.
     pub(super) fn from_descriptors(shape: u8, descriptors: &mut dyn Iterator<Item = OwnedFd>) -> Option<Self> {
         if shape == 0 {

@@ -1,0 +1,273 @@
+//! The past of a workspace: snapshots, going back and forth, forks.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ops::workspace::WorkspaceView;
+use crate::values::{ForkCount, SnapshotName, WorkspaceName, WorkspaceRef};
+use crate::{Effect, Error, Op, Profile, Result};
+
+/// Create a snapshot: a name for a workspace's files as they are, to reset to
+///
+/// All of its file system, installed packages too. Running commands go on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotCreateRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// Snapshot name
+    pub name: SnapshotName,
+}
+
+/// One snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotView {
+    /// Its name.
+    pub name: String,
+    /// When it was made, RFC 3339.
+    pub at: String,
+    /// The state that it names, and what led to it.
+    pub made_by: StepView,
+    /// What is in it that its baseline has not: files, directories, links and deletions.
+    pub entry_count: u64,
+    /// The room that takes on disk, in bytes.
+    pub bytes: u64,
+}
+
+/// What a snapshot answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotCreateResponse {
+    /// Name of the workspace.
+    pub workspace: String,
+    /// Its name.
+    pub name: String,
+    /// The step that it names.
+    pub step: u64,
+    /// Why the changes had to be copied while everything inside stood still, if they had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<String>,
+}
+
+/// One step in the past of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepView {
+    /// Its number; 0 is how the workspace was created.
+    pub step: u64,
+    /// When it was recorded, RFC 3339.
+    pub at: String,
+    /// What made it: `workspace exec`; `background` when only processes in the background had written.
+    pub op: String,
+    /// What that was about: the command, the path.
+    pub subject: String,
+    /// How many operations are in it that could not be told apart.
+    pub op_count: u64,
+}
+
+/// See [`SnapshotCreateRequest`].
+pub enum SnapshotCreate {}
+impl Op for SnapshotCreate {
+    const NAME: &'static str = "workspace snapshot create";
+    const TOOL: Option<&'static str> = Some("snapshot_create");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = SnapshotCreateRequest;
+    type Response = SnapshotCreateResponse;
+}
+
+/// List a workspace's snapshots
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotListRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// What the list answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotListResponse {
+    /// Name of the workspace.
+    pub workspace: String,
+    /// Oldest first.
+    pub snapshots: Vec<SnapshotView>,
+}
+
+/// See [`SnapshotListRequest`].
+pub enum SnapshotList {}
+impl Op for SnapshotList {
+    const NAME: &'static str = "workspace snapshot list";
+    const TOOL: Option<&'static str> = Some("snapshot_list");
+    const EFFECT: Effect = Effect::Read;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = SnapshotListRequest;
+    type Response = SnapshotListResponse;
+}
+
+/// Delete a snapshot; the files of the workspace stay as they are
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotDeleteRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// Snapshot name
+    pub name: SnapshotName,
+}
+
+/// What the deletion answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotDeleteResponse {
+    /// Name of the workspace.
+    pub workspace: String,
+    /// Name of what was deleted.
+    pub name: String,
+}
+
+/// See [`SnapshotDeleteRequest`].
+pub enum SnapshotDelete {}
+impl Op for SnapshotDelete {
+    const NAME: &'static str = "workspace snapshot delete";
+    const TOOL: Option<&'static str> = Some("snapshot_delete");
+    const EFFECT: Effect = Effect::Destroy;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = SnapshotDeleteRequest;
+    type Response = SnapshotDeleteResponse;
+}
+
+/// Set a workspace's files back: to a snapshot, a step, or how it was created
+///
+/// Running commands are ended. undo takes it back.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct ResetRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// Snapshot name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME", conflicts_with = "step"))]
+    pub snapshot: Option<SnapshotName>,
+    /// Step, as logs shows them
+    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N"))]
+    pub step: Option<u64>,
+}
+
+/// What reset, undo and redo answer.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RewindResponse {
+    /// Name of the workspace.
+    pub workspace: String,
+    /// The state that its files are in now.
+    pub at: StepView,
+    /// The state that they were in, which is kept until garbage is collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<StepView>,
+    /// Processes inside that were ended for it; nothing when it did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u64>,
+}
+
+/// See [`ResetRequest`].
+pub enum WorkspaceReset {}
+impl Op for WorkspaceReset {
+    const NAME: &'static str = "workspace reset";
+    const TOOL: Option<&'static str> = Some("workspace_reset");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = ResetRequest;
+    type Response = RewindResponse;
+    fn check(request: &ResetRequest) -> Result<()> {
+        if request.snapshot.is_some() && request.step.is_some() {
+            return Err(Error::invalid("a snapshot and a step are both given").hint("give one of them"));
+        }
+        Ok(())
+    }
+}
+
+/// Undo what was done last to a workspace's files: a command, a write, a reset
+///
+/// Running commands are ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// See [`UndoRequest`].
+pub enum WorkspaceUndo {}
+impl Op for WorkspaceUndo {
+    const NAME: &'static str = "workspace undo";
+    const TOOL: Option<&'static str> = Some("workspace_undo");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceCore;
+    type Request = UndoRequest;
+    type Response = RewindResponse;
+}
+
+/// Redo what was undone last, if nothing else was done since
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct RedoRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+}
+
+/// See [`RedoRequest`].
+pub enum WorkspaceRedo {}
+impl Op for WorkspaceRedo {
+    const NAME: &'static str = "workspace redo";
+    const TOOL: Option<&'static str> = Some("workspace_redo");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = RedoRequest;
+    type Response = RewindResponse;
+}
+
+/// Fork a workspace: new ones with the same files, at once
+///
+/// Sizes, labels and isolation are the same; processes are not taken along. Neither affects the other.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct ForkRequest {
+    /// Workspace name or id
+    pub workspace: WorkspaceRef,
+    /// How many
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "N"))]
+    pub count: ForkCount,
+    /// Name of the fork; with a number after it when there are several
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub name: Option<WorkspaceName>,
+}
+
+/// What a fork answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ForkResponse {
+    /// Name of the workspace that was forked.
+    pub workspace: String,
+    /// At which of its steps.
+    pub step: u64,
+    /// The forks. They start when they are used.
+    pub forks: Vec<WorkspaceView>,
+    /// Why the changes had to be copied while everything inside stood still, if they had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<String>,
+}
+
+/// See [`ForkRequest`].
+pub enum WorkspaceFork {}
+impl Op for WorkspaceFork {
+    const NAME: &'static str = "workspace fork";
+    const TOOL: Option<&'static str> = Some("workspace_fork");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = ForkRequest;
+    type Response = ForkResponse;
+}

@@ -1,0 +1,93 @@
+//! What nothing names any more: layers and seeds of workspaces that were deleted, never finished, or gone back in. It is moved to the trash, and deleted
+//! from there by the janitor.
+//!
+//! The database says what is named. Who makes something that it does not name yet holds [`Naming`] until it does, and we hold it alone: what has no
+//! name then has nobody who would give it one.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use pyro_api::{Error, Result};
+
+use crate::layers::{self, Naming};
+use crate::{Host, janitor};
+
+/// What was cleared away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Layers of changes.
+    pub layers: u64,
+    /// Seeds.
+    pub seeds: u64,
+    /// The room that all of it took on disk, bytes.
+    pub bytes: u64,
+}
+
+impl Collected {
+    /// How many things.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.layers + self.seeds
+    }
+}
+
+/// Whether what is cleared away is measured, which takes as long as walking through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// It is.
+    Yes,
+    /// Nobody asks.
+    No,
+}
+
+/// Clears away what nothing names, at once.
+///
+/// # Errors
+/// When the home or the database cannot be read, or something cannot be moved.
+pub fn collect(host: &Host) -> Result<Collected> {
+    collect_measured(host, Measure::No)
+}
+
+/// As [`collect`], and says how much room it took.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_measured(host: &Host, measure: Measure) -> Result<Collected> {
+    let home = host.home();
+    let _alone = Naming::alone(home)?;
+    let mut collected = Collected::default();
+    let (named, records) = {
+        let store = host.store()?;
+        (store.named_layers()?, store.workspaces()?)
+    };
+    let mut discard = |path: &Path| -> Result<()> {
+        if measure == Measure::Yes {
+            // What cannot be measured is cleared away all the same.
+            collected.bytes += pyro_layer::measure(path).map_or(0, |usage| usage.disk_bytes);
+        }
+        janitor::discard(home, path)
+    };
+    let mut count = 0;
+    for (layer, _) in layers::on_disk(home)? {
+        if !named.contains(&layer) {
+            discard(&home.layer(&layer))?;
+            count += 1;
+        }
+    }
+    let lowers: HashSet<&PathBuf> =
+        records.iter().flat_map(|record| &record.manifest.mounts).flat_map(|mount| &mount.lowers).collect();
+    let is_seed_of_any = |seed: &Path| lowers.contains(&seed.join("root"));
+    let mut seeds = 0;
+    for seed in entries(&home.seeds())? {
+        if !is_seed_of_any(&seed) {
+            discard(&seed)?;
+            seeds += 1;
+        }
+    }
+    Ok(Collected { layers: count, seeds, ..collected })
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |error: std::io::Error| Error::unavailable(format!("{} cannot be read", directory.display())).because(error);
+    std::fs::read_dir(directory).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path()).map_err(unreadable)).collect()
+}

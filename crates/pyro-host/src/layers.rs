@@ -1,0 +1,282 @@
+//! Where the changes of workspaces are: layers, each a directory `changes/ID/` that holds, for each overlay of a file system, what was written
+//! to it. Of a workspace's layers the uppermost is *live*: its sandbox writes there. All below are *sealed*: they never change again, and
+//! several workspaces may stand on them.
+//!
+//! Which layers make up which state is the database's to say ([`crate::store`]); a layer by itself knows only what it was made for, so that a database that
+//! is lost can be made again. A layer that nothing names is garbage ([`crate::garbage`]).
+//!
+//! Must never: write into a sealed layer.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pyro_api::{Error, Result};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::StackMount;
+use crate::home::Home;
+use crate::manifest::Mount;
+use crate::name::new_id;
+
+/// Most sealed layers of one state: overlay takes 500 lower layers, and what a look-up costs that finds nothing in memory grows with those
+/// that have the directory (10 µs with one or two, 43 with 20, 174 with 100). Beyond this the oldest are merged.
+pub const DEPTH_MAX: usize = 48;
+
+/// Names one layer: 12 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LayerId(String);
+
+impl LayerId {
+    /// Back from the database.
+    #[must_use]
+    pub fn from_record(text: String) -> Self {
+        Self(text)
+    }
+
+    /// As it is recorded, and named on disk.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a layer says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFor {
+    /// Id of the workspace that wrote it.
+    pub workspace: String,
+    /// When that was, nanoseconds since 1970: the newest is the live one.
+    pub at_ns: u64,
+    /// What it lay over, uppermost first.
+    pub below: Vec<LayerId>,
+}
+
+impl MadeFor {
+    fn now(workspace: &str, below: &[LayerId]) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        Self { workspace: workspace.to_owned(), at_ns, below: below.to_vec() }
+    }
+}
+
+/// Held while layers are made that nothing names yet, so that nobody takes them for garbage.
+#[derive(Debug)]
+pub struct Naming {
+    // Held for its lock.
+    _file: File,
+}
+
+impl Naming {
+    /// As one of many who make layers.
+    ///
+    /// # Errors
+    /// When the home cannot be opened.
+    pub fn shared(home: &Home) -> Result<Self> {
+        Self::lock(home, FlockOperation::LockShared)
+    }
+
+    /// As the one who clears away: waits until nobody makes layers.
+    ///
+    /// # Errors
+    /// As [`Naming::shared`].
+    pub fn alone(home: &Home) -> Result<Self> {
+        Self::lock(home, FlockOperation::LockExclusive)
+    }
+
+    fn lock(home: &Home, operation: FlockOperation) -> Result<Self> {
+        let changes = home.changes();
+        let open = || -> io::Result<File> {
+            let file = File::open(&changes)?;
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation))?;
+            Ok(file)
+        };
+        open().map(|file| Self { _file: file }).map_err(|error| crate::begin::no_room(&changes, error))
+    }
+}
+
+/// Name of a mount point as a directory of a layer: `/` is `root`, `/usr` is `at-usr`, `/opt/x` is `at-opt%2fx`.
+#[must_use]
+pub fn overlay_name(at: &str) -> String {
+    match at.trim_matches('/') {
+        "" => "root".to_owned(),
+        path => format!("at-{}", path.replace('%', "%25").replace('/', "%2f")),
+    }
+}
+
+/// Makes a layer with nothing in it, and room for overlays to work beside it.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn make(home: &Home, _naming: &Naming, mounts: &[Mount], workspace: &str, below: &[LayerId]) -> Result<LayerId> {
+    let id = LayerId(new_id());
+    let root = home.layer(&id);
+    let made_for = MadeFor::now(workspace, below);
+    let make = || -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(&root)?;
+        for mount in mounts {
+            let name = overlay_name(&mount.at);
+            for directory in [upper(&root, &name), work(&root, &name)] {
+                // What the overlay shows is the mode of its upper root.
+                DirBuilder::new().mode(0o755).create(directory)?;
+            }
+        }
+        say(&root, &made_for)
+    };
+    make().map_err(|error| {
+        discard(home, &id);
+        crate::begin::no_room(&root, error)
+    })?;
+    Ok(id)
+}
+
+/// Says of a live layer that nothing was written to yet that it lies over others now.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn put_over(home: &Home, live: &LayerId, workspace: &str, below: &[LayerId]) -> Result<()> {
+    let root = home.layer(live);
+    let made_for = MadeFor::now(workspace, below);
+    say(&root, &made_for).map_err(|error| crate::begin::no_room(&root, error))
+}
+
+/// File in a layer with its [`MadeFor`].
+const MADE_FOR: &str = "layer.json";
+
+fn say(layer: &Path, made_for: &MadeFor) -> io::Result<()> {
+    fs::write(layer.join(MADE_FOR), serde_json::to_vec(made_for).expect("our own types have only text keys"))
+}
+
+fn upper(layer: &Path, overlay: &str) -> PathBuf {
+    layer.join(overlay)
+}
+
+fn work(layer: &Path, overlay: &str) -> PathBuf {
+    layer.join(format!("work-{overlay}"))
+}
+
+/// Takes away a layer that nothing names and nobody has mounted. What cannot be taken away is garbage.
+pub fn discard(home: &Home, id: &LayerId) {
+    if let Err(error) = crate::janitor::discard(home, &home.layer(id)) {
+        crate::supervisor::complain(&error);
+    }
+}
+
+/// The overlays of a file system: a live layer over sealed ones (uppermost first) over read-only trees.
+#[must_use]
+pub fn stack(home: &Home, mounts: &[Mount], sealed: &[LayerId], live: &LayerId) -> Vec<StackMount> {
+    let live = home.layer(live);
+    let stacked = |mount: &Mount| {
+        let name = overlay_name(&mount.at);
+        let lowers = lowers(home, mount, sealed);
+        StackMount { at: mount.at.clone(), lowers, upper: upper(&live, &name), work: work(&live, &name) }
+    };
+    mounts.iter().map(stacked).collect()
+}
+
+/// What is below the live layer in one overlay, uppermost first.
+#[must_use]
+pub fn lowers(home: &Home, mount: &Mount, sealed: &[LayerId]) -> Vec<PathBuf> {
+    let name = overlay_name(&mount.at);
+    sealed.iter().map(|id| upper(&home.layer(id), &name)).chain(mount.lowers.iter().cloned()).collect()
+}
+
+/// Whether nothing was ever written to a layer. The mode and owner of an overlay's own root count, its time does not.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn is_blank(home: &Home, mounts: &[Mount], live: &LayerId) -> Result<bool> {
+    let layer = home.layer(live);
+    for mount in mounts {
+        let upper = upper(&layer, &overlay_name(&mount.at));
+        let look = || -> io::Result<bool> {
+            let found = fs::symlink_metadata(&upper)?;
+            // As it was made: mode 0755 of root.
+            let untouched = found.mode() & 0o7777 == 0o755 && found.uid() == rustix::process::geteuid().as_raw();
+            // A directory that cannot be read was made so, which is a change.
+            Ok(untouched && fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_none()))
+        };
+        match look() {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            // A guest's changes are on a disk that nobody outside looks into.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::unavailable(format!("{} cannot be read", upper.display())).because(error)),
+        }
+    }
+    Ok(true)
+}
+
+/// Takes away the room that overlays worked in, once nobody writes to the layer any more. It is of no use then, and what cannot be taken away
+/// goes with the layer.
+pub fn tidy(home: &Home, mounts: &[Mount], sealed: &LayerId) {
+    for mount in mounts {
+        let work = work(&home.layer(sealed), &overlay_name(&mount.at));
+        // Overlay leaves an empty directory there.
+        let _ = fs::remove_dir(work.join("work"));
+        let _ = fs::remove_dir(work);
+    }
+}
+
+/// Copies what was written to one layer into another that is blank. Whoever could write to it must stand still.
+///
+/// # Errors
+/// When it cannot be read, or the disk refuses.
+pub fn copy(home: &Home, mounts: &[Mount], from: &LayerId, to: &LayerId) -> Result<()> {
+    for mount in mounts {
+        let name = overlay_name(&mount.at);
+        let (from, to) = (upper(&home.layer(from), &name), upper(&home.layer(to), &name));
+        let copied = pyro_layer::copy_layer(&from, &to, &mut |_| ControlFlow::Continue(()));
+        copied.map_err(|error| match error.kind() {
+            pyro_layer::ErrorKind::Full => {
+                Error::unavailable("the changes cannot be copied").because(error).hint(crate::begin::DISK_FULL)
+            }
+            _ => Error::unavailable("the changes cannot be copied").because(error),
+        })?;
+    }
+    Ok(())
+}
+
+/// What a layer holds: names in it, and the room it takes on disk in bytes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn size(home: &Home, id: &LayerId) -> Result<(u64, u64)> {
+    let root = home.layer(id);
+    let usage = pyro_layer::measure(&root)
+        .map_err(|error| Error::unavailable(format!("{} cannot be measured", root.display())).because(error))?;
+    // Without what we keep there ourselves: one directory for each overlay, and the file that says what it is.
+    let own = std::fs::read_dir(&root).map_or(0, |entries| entries.count() as u64);
+    Ok((usage.entry_count.saturating_sub(own), usage.disk_bytes))
+}
+
+/// Every layer that there is on disk, with what it says of itself; `None` when that cannot be read.
+///
+/// # Errors
+/// When the directory of layers cannot be read.
+pub fn on_disk(home: &Home) -> Result<Vec<(LayerId, Option<MadeFor>)>> {
+    let changes = home.changes();
+    let unreadable = |error: io::Error| Error::unavailable(format!("{} cannot be read", changes.display())).because(error);
+    let entries = match fs::read_dir(&changes) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut layers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let id = LayerId(name.to_owned());
+        let made_for = fs::read(home.layer(&id).join(MADE_FOR)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        layers.push((id, made_for));
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests;

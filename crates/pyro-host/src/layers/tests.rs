@@ -1,0 +1,73 @@
+//! Layers on a real disk: what is made, what counts as blank, how they stack.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::{LayerId, Naming, is_blank, make, on_disk, overlay_name, stack, tidy};
+use crate::home::Home;
+use crate::manifest::Mount;
+
+fn home() -> (tempfile::TempDir, Home) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::open(&directory.path().join("home")).expect("a new home");
+    (directory, home)
+}
+
+fn mounts() -> Vec<Mount> {
+    vec![
+        Mount { at: "/".into(), lowers: vec!["/seed".into(), "/environment".into()] },
+        Mount { at: "/usr".into(), lowers: vec!["/usr".into()] },
+    ]
+}
+
+#[test]
+fn no_two_mount_points_share_a_directory_of_a_layer() {
+    let names: Vec<String> = ["/", "/usr", "/opt/x", "/opt%2fx", "/opt%x", "/root"].into_iter().map(overlay_name).collect();
+    assert_eq!(names[..3], ["root", "at-usr", "at-opt%2fx"]);
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len(), "{names:?}");
+}
+
+#[test]
+fn a_live_layer_lies_over_sealed_ones_over_seed_and_environment() {
+    let (_directory, home) = home();
+    let id = |text: &str| LayerId::from_record(text.to_owned());
+    let stacked = stack(&home, &mounts(), &[id("b"), id("a")], &id("c"));
+    let below = |name: &str, rest: &[&str]| -> Vec<PathBuf> {
+        let sealed = ["b", "a"].map(|layer| home.changes().join(layer).join(name));
+        sealed.into_iter().chain(rest.iter().map(PathBuf::from)).collect()
+    };
+    assert_eq!(stacked[0].lowers, below("root", &["/seed", "/environment"]));
+    assert_eq!(stacked[1].lowers, below("at-usr", &["/usr"]));
+    assert_eq!(stacked[1].upper, home.changes().join("c/at-usr"));
+    assert_eq!(stacked[1].work, home.changes().join("c/work-at-usr"));
+}
+
+#[test]
+fn a_layer_is_blank_until_something_is_written_to_any_of_its_overlays() {
+    let (_directory, home) = home();
+    let naming = Naming::shared(&home).unwrap();
+    let fresh = || make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+    let untouched = fresh();
+    assert!(is_blank(&home, &mounts(), &untouched).unwrap());
+    let written = fresh();
+    fs::write(home.layer(&written).join("at-usr/x"), "x").unwrap();
+    assert!(!is_blank(&home, &mounts(), &written).unwrap());
+    let changed = fresh();
+    fs::set_permissions(home.layer(&changed).join("root"), Permissions::from_mode(0o700)).unwrap();
+    assert!(!is_blank(&home, &mounts(), &changed).unwrap());
+}
+
+#[test]
+fn a_layer_says_what_it_was_made_for_and_loses_its_work_room_when_it_is_sealed() {
+    let (_directory, home) = home();
+    let naming = Naming::shared(&home).unwrap();
+    let first = make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+    let second = make(&home, &naming, &mounts(), "0123456789ab", std::slice::from_ref(&first)).unwrap();
+    tidy(&home, &mounts(), &first);
+    assert!(!home.layer(&first).join("work-root").exists() && home.layer(&second).join("work-root").exists());
+    let found = on_disk(&home).unwrap();
+    let (_, made_for) = found.iter().find(|(id, _)| *id == second).expect("it is on disk");
+    assert_eq!(made_for.as_ref().expect("it can be read").below, [first]);
+}

@@ -1,0 +1,323 @@
+//! The past of a workspace, seen from a front end. While it runs its supervisor does it; else whoever holds its lease, without starting it.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
+use pyro_api::ops::past::{
+    ForkRequest, ForkResponse, RedoRequest, ResetRequest, RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse,
+    SnapshotDeleteRequest, SnapshotDeleteResponse, SnapshotListRequest, SnapshotListResponse, SnapshotView, UndoRequest,
+};
+use pyro_api::ops::{SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceRedo, WorkspaceReset, WorkspaceUndo};
+use pyro_api::values::{IsolationLevel, IsolationMinimum, WorkspaceName, WorkspaceRef};
+use pyro_api::{Call, Error, Op, Result};
+use serde_json::Value;
+
+use super::Handle;
+use crate::begin::{Unfinished, no_room};
+use crate::clock::Instant;
+use crate::layers::{self, LayerId, Naming};
+use crate::lease::Lease;
+use crate::past::{self, Subject, Target};
+use crate::state::WorkspaceState;
+use crate::store::{Store, WorkspaceRecord};
+use crate::supervisor::past::Point;
+use crate::{Host, Session, client};
+
+/// What a supervisor is asked for by us, and by nobody else: the files as they are now.
+pub const POINT: &str = "workspace point";
+
+/// What is done with a workspace: by its supervisor, or here.
+enum Owner {
+    /// It runs, and this was its answer.
+    Supervisor(Value),
+    /// It does not, and nobody starts it while this is held.
+    Us(WorkspaceRecord, Lease),
+}
+
+/// Asks the supervisor of a workspace that runs, or takes the lease of one that does not.
+fn ask_or_hold(host: &Host, workspace: &WorkspaceRef, op: &str, request: Value, session: &mut Session<'_>) -> Result<Owner> {
+    let call = Call { op: op.to_owned(), request, stream: true, stdin: false };
+    loop {
+        let record = host.find_settled(workspace)?;
+        if let Some(stream) = host.connect(&record)? {
+            match client::ask(&stream, &call, session)? {
+                client::Answered::Response(answer) => return Ok(Owner::Supervisor(answer)),
+                // It is ending; then it is ours.
+                client::Answered::Declined => {
+                    std::thread::sleep(crate::lease::TRY_EVERY);
+                    continue;
+                }
+            }
+        }
+        let manifest = &record.manifest;
+        match host.hold(&manifest.id, &manifest.name) {
+            Ok(Some(lease)) => {
+                // Between our look and the lease it may have run and been stopped.
+                let record = host.settle(host.store()?.get(&manifest.id)?)?;
+                return Ok(Owner::Us(record, lease));
+            }
+            Ok(None) => return Err(Error::not_found(format!("workspace {} was deleted", manifest.name))),
+            // Somebody has started it: then they are asked.
+            Err(_) if matches!(host.connect(&record), Ok(Some(_))) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn subject<'a>(host: &'a Host, record: &'a WorkspaceRecord) -> Subject<'a> {
+    let manifest = &record.manifest;
+    Subject { home: host.home(), id: &manifest.id, name: &manifest.name, mounts: &manifest.mounts }
+}
+
+/// Refuses for workspaces whose files nobody outside reads.
+fn need_layers(record: &WorkspaceRecord) -> Result<()> {
+    let minimum: IsolationMinimum = record.manifest.isolation_minimum.parse()?;
+    match minimum.level {
+        IsolationLevel::Namespaces => Ok(()),
+        IsolationLevel::Microvm => Err(crate::supervisor::past::not_outside(&record.manifest.name)),
+    }
+}
+
+/// The files of a workspace that stands still, sealed.
+fn settled_point(host: &Host, record: &WorkspaceRecord) -> Result<Point> {
+    need_layers(record)?;
+    let mut store = host.store()?;
+    let position = store.position(&record.manifest.id)?;
+    let since = store.first_unsealed(&record.manifest.id)?;
+    let sealed = past::seal(&mut store, subject(host, record), &position, since)?;
+    Ok(Point { step: sealed.head, layers: sealed.layers, copied: None })
+}
+
+/// The files of a workspace as they are now, as a state that never changes again.
+fn point(host: &Host, workspace: &WorkspaceRef, session: &mut Session<'_>) -> Result<Point> {
+    match ask_or_hold(host, workspace, POINT, Value::Null, session)? {
+        Owner::Supervisor(answer) => super::parse(answer),
+        Owner::Us(record, _lease) => settled_point(host, &record),
+    }
+}
+
+impl Handle for SnapshotCreate {
+    fn handle(host: &Host, request: SnapshotCreateRequest, session: &mut Session<'_>) -> Result<SnapshotCreateResponse> {
+        match ask_or_hold(host, &request.workspace, Self::NAME, super::to_value(&request)?, session)? {
+            Owner::Supervisor(answer) => super::parse(answer),
+            Owner::Us(record, _lease) => {
+                let (id, name) = (&record.manifest.id, &record.manifest.name);
+                let point = settled_point(host, &record)?;
+                host.store()?.add_snapshot(id, name, request.name.as_str(), point.step)?;
+                Ok(SnapshotCreateResponse {
+                    workspace: name.clone(),
+                    name: request.name.to_string(),
+                    step: point.step,
+                    copied: None,
+                })
+            }
+        }
+    }
+}
+
+impl Handle for SnapshotList {
+    fn handle(host: &Host, request: SnapshotListRequest, _session: &mut Session<'_>) -> Result<SnapshotListResponse> {
+        let record = host.store()?.find(&request.workspace)?;
+        let manifest = &record.manifest;
+        let snapshots = host.store()?.snapshots(&manifest.id)?;
+        let mut sizes = Sizes::default();
+        let mut views = Vec::with_capacity(snapshots.len());
+        for snapshot in snapshots {
+            let above = snapshot.step.layers.iter().filter(|layer| !manifest.base.contains(layer));
+            let (mut entry_count, mut bytes) = (0, 0);
+            for layer in above {
+                let (entries, room) = sizes.of(host, layer)?;
+                entry_count += entries;
+                bytes += room;
+            }
+            views.push(SnapshotView {
+                name: snapshot.name,
+                at: snapshot.at.rfc3339(),
+                made_by: past::view(&snapshot.step),
+                entry_count,
+                bytes,
+            });
+        }
+        Ok(SnapshotListResponse { workspace: manifest.name.clone(), snapshots: views })
+    }
+}
+
+/// What layers take, each measured once.
+#[derive(Default)]
+struct Sizes(std::collections::HashMap<LayerId, (u64, u64)>);
+
+impl Sizes {
+    fn of(&mut self, host: &Host, layer: &LayerId) -> Result<(u64, u64)> {
+        if let Some(known) = self.0.get(layer) {
+            return Ok(*known);
+        }
+        let size = layers::size(host.home(), layer)?;
+        self.0.insert(layer.clone(), size);
+        Ok(size)
+    }
+}
+
+impl Handle for SnapshotDelete {
+    fn handle(host: &Host, request: SnapshotDeleteRequest, _session: &mut Session<'_>) -> Result<SnapshotDeleteResponse> {
+        let record = host.store()?.find(&request.workspace)?;
+        let (id, workspace) = (&record.manifest.id, &record.manifest.name);
+        find_snapshot(&*host.store()?, id, workspace, request.name.as_str())?;
+        host.store()?.remove_snapshot(id, request.name.as_str())?;
+        Ok(SnapshotDeleteResponse { workspace: workspace.clone(), name: request.name.to_string() })
+    }
+}
+
+/// The step that a snapshot names.
+///
+/// # Errors
+/// `NotFound` with the nearest names.
+pub(crate) fn find_snapshot(store: &Store, id: &str, workspace: &str, name: &str) -> Result<u64> {
+    let snapshots = store.snapshots(id)?;
+    if let Some(found) = snapshots.iter().find(|snapshot| snapshot.name == name) {
+        return Ok(found.step.step);
+    }
+    let near = pyro_api::nearest::nearest(name, snapshots.iter().map(|snapshot| snapshot.name.as_str()));
+    let hint = pyro_api::nearest::did_you_mean(&near).unwrap_or_else(|| match snapshots.len() {
+        0 => format!("it has none; workspace logs {workspace} shows its steps"),
+        _ => format!("workspace snapshot list {workspace} shows them"),
+    });
+    Err(Error::not_found(format!("workspace {workspace} has no snapshot {name}")).hint(hint))
+}
+
+impl Handle for WorkspaceReset {
+    fn handle(host: &Host, request: ResetRequest, session: &mut Session<'_>) -> Result<RewindResponse> {
+        let workspace = request.workspace.clone();
+        rewind::<Self>(host, &workspace, &request, session, &|store, record| target_of(store, record, &request))
+    }
+}
+
+/// Where a reset goes, and the words for it.
+pub(crate) fn target_of(store: &Store, record: (&str, &str), request: &ResetRequest) -> Result<(Target, String)> {
+    let (id, name) = record;
+    match (&request.snapshot, request.step) {
+        (Some(snapshot), _) => {
+            let step = find_snapshot(store, id, name, snapshot.as_str())?;
+            Ok((Target::Step(step), format!("to snapshot {snapshot}")))
+        }
+        (None, Some(step)) => Ok((Target::Step(step), format!("to step {step}"))),
+        (None, None) => Ok((Target::Step(0), "to how it was created".to_owned())),
+    }
+}
+
+impl Handle for WorkspaceUndo {
+    fn handle(host: &Host, request: UndoRequest, session: &mut Session<'_>) -> Result<RewindResponse> {
+        rewind::<Self>(host, &request.workspace.clone(), &request, session, &|_, _| Ok((Target::Undo, String::new())))
+    }
+}
+
+impl Handle for WorkspaceRedo {
+    fn handle(host: &Host, request: RedoRequest, session: &mut Session<'_>) -> Result<RewindResponse> {
+        rewind::<Self>(host, &request.workspace.clone(), &request, session, &|_, _| Ok((Target::Redo, String::new())))
+    }
+}
+
+type FindTarget<'a> = &'a dyn Fn(&Store, (&str, &str)) -> Result<(Target, String)>;
+
+fn rewind<O: Op<Response = RewindResponse>>(
+    host: &Host,
+    workspace: &WorkspaceRef,
+    request: &O::Request,
+    session: &mut Session<'_>,
+    target: FindTarget<'_>,
+) -> Result<RewindResponse> {
+    match ask_or_hold(host, workspace, O::NAME, super::to_value(request)?, session)? {
+        Owner::Supervisor(answer) => super::parse(answer),
+        Owner::Us(record, _lease) => {
+            need_layers(&record)?;
+            let (id, name) = (&record.manifest.id, &record.manifest.name);
+            let mut store = host.store()?;
+            let (target, words) = target(&store, (id, name))?;
+            let position = store.position(id)?;
+            let subject = subject(host, &record);
+            past::check(&store, subject, &position, &target)?;
+            let since = store.first_unsealed(id)?;
+            let sealed = past::seal(&mut store, subject, &position, since)?;
+            let gone = past::go(&mut store, subject, &sealed, &target, &words)?;
+            Ok(RewindResponse {
+                workspace: name.clone(),
+                at: past::view(&gone.at),
+                left: gone.left.as_ref().map(past::view),
+                stopped: None,
+            })
+        }
+    }
+}
+
+impl Handle for WorkspaceFork {
+    fn handle(host: &Host, request: ForkRequest, session: &mut Session<'_>) -> Result<ForkResponse> {
+        let record = host.find_settled(&request.workspace)?;
+        need_layers(&record)?;
+        let names = names(host, &request)?;
+        // From here until they are recorded, what they stand on is taken for garbage by nobody.
+        let naming = Naming::shared(host.home())?;
+        let point = point(host, &request.workspace, session)?;
+        let made = names.into_iter().map(|name| fork(host, &naming, &record, name, &point)).collect::<Result<Vec<_>>>()?;
+        let (unfinished, forks): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        // The rows first: their unique names decide.
+        host.store()?.insert_all(&forks)?;
+        Unfinished::finish_all(host.home(), unfinished.into_iter().zip(forks.iter().map(|fork| fork.manifest.id.as_str())))?;
+        let names: Vec<&str> = forks.iter().map(|fork| fork.manifest.name.as_str()).collect();
+        host.store()?.add_forks(&record.manifest.id, &names.join(" "), point.step)?;
+        Ok(ForkResponse {
+            workspace: record.manifest.name.clone(),
+            step: point.step,
+            forks: forks.iter().map(super::workspace::view).collect(),
+            copied: point.copied,
+        })
+    }
+}
+
+/// As many names as are wanted, all free.
+fn names(host: &Host, request: &ForkRequest) -> Result<Vec<String>> {
+    let store = host.store()?;
+    let count = request.count.get();
+    let named = |name: &WorkspaceName| -> Result<Vec<String>> {
+        if count == 1 {
+            return Ok(vec![name.to_string()]);
+        }
+        (1..=count).map(|number| format!("{name}-{number}").parse::<WorkspaceName>().map(|name| name.to_string())).collect()
+    };
+    let names = match &request.name {
+        Some(name) => named(name)?,
+        None => {
+            let mut names: Vec<String> = Vec::new();
+            while names.len() < count as usize {
+                let name = crate::begin::free_name(&store, &|name| names.iter().any(|taken| taken == name))?;
+                names.push(name);
+            }
+            names
+        }
+    };
+    for name in &names {
+        if store.name_is_taken(name)? {
+            return Err(Error::conflict(format!("there is a workspace {name} already")).hint("take another name, or delete it"));
+        }
+    }
+    Ok(names)
+}
+
+/// Makes one fork on disk. It is recorded and finished with all others.
+fn fork<'a>(
+    host: &'a Host,
+    naming: &Naming,
+    of: &WorkspaceRecord,
+    name: String,
+    point: &Point,
+) -> Result<(Unfinished<'a>, WorkspaceRecord)> {
+    let home = host.home();
+    let now = Instant::now();
+    let (mut unfinished, id) = Unfinished::new(home)?;
+    let manifest = of.manifest.forked(id.clone(), name, now, point.layers.clone(), point.step);
+    let place = unfinished.place().clone();
+    DirBuilder::new().mode(0o700).create(place.execs()).map_err(|error| no_room(&place.execs(), error))?;
+    manifest.write_quickly(&place)?;
+    let live = layers::make(home, naming, &manifest.mounts, &id, &point.layers)?;
+    unfinished.made(home.layer(&live));
+    let state = WorkspaceState::Stopped;
+    Ok((unfinished, WorkspaceRecord { manifest, state, used_at: now, exec_count: 0, isolation: None, live, expires_at: None }))
+}

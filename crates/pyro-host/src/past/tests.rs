@@ -1,0 +1,174 @@
+//! Going back and forth, with real layers and a real database and nothing that runs: what an overlay would show is told from the layers.
+
+use std::fs;
+
+use pyro_api::ErrorKind;
+
+use super::{Subject, Target, check, go, seal};
+use crate::clock::Instant;
+use crate::home::Home;
+use crate::layers::{self, Naming};
+use crate::manifest::{Manifest, Mount};
+use crate::state::WorkspaceState;
+use crate::store::{Position, Store, WorkspaceRecord};
+
+const ID: &str = "0123456789ab";
+
+struct Standing {
+    _directory: tempfile::TempDir,
+    home: Home,
+    store: Store,
+    mounts: Vec<Mount>,
+    position: Position,
+}
+
+/// A workspace that was just made and does not run.
+fn standing() -> Standing {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::open(&directory.path().join("home")).expect("a new home");
+    let mounts = vec![Mount { at: "/".into(), lowers: vec!["/environment".into()] }];
+    let live = layers::make(&home, &Naming::shared(&home).unwrap(), &mounts, ID, &[]).unwrap();
+    let manifest = Manifest::new(
+        ID.into(),
+        "one".into(),
+        Default::default(),
+        "debian:12".into(),
+        "d".into(),
+        mounts.clone(),
+        (1, 64, 1024),
+        "namespaces".into(),
+        None,
+        5,
+    );
+    let state = WorkspaceState::Stopped;
+    let record = WorkspaceRecord { manifest, state, used_at: Instant(5), exec_count: 0, isolation: None, live, expires_at: None };
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&record).unwrap();
+    let position = store.position(ID).unwrap();
+    Standing { _directory: directory, home, store, mounts, position }
+}
+
+impl Standing {
+    /// What a command would do that writes a file.
+    fn write(&mut self, name: &str) {
+        fs::write(self.home.layer(&self.position.live).join("root").join(name), name).unwrap();
+        let event = self.store.add_event(ID, "workspace exec", &format!("touch {name}"), "exited 0").unwrap();
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
+        self.position = seal(&mut self.store, subject, &self.position, Some(event)).unwrap();
+    }
+
+    fn go(&mut self, target: Target) -> Result<(), pyro_api::Error> {
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
+        let gone = go(&mut self.store, subject, &self.position, &target, "there")?;
+        self.position = gone.position;
+        assert_eq!(self.store.position(ID).unwrap(), self.position, "what is recorded is what was answered");
+        Ok(())
+    }
+
+    /// Names of all files that the layers show.
+    fn files(&self) -> Vec<String> {
+        let layers = std::iter::once(&self.position.live).chain(&self.position.layers);
+        let names = layers.flat_map(|layer| fs::read_dir(self.home.layer(layer).join("root")).unwrap());
+        let mut names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn what_was_written_becomes_a_step_of_the_command_that_wrote_it() {
+    let mut standing = standing();
+    standing.write("a");
+    standing.write("b");
+    let steps = standing.store.steps(ID).unwrap();
+    let shown: Vec<(u64, Option<u64>, &str)> = steps.iter().map(|step| (step.step, step.parent, step.subject.as_str())).collect();
+    assert_eq!(shown, [(0, None, "debian:12"), (1, Some(0), "touch a"), (2, Some(1), "touch b")]);
+    assert_eq!(standing.files(), ["a", "b"]);
+    let (_, events) = standing.store.events(ID, 10).unwrap();
+    assert_eq!(events.iter().map(|event| event.step).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+}
+
+#[test]
+fn nothing_written_is_no_step() {
+    let mut standing = standing();
+    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts };
+    let before = standing.position.clone();
+    assert_eq!(seal(&mut standing.store, subject, &before, None).unwrap(), before);
+    assert_eq!(standing.store.steps(ID).unwrap().len(), 1);
+}
+
+#[test]
+fn undo_goes_back_one_step_at_a_time_and_redo_forth_again() {
+    let mut standing = standing();
+    for name in ["a", "b", "c"] {
+        standing.write(name);
+    }
+    standing.go(Target::Undo).unwrap();
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.files(), ["a"]);
+    standing.go(Target::Redo).unwrap();
+    assert_eq!(standing.files(), ["a", "b"]);
+    standing.go(Target::Redo).unwrap();
+    assert_eq!(standing.files(), ["a", "b", "c"]);
+    assert_eq!(standing.go(Target::Redo).unwrap_err().kind, ErrorKind::Conflict);
+    for _ in 0..3 {
+        standing.go(Target::Undo).unwrap();
+    }
+    let error = standing.go(Target::Undo).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Conflict, "there is nothing to undo in one"));
+}
+
+#[test]
+fn doing_something_after_an_undo_takes_redo_away_and_not_the_step() {
+    let mut standing = standing();
+    standing.write("a");
+    standing.go(Target::Undo).unwrap();
+    standing.write("b");
+    assert_eq!(standing.files(), ["b"]);
+    assert_eq!(standing.go(Target::Redo).unwrap_err().kind, ErrorKind::Conflict);
+    standing.go(Target::Step(1)).unwrap();
+    assert_eq!(standing.files(), ["a"]);
+}
+
+#[test]
+fn a_reset_is_a_step_and_can_be_undone() {
+    let mut standing = standing();
+    standing.write("a");
+    standing.write("b");
+    standing.go(Target::Step(0)).unwrap();
+    assert!(standing.files().is_empty());
+    assert_eq!(standing.position.head, 3, "steps are never numbered twice");
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.files(), ["a", "b"]);
+}
+
+#[test]
+fn a_place_that_is_not_there_is_refused_and_nothing_has_changed() {
+    let mut standing = standing();
+    standing.write("a");
+    let before = standing.position.clone();
+    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts };
+    for target in [Target::Step(9), Target::Redo] {
+        assert!(check(&standing.store, subject, &before, &target).is_err(), "{target:?}");
+    }
+    assert_eq!(standing.go(Target::Step(9)).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(standing.store.position(ID).unwrap(), before);
+}
+
+#[test]
+fn garbage_is_what_no_way_leads_back_to() {
+    let mut standing = standing();
+    standing.write("undone");
+    standing.go(Target::Undo).unwrap();
+    standing.write("named");
+    standing.store.add_snapshot(ID, "one", "keep", 2).unwrap();
+    standing.go(Target::Undo).unwrap();
+    standing.write("b");
+    assert_eq!(standing.store.forget_left_behind(ID).unwrap(), 1, "the step that was undone, and not the snapshot");
+    let named = standing.store.named_layers().unwrap();
+    let on_disk = layers::on_disk(&standing.home).unwrap();
+    let garbage: Vec<_> = on_disk.iter().filter(|(layer, _)| !named.contains(layer)).collect();
+    assert_eq!(garbage.len(), 1);
+    standing.go(Target::Step(2)).unwrap();
+    assert_eq!(standing.files(), ["named"]);
+}

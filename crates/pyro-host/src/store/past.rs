@@ -1,0 +1,411 @@
+//! The past of a workspace as recorded: its steps, its snapshots, and where it stands among them.
+//!
+//! Steps are never changed and never numbered twice. Each names the layers that were its files and the step that it was made from, so going back is
+//! choosing another step; what was gone back from stays until garbage is collected.
+
+use pyro_api::{Error, Result};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::{OpenEvent, Store, WorkspaceRecord, add_event, bytes, count, failed, json, parse};
+use crate::clock::Instant;
+use crate::layers::LayerId;
+
+/// Ops whose events a step may be made of.
+const CHANGING: &str = "('workspace exec', 'workspace file write', 'workspace sync push', 'workspace merge')";
+
+/// Where a workspace stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The layer that is written to.
+    pub live: LayerId,
+    /// The step that it lies over.
+    pub head: u64,
+    /// The sealed layers of that step, uppermost first.
+    pub layers: Vec<LayerId>,
+    /// The highest number of a step.
+    pub last: u64,
+    /// Steps that were undone, the next to redo last.
+    pub redo: Vec<u64>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRecord {
+    /// Its number; 0 is how the workspace was made.
+    pub step: u64,
+    /// The step that it was made from.
+    pub parent: Option<u64>,
+    /// When it was recorded.
+    pub at: Instant,
+    /// What made it: the last op that is in it.
+    pub op: String,
+    /// What that was about: the command, the path.
+    pub subject: String,
+    /// How many ops are in it that could not be told apart; 0 when only processes in the background were at work.
+    pub op_count: u64,
+    /// Its layers, uppermost first.
+    pub layers: Vec<LayerId>,
+}
+
+/// One snapshot: a step with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub at: Instant,
+    /// What it names.
+    pub step: StepRecord,
+}
+
+/// A new step.
+#[derive(Clone, Debug)]
+pub struct NewStep<'a> {
+    /// The op that makes it.
+    pub op: &'a str,
+    /// What that is about.
+    pub subject: &'a str,
+    /// Its layers, uppermost first.
+    pub layers: Vec<LayerId>,
+}
+
+/// Whether the workspace goes on from a new step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goes {
+    /// It stands on it from now on.
+    On,
+    /// It stays where it is: the step is a copy of how it was.
+    Elsewhere,
+}
+
+impl Position {
+    fn next(&self) -> u64 {
+        self.last + 1
+    }
+}
+
+impl Store {
+    /// Where a workspace stands.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such workspace.
+    pub fn position(&self, id: &str) -> Result<Position> {
+        let found = self
+            .connection
+            .prepare_cached(
+                "SELECT live, head, redo, layers, (SELECT max(step) FROM step WHERE workspace_id = workspace.id)
+                 FROM workspace JOIN step ON workspace_id = id AND step = head WHERE id = ?1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([id], |row| {
+                        Ok(Position {
+                            live: LayerId::from_record(row.get(0)?),
+                            head: count(row.get(1)?),
+                            redo: parse(2, &row.get::<_, String>(2)?)?,
+                            layers: parse(3, &row.get::<_, String>(3)?)?,
+                            last: count(row.get(4)?),
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(failed)?;
+        found.ok_or_else(|| Error::not_found(format!("there is no workspace with the id {id}")))
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// `NotFound` when it has none with that number.
+    pub fn step(&self, id: &str, name: &str, step: u64) -> Result<StepRecord> {
+        let found = self
+            .connection
+            .prepare_cached(&format!("SELECT {STEP_COLUMNS} FROM step WHERE workspace_id = ?1 AND step = ?2"))
+            .and_then(|mut statement| statement.query_row(params![id, bytes(step)], step_record).optional())
+            .map_err(failed)?;
+        found.ok_or_else(|| {
+            Error::not_found(format!("workspace {name} has no step {step}")).hint(format!("workspace logs {name} shows its steps"))
+        })
+    }
+
+    /// Every step, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn steps(&self, id: &str) -> Result<Vec<StepRecord>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("SELECT {STEP_COLUMNS} FROM step WHERE workspace_id = ?1 ORDER BY step"))
+            .map_err(failed)?;
+        statement.query_map([id], step_record).and_then(Iterator::collect).map_err(failed)
+    }
+
+    /// What was written to the live layer becomes a step, and `live` is written to from now on. `since` is the first event that may be in
+    /// it; `None` when only processes in the background were at work.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn seal(&mut self, id: &str, position: &Position, live: &LayerId, since: Option<OpenEvent>) -> Result<Position> {
+        let step = position.next();
+        let mut layers = vec![position.live.clone()];
+        layers.extend(position.layers.iter().cloned());
+        self.quickly(|transaction| {
+            let mut made_by = ("background".to_owned(), String::new(), 0);
+            if let Some(OpenEvent(since)) = since {
+                let changed = transaction
+                    .prepare_cached(&format!(
+                        "UPDATE event SET step = ?3 WHERE workspace_id = ?1 AND id >= ?2 AND step IS NULL AND op IN {CHANGING}"
+                    ))?
+                    .execute(params![id, since, bytes(step)])?;
+                let last = transaction
+                    .prepare_cached("SELECT op, subject FROM event WHERE workspace_id = ?1 AND step = ?2 ORDER BY id DESC LIMIT 1")?
+                    .query_row(params![id, bytes(step)], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?;
+                if let Some((op, subject)) = last {
+                    made_by = (op, subject, changed);
+                }
+            }
+            let (op, subject, op_count) = made_by;
+            insert_step(
+                transaction,
+                id,
+                step,
+                Some(position.head),
+                &NewStep { op: &op, subject: &subject, layers: layers.clone() },
+                op_count,
+            )?;
+            stand(transaction, id, live, step, &[])
+        })
+        .map_err(failed)?;
+        Ok(Position { live: live.clone(), head: step, layers, last: step, redo: Vec::new() })
+    }
+
+    /// Adds a step that is made of given layers, and the event of it if the workspace goes on from there. Nothing may have been written to the live layer when the workspace goes on
+    /// from there.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn add_step(&mut self, id: &str, position: &Position, new: &NewStep<'_>, goes: Goes) -> Result<Position> {
+        let step = position.next();
+        self.durably(|transaction| {
+            insert_step(transaction, id, step, Some(position.head), new, 1)?;
+            match goes {
+                Goes::On => {
+                    add_event_at(transaction, id, new.op, new.subject, step)?;
+                    stand(transaction, id, &position.live, step, &[])
+                }
+                // What it is for is logged when that is done.
+                Goes::Elsewhere => Ok(()),
+            }
+        })
+        .map_err(failed)?;
+        Ok(match goes {
+            Goes::On => {
+                Position { live: position.live.clone(), head: step, layers: new.layers.clone(), last: step, redo: Vec::new() }
+            }
+            Goes::Elsewhere => Position { last: step, ..position.clone() },
+        })
+    }
+
+    /// Stands on a step that there is, with nothing written over it yet. `redo` are the steps that can be redone from there.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn stand_on(&mut self, id: &str, position: &Position, step: &StepRecord, redo: Vec<u64>, op: &str) -> Result<Position> {
+        self.durably(|transaction| {
+            stand(transaction, id, &position.live, step.step, &redo)?;
+            add_event_at(transaction, id, op, &format!("to step {}", step.step), step.step)
+        })
+        .map_err(failed)?;
+        Ok(Position { live: position.live.clone(), head: step.step, layers: step.layers.clone(), last: position.last, redo })
+    }
+
+    /// The first event that may have changed what is in no step yet: after the death of a supervisor, which knew better.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn first_unsealed(&self, id: &str) -> Result<Option<OpenEvent>> {
+        self.connection
+            .query_row(
+                &format!(
+                    "SELECT min(id) FROM event WHERE workspace_id = ?1 AND op IN {CHANGING}
+                     AND id > (SELECT coalesce(max(id), 0) FROM event WHERE workspace_id = ?1 AND step IS NOT NULL)"
+                ),
+                [id],
+                |row| row.get::<_, Option<i64>>(0),
+            )
+            .map(|found| found.map(OpenEvent))
+            .map_err(failed)
+    }
+
+    /// Gives a step a name.
+    ///
+    /// # Errors
+    /// `Conflict` when the workspace has a snapshot of that name.
+    pub fn add_snapshot(&mut self, id: &str, workspace: &str, name: &str, step: u64) -> Result<()> {
+        self.durably(|transaction| {
+            transaction.execute(
+                "INSERT INTO snapshot (workspace_id, name, step, at) VALUES (?1, ?2, ?3, ?4)",
+                params![id, name, bytes(step), Instant::now().0],
+            )?;
+            add_event_at(transaction, id, "workspace snapshot create", name, step)
+        })
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => snapshot_taken(workspace, name),
+            _ => failed(error),
+        })
+    }
+
+    /// Records that forks were made of a workspace.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn add_forks(&mut self, id: &str, names: &str, step: u64) -> Result<()> {
+        self.quickly(|transaction| add_event_at(transaction, id, "workspace fork", names, step)).map_err(failed)
+    }
+
+    /// Every snapshot of a workspace, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn snapshots(&self, id: &str) -> Result<Vec<SnapshotRecord>> {
+        let columns = STEP_COLUMNS.replace("step.at", "step.at AS step_at");
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!(
+                "SELECT {columns}, snapshot.name, snapshot.at FROM snapshot JOIN step USING (workspace_id, step)
+                 WHERE workspace_id = ?1 ORDER BY snapshot.at, snapshot.name"
+            ))
+            .map_err(failed)?;
+        let rows = statement
+            .query_map([id], |row| Ok(SnapshotRecord { step: step_record(row)?, name: row.get(7)?, at: Instant(row.get(8)?) }));
+        rows.and_then(Iterator::collect).map_err(failed)
+    }
+
+    /// Takes the name of a step away; the step stays until garbage is collected.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn remove_snapshot(&mut self, id: &str, name: &str) -> Result<()> {
+        self.durably(|transaction| {
+            transaction.execute("DELETE FROM snapshot WHERE workspace_id = ?1 AND name = ?2", params![id, name])?;
+            add_event(transaction, id, "workspace snapshot delete", name, Some("ok"), None).map(drop)
+        })
+        .map_err(failed)
+    }
+
+    /// Forgets steps that no way leads back to: what was gone back from by reset or undone and left behind. Says how many.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_left_behind(&mut self, id: &str) -> Result<usize> {
+        let position = self.position(id)?;
+        let steps = self.steps(id)?;
+        let parent = |step: u64| steps.iter().find(|record| record.step == step).and_then(|record| record.parent);
+        let mut kept: std::collections::BTreeSet<u64> = self.snapshots(id)?.iter().map(|snapshot| snapshot.step.step).collect();
+        kept.extend(&position.redo);
+        kept.insert(0);
+        let mut at = Some(position.head);
+        while let Some(step) = at {
+            kept.insert(step);
+            at = parent(step);
+        }
+        let left: Vec<u64> = steps.iter().map(|record| record.step).filter(|step| !kept.contains(step)).collect();
+        self.durably(|transaction| {
+            for step in &left {
+                transaction.execute("DELETE FROM step WHERE workspace_id = ?1 AND step = ?2", params![id, bytes(*step)])?;
+            }
+            Ok(())
+        })
+        .map_err(failed)?;
+        Ok(left.len())
+    }
+
+    /// Every layer that any workspace names.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn named_layers(&self) -> Result<std::collections::HashSet<LayerId>> {
+        let read = || {
+            let mut named = std::collections::HashSet::new();
+            let mut statement = self.connection.prepare("SELECT layers FROM step")?;
+            for layers in statement.query_map([], |row| parse::<Vec<LayerId>>(0, &row.get::<_, String>(0)?))? {
+                named.extend(layers?);
+            }
+            let mut statement = self.connection.prepare("SELECT live FROM workspace")?;
+            for live in statement.query_map([], |row| row.get(0))? {
+                named.insert(LayerId::from_record(live?));
+            }
+            Ok(named)
+        };
+        read().map_err(failed)
+    }
+}
+
+/// Records the first step of a new workspace.
+pub(super) fn insert_first(
+    transaction: &Transaction<'_>,
+    record: &WorkspaceRecord,
+    op: &str,
+    subject: &str,
+) -> Result<(), rusqlite::Error> {
+    let first = NewStep { op, subject, layers: record.manifest.base.clone() };
+    insert_step(transaction, &record.manifest.id, 0, None, &first, 1)
+}
+
+fn insert_step(
+    transaction: &Transaction<'_>,
+    id: &str,
+    step: u64,
+    parent: Option<u64>,
+    new: &NewStep<'_>,
+    op_count: usize,
+) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO step (workspace_id, step, parent, at, op, subject, op_count, layers) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            id,
+            bytes(step),
+            parent.map(bytes),
+            Instant::now().0,
+            new.op,
+            new.subject,
+            bytes(op_count as u64),
+            json(&new.layers)
+        ])
+        .map(drop)
+}
+
+fn add_event_at(transaction: &Transaction<'_>, id: &str, op: &str, subject: &str, step: u64) -> Result<(), rusqlite::Error> {
+    let event = add_event(transaction, id, op, subject, Some("ok"), None)?;
+    transaction.execute("UPDATE event SET step = ?2 WHERE id = ?1", params![event.0, bytes(step)]).map(drop)
+}
+
+fn stand(transaction: &Transaction<'_>, id: &str, live: &LayerId, head: u64, redo: &[u64]) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached("UPDATE workspace SET live = ?2, head = ?3, redo = ?4, used_at = ?5 WHERE id = ?1")?
+        .execute(params![id, live.as_str(), bytes(head), json(&redo), Instant::now().0])
+        .map(drop)
+}
+
+/// In the order that [`step_record`] reads them.
+const STEP_COLUMNS: &str = "step, parent, step.at, op, subject, op_count, layers";
+
+fn step_record(row: &Row<'_>) -> Result<StepRecord, rusqlite::Error> {
+    Ok(StepRecord {
+        step: count(row.get(0)?),
+        parent: row.get::<_, Option<i64>>(1)?.map(count),
+        at: Instant(row.get(2)?),
+        op: row.get(3)?,
+        subject: row.get(4)?,
+        op_count: count(row.get(5)?),
+        layers: parse(6, &row.get::<_, String>(6)?)?,
+    })
+}
+
+/// A name that a snapshot has already.
+pub fn snapshot_taken(workspace: &str, name: &str) -> Error {
+    Error::conflict(format!("workspace {workspace} has a snapshot {name} already")).hint("take another name, or delete that one")
+}

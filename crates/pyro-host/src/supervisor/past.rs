@@ -1,0 +1,286 @@
+//! The past of a workspace that runs: what commands have written becomes a step as soon as nothing runs any more, and going back ends the sandbox and
+//! begins another over other layers.
+
+use pyro_api::ops::past::{RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse};
+use pyro_api::{Call, Error, ErrorKind, Op, Result, ops};
+use serde_json::Value;
+
+use super::launch::Live;
+use super::{End, Life, Supervisor, Task, complain};
+use crate::backend::{LayersAt, StackMount, Switched};
+use crate::home::Home;
+use crate::layers::{self, LayerId, Naming};
+use crate::manifest::Mount;
+use crate::past::{self, Target};
+use crate::store::{Goes, NewStep, OpenEvent, Position};
+
+/// Brings up a sandbox over other layers.
+pub type Relaunch<'a> = Box<dyn FnMut(&[StackMount]) -> Result<Live> + Send + 'a>;
+
+/// What a supervisor keeps of the past of its workspace.
+pub struct Past<'a> {
+    pub(super) home: Home,
+    /// The overlays of its file system.
+    pub(super) mounts: Vec<Mount>,
+    /// Where it stands.
+    pub(super) position: Position,
+    /// The first event that may have changed what is in no step yet.
+    pub(super) since: Option<OpenEvent>,
+    /// Something may have been written since it was last looked.
+    pub(super) is_unsettled: bool,
+    pub(super) relaunch: Relaunch<'a>,
+}
+
+/// A state of the files that never changes again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Point {
+    /// Its step.
+    pub step: u64,
+    /// Its layers, uppermost first.
+    pub layers: Vec<LayerId>,
+    /// Why what was written had to be copied; `None` when it was sealed.
+    pub copied: Option<String>,
+}
+
+impl<'a> Past<'a> {
+    /// Of a workspace that stands somewhere.
+    #[must_use]
+    pub fn new(home: &Home, mounts: Vec<Mount>, position: Position, since: Option<OpenEvent>, relaunch: Relaunch<'a>) -> Self {
+        // What a supervisor has left that died is a step as soon as there is a moment.
+        Self { home: home.clone(), mounts, position, since, is_unsettled: true, relaunch }
+    }
+
+    fn is_blank(&self) -> Result<bool> {
+        layers::is_blank(&self.home, &self.mounts, &self.position.live)
+    }
+}
+
+impl Supervisor<'_> {
+    /// Something that changes files has begun, or is over, and this is its line in the log.
+    pub(super) fn note_change(&mut self, event: OpenEvent) {
+        if let Life::Workspace { past, .. } = &mut self.life {
+            past.since.get_or_insert(event);
+            past.is_unsettled = true;
+        }
+    }
+
+    /// A command is over: what it has written can be looked at.
+    pub(super) fn note_end(&mut self) {
+        if let Life::Workspace { past, .. } = &mut self.life {
+            past.is_unsettled = true;
+        }
+    }
+
+    /// Makes a step of what was written since the last one, if there is something and nothing can write any more. That it cannot be done is no
+    /// harm: the next step then has more in it.
+    pub(super) fn settle(&mut self) -> Option<End> {
+        let Life::Workspace { past, .. } = &mut self.life else { return None };
+        if !past.is_unsettled || !self.tasks.is_empty() || self.stop_deadline.is_some() {
+            return None;
+        }
+        past.is_unsettled = false;
+        match self.seal() {
+            Ok(_) => None,
+            Err(error) if error.kind == ErrorKind::Sandbox => Some(End::Lost(error.to_string())),
+            Err(error) => {
+                complain(&error);
+                None
+            }
+        }
+    }
+
+    /// Seals what was written. `Some`: why it could not be.
+    fn seal(&mut self) -> Result<Option<String>> {
+        let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else { return Ok(None) };
+        if sandbox.layers() == LayersAt::Inside {
+            return Ok(Some(NOT_OUTSIDE.to_owned()));
+        }
+        if past.is_blank()? {
+            past.since = None;
+            return Ok(None);
+        }
+        if past.position.layers.len() >= layers::DEPTH_MAX {
+            return Ok(Some(format!("there are {} layers already", past.position.layers.len())));
+        }
+        let naming = Naming::shared(&past.home)?;
+        let before = past.position.clone();
+        let below: Vec<LayerId> = std::iter::once(&before.live).chain(&before.layers).cloned().collect();
+        let live = layers::make(&past.home, &naming, &past.mounts, &self.subject.id, &below)?;
+        let mounts = layers::stack(&past.home, &past.mounts, &below, &live);
+        let mut after = None;
+        let switched = sandbox.switch(&mounts, &mut || {
+            after = Some(store.seal(&self.subject.id, &before, &live, past.since)?);
+            Ok(())
+        });
+        match (switched, after) {
+            (Ok(Switched::Done), Some(after)) => {
+                layers::tidy(&past.home, &past.mounts, &before.live);
+                past.position = after;
+                past.since = None;
+                self.subject.mounts = mounts;
+                Ok(None)
+            }
+            (Ok(Switched::Not(why)), _) => {
+                layers::discard(&past.home, &live);
+                Ok(Some(why))
+            }
+            // Recorded, and then it did not work: the sandbox goes, and what it has written is sealed by that.
+            (Err(error), Some(after)) => {
+                past.position = after;
+                past.since = None;
+                Err(Error::sandbox(error.to_string()))
+            }
+            (Err(error), None) => {
+                layers::discard(&past.home, &live);
+                Err(error)
+            }
+            (Ok(Switched::Done), None) => Err(Error::sandbox("the layers were changed and nothing was recorded")),
+        }
+    }
+
+    /// The files as they are now, as a state that never changes again.
+    pub(super) fn point(&mut self, op: &str, words: &str) -> Result<Point> {
+        let running = self.tasks.values().any(|task| match task {
+            Task::Exec(_) => true,
+            Task::File(file) => file.is_recorded(),
+        });
+        let why_not = if running { Some("a command is running".to_owned()) } else { self.seal()? };
+        let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else {
+            return Err(Error::internal("a run has no past"));
+        };
+        if sandbox.layers() == LayersAt::Inside {
+            return Err(not_outside(&self.subject.name));
+        }
+        let position = past.position.clone();
+        let Some(why) = why_not.filter(|_| !past.is_blank().unwrap_or(false)) else {
+            return Ok(Point { step: position.head, layers: position.layers, copied: None });
+        };
+        // Somebody may be writing: they stand still while what was written is copied.
+        let naming = Naming::shared(&past.home)?;
+        let copy = layers::make(&past.home, &naming, &past.mounts, &self.subject.id, &position.layers)?;
+        let frozen = sandbox.freeze()?;
+        let copied = layers::copy(&past.home, &past.mounts, &position.live, &copy);
+        drop(frozen);
+        let layers: Vec<LayerId> = std::iter::once(&copy).chain(&position.layers).cloned().collect();
+        let new = NewStep { op, subject: words, layers: layers.clone() };
+        let added = copied.and_then(|()| store.add_step(&self.subject.id, &position, &new, Goes::Elsewhere));
+        match added {
+            Ok(after) => {
+                layers::tidy(&past.home, &past.mounts, &copy);
+                past.position = after;
+                Ok(Point { step: past.position.last, layers, copied: Some(why) })
+            }
+            Err(error) => {
+                layers::discard(&past.home, &copy);
+                Err(error)
+            }
+        }
+    }
+
+    /// Names the files as they are now.
+    pub(super) fn snapshot(&mut self, request: &SnapshotCreateRequest) -> Result<Value> {
+        let name = request.name.as_str();
+        if let Life::Workspace { store, .. } = &self.life
+            && store.snapshots(&self.subject.id)?.iter().any(|snapshot| snapshot.name == name)
+        {
+            return Err(crate::store::snapshot_taken(&self.subject.name, name));
+        }
+        let point = self.point("workspace snapshot create", name)?;
+        let Life::Workspace { store, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        store.add_snapshot(&self.subject.id, &self.subject.name, name, point.step)?;
+        crate::ops::to_value(&SnapshotCreateResponse {
+            workspace: self.subject.name.clone(),
+            name: name.to_owned(),
+            step: point.step,
+            copied: point.copied,
+        })
+    }
+
+    /// Where a call to reset, undo or redo goes, and the words for it.
+    pub(super) fn target(&self, call: &Call) -> Result<(Target, String)> {
+        let Life::Workspace { store, .. } = &self.life else { return Err(Error::internal("a run has no past")) };
+        match call.op.as_str() {
+            ops::WorkspaceReset::NAME => {
+                crate::ops::target_of(store, (&self.subject.id, &self.subject.name), &crate::ops::parse(call.request.clone())?)
+            }
+            ops::WorkspaceRedo::NAME => Ok((Target::Redo, String::new())),
+            _ => Ok((Target::Undo, String::new())),
+        }
+    }
+
+    /// Ends everything inside and goes on with other files. `Err` when nothing was stopped; what the sandbox's end makes of it is the second.
+    pub(super) fn rewind(&mut self, connection: u32, target: &Target, words: &str) -> Result<Option<End>> {
+        let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        let Some(sandbox) = &self.sandbox else { return Err(Error::internal("there is no sandbox")) };
+        if sandbox.layers() == LayersAt::Inside {
+            return Err(not_outside(&self.subject.name));
+        }
+        let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
+        past::check(store, subject, &past.position, target)?;
+        let stopped = sandbox.alive();
+        let why = "the workspace was set back to another state of its files";
+        let ended = self.sandbox.take().map_or(Ok(()), super::Sandbox::kill);
+        self.end_tasks(why);
+        let gone = ended.and_then(|()| self.go(target, words));
+        // Whether or not it is where it should be: there must be a sandbox again.
+        match self.relaunch() {
+            Ok(()) => {
+                let answer = gone.and_then(|gone| {
+                    crate::ops::to_value(&RewindResponse {
+                        workspace: self.subject.name.clone(),
+                        at: past::view(&gone.at),
+                        left: gone.left.as_ref().map(past::view),
+                        stopped,
+                    })
+                });
+                self.answer(connection, answer);
+                Ok(None)
+            }
+            Err(error) => {
+                let why = format!("it could not be started again: {error}");
+                self.answer(connection, Err(error));
+                Ok(Some(End::Lost(why)))
+            }
+        }
+    }
+
+    /// Makes a step of what is left, once nothing can write any more.
+    pub(super) fn seal_for_good(&mut self) -> Result<()> {
+        let Life::Workspace { store, past, .. } = &mut self.life else { return Ok(()) };
+        let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
+        past.position = past::seal(store, subject, &past.position, past.since)?;
+        Ok(())
+    }
+
+    fn go(&mut self, target: &Target, words: &str) -> Result<past::Gone> {
+        let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
+        past.position = past::seal(store, subject, &past.position, past.since)?;
+        past.since = None;
+        let gone = past::go(store, subject, &past.position, target, words)?;
+        past.position = gone.position.clone();
+        Ok(gone)
+    }
+
+    fn relaunch(&mut self) -> Result<()> {
+        let Life::Workspace { past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        let mounts = layers::stack(&past.home, &past.mounts, &past.position.layers, &past.position.live);
+        let live: Live = (past.relaunch)(&mounts)?;
+        self.subject.mounts = mounts;
+        self.sandbox = Some(live.sandbox);
+        self.link = live.link;
+        self.isolation = live.isolation;
+        self.channel_last = 0;
+        Ok(())
+    }
+}
+
+/// Why.
+const NOT_OUTSIDE: &str = "what a machine of its own has written is on a disk that only it reads";
+
+/// Refuses the past of a workspace whose changes nobody outside can read.
+#[must_use]
+pub fn not_outside(name: &str) -> Error {
+    Error::unavailable(format!("the past of {name} is not kept: {NOT_OUTSIDE}"))
+        .hint("workspaces with isolation namespaces have snapshots, reset, undo and fork")
+}

@@ -1,0 +1,111 @@
+//! Text of the past of a workspace.
+
+use pyro_api::ops::past::{
+    ForkResponse, RewindResponse, SnapshotCreateResponse, SnapshotDeleteResponse, SnapshotListResponse, StepView,
+};
+
+use super::page::{self, ago, bold, inline, plural, size, table};
+use super::{Show, Shown, Style};
+
+/// `step 3, after: npm install`.
+fn step(view: &StepView) -> String {
+    if view.step == 0 {
+        return "step 0, as created".to_owned();
+    }
+    let what = match (view.op.as_str(), view.subject.as_str()) {
+        ("background", _) => "processes in the background".to_owned(),
+        ("workspace exec", subject) => inline(subject),
+        (op, "") => inline(op.trim_start_matches("workspace ")),
+        (op, subject) => format!("{} {}", inline(op.trim_start_matches("workspace ")), inline(subject)),
+    };
+    let others = match view.op_count {
+        0 | 1 => String::new(),
+        several => format!(" (and {} before it)", plural(several - 1, "operation")),
+    };
+    format!("step {}, after: {what}{others}", view.step)
+}
+
+fn copied(why: Option<&String>) -> String {
+    why.map(|why| format!("what had changed was copied: {}\n", inline(why))).unwrap_or_default()
+}
+
+impl Show for SnapshotCreateResponse {
+    fn person(&self, style: &Style) -> Shown {
+        let name = bold(&inline(&self.name), style);
+        format!("snapshot {name} of {} (step {})\n{}", inline(&self.workspace), self.step, copied(self.copied.as_ref())).into()
+    }
+    fn model(&self, _room: usize) -> String {
+        format!("snapshot {} made (step {})\n{}", inline(&self.name), self.step, copied(self.copied.as_ref()))
+    }
+}
+
+impl Show for SnapshotListResponse {
+    fn person(&self, style: &Style) -> Shown {
+        if self.snapshots.is_empty() {
+            let name = inline(&self.workspace);
+            let note = format!("{name} has no snapshots; `pyro workspace snapshot create {name} NAME` makes one");
+            return Shown { out: Vec::new(), note: Some(note) };
+        }
+        let rows: Vec<Vec<String>> = self
+            .snapshots
+            .iter()
+            .map(|view| {
+                let changed = plural(view.entry_count, "entry").replace("entrys", "entries");
+                vec![inline(&view.name), ago(&view.at, style.now), changed, size(view.bytes), step(&view.made_by)]
+            })
+            .collect();
+        table(&["NAME", "MADE", "CHANGED", "SIZE", "STATE"], &rows, style).into()
+    }
+    fn model(&self, room: usize) -> String {
+        let lines: String = self
+            .snapshots
+            .iter()
+            .map(|view| format!("{}: {}, {}\n", inline(&view.name), step(&view.made_by), size(view.bytes)))
+            .collect();
+        let (shown, _) = page::head_only(&lines, room.saturating_sub(100));
+        format!("{}\n{shown}", plural(self.snapshots.len() as u64, "snapshot"))
+    }
+}
+
+impl Show for SnapshotDeleteResponse {
+    fn person(&self, _style: &Style) -> Shown {
+        self.model(usize::MAX).into()
+    }
+    fn model(&self, _room: usize) -> String {
+        format!("deleted snapshot {} of {}\n", inline(&self.name), inline(&self.workspace))
+    }
+}
+
+fn rewound(response: &RewindResponse) -> String {
+    let mut text = String::new();
+    if let Some(left) = &response.left {
+        text.push_str(&format!("left: {}\n", step(left)));
+    }
+    if let Some(stopped) = response.stopped.filter(|stopped| *stopped > 0) {
+        text.push_str(&format!("{} ended\n", plural(stopped, "process").replace("processs", "processes")));
+    }
+    text
+}
+
+impl Show for RewindResponse {
+    fn person(&self, style: &Style) -> Shown {
+        format!("{} is at {}\n{}", bold(&inline(&self.workspace), style), step(&self.at), rewound(self)).into()
+    }
+    fn model(&self, _room: usize) -> String {
+        format!("{} is at {}\n{}", inline(&self.workspace), step(&self.at), rewound(self))
+    }
+}
+
+impl Show for ForkResponse {
+    fn person(&self, style: &Style) -> Shown {
+        let mut text: String = self.forks.iter().map(|fork| format!("{}\n", bold(&inline(&fork.workspace), style))).collect();
+        text.push_str(&copied(self.copied.as_ref()));
+        let forks = plural(self.forks.len() as u64, "fork");
+        Shown { out: text.into_bytes(), note: Some(format!("{forks} of {} at step {}", inline(&self.workspace), self.step)) }
+    }
+    fn model(&self, room: usize) -> String {
+        let names: Vec<String> = self.forks.iter().map(|fork| inline(&fork.workspace)).collect();
+        let text = format!("forked {} at step {}: {}\n", inline(&self.workspace), self.step, names.join(" "));
+        page::cut_to(&format!("{text}{}", copied(self.copied.as_ref())), room)
+    }
+}
