@@ -108,6 +108,14 @@ fn open_piece(from: BorrowedFd<'_>, piece: &[u8], flags: OFlags) -> Result<Owned
     }
 }
 
+/// A path as what is above it, empty for the root, and its last name.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&path[..0], path),
+    }
+}
+
 /// A name as the kernel takes it.
 pub(crate) fn c_name(name: &[u8]) -> Result<CString> {
     CString::new(name).map_err(|_| Errno::INVAL)

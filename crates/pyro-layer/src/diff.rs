@@ -9,12 +9,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::fs::{self, FileType, Stat};
 use rustix::io::Errno;
 
 use crate::beneath;
+use crate::content::{self, Content};
 use crate::error::{Error, Naming, Result};
 use crate::layers::{Layers, Met};
 use crate::limits::{CHANGED_PATHS_BYTES_MAX, CHANGES_MAX};
@@ -109,7 +110,7 @@ impl Side {
             _ => Kind::Other,
         };
         let size_bytes = match kind {
-            Kind::File | Kind::Symlink => u64::try_from(stat.st_size).unwrap_or(0),
+            Kind::File | Kind::Symlink => content::size(stat),
             // The size of a directory is a detail of its file system.
             Kind::Directory | Kind::Other => 0,
         };
@@ -133,7 +134,7 @@ pub fn diff(stacks: &Stacks, below: &[u8], watch: Watch<'_>) -> Result<Vec<Chang
         frames: Vec::new(),
         changes: Vec::new(),
         paths_bytes: 0,
-        buffer: Vec::new(),
+        content: Content::new(),
         progress: Progress::default(),
         watch,
     };
@@ -158,8 +159,7 @@ struct Comparison<'a> {
     frames: Vec<Frame>,
     changes: Vec<Change>,
     paths_bytes: usize,
-    /// For comparing content.
-    buffer: Vec<u8>,
+    content: Content,
     progress: Progress,
     watch: Watch<'a>,
 }
@@ -307,39 +307,12 @@ impl Comparison<'_> {
             return Ok(true);
         }
         let path = self.layers.path().join(name);
-        let mut files = Vec::new();
-        for met in [old, new] {
-            let file = match beneath::open_content(self.layers.here(met.layer), name) {
-                Ok(file) => file,
-                // It went meanwhile: what was met was different from what is.
-                Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(false),
-                Err(errno) => return Err(errno).naming(&path, "open it"),
-            };
-            let stat = fs::fstat(&file).naming(&path, "look at it")?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                return Ok(false);
-            }
-            files.push(file);
-        }
+        let open = |met: &Met| content::open_regular_at(self.layers.here(met.layer), name, &path);
+        // When one of them went meanwhile, what was met was different from what is.
+        let (Some((old_file, _)), Some((new_file, _))) = (open(old)?, open(new)?) else { return Ok(false) };
         // Bounded by the size that was met, however the files grow.
-        let size_bytes = u64::try_from(old.stat.st_size).unwrap_or(0);
-        self.buffer.resize(2 * COMPARED_BYTES, 0);
-        let mut at = 0;
-        while at < size_bytes {
-            let (left, right) = self.buffer.split_at_mut(COMPARED_BYTES);
-            let left_count = read_full(&files[0], left, at).naming(&path, "read it")?;
-            let right_count = read_full(&files[1], right, at).naming(&path, "read it")?;
-            if left[..left_count] != right[..right_count] {
-                return Ok(false);
-            }
-            if left_count == 0 {
-                break;
-            }
-            at += left_count as u64;
-            self.progress.bytes += left_count as u64;
-            self.report_progress()?;
-        }
-        Ok(true)
+        let size = content::size(&old.stat);
+        self.content.is_same(old_file.as_fd(), new_file.as_fd(), size, &path, &mut self.progress, &mut *self.watch)
     }
 
     fn is_same_target(&self, name: &CStr, old: &Met, new: &Met) -> Result<bool> {
@@ -350,23 +323,6 @@ impl Comparison<'_> {
             (Err(errno), _) | (_, Err(errno)) => Err(errno).naming(&self.layers.path().join(name), "read the link"),
         }
     }
-}
-
-/// Content of each of two files that is compared at once: few calls, and both pieces stay in a processor's cache.
-const COMPARED_BYTES: usize = 128 * 1024;
-
-/// Fills a buffer from a place of a file, less only at its end.
-pub(crate) fn read_full(file: &OwnedFd, buffer: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match rustix::io::pread(file, &mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

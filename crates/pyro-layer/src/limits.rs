@@ -6,9 +6,9 @@ pub const OPEN_DIRECTORIES_MAX: usize = 16;
 /// Directories held open at once below the roots of all layers that are walked together: half of the 1,024 descriptors that a process has by default.
 pub const OPEN_DIRECTORIES_IN_ALL_MAX: usize = 512;
 
-/// Layers of one comparison, those that both sides share counted once. Each holds its root and at least two directories open, and that fits into
-/// 1,024 descriptors; overlayfs itself mounts at most 500 at once.
-pub const COMPARED_LAYERS_MAX: usize = 256;
+/// Layers of one comparison or merge, those that several sides share counted once. Each holds its root and at least two directories open, in a merge one
+/// more, and that fits into 1,024 descriptors; overlayfs itself mounts at most 500 at once.
+pub const COMPARED_LAYERS_MAX: usize = 200;
 
 /// Deepest directory. Nothing honest comes near it, and the walk costs no stack; it bounds the memory of a walk.
 pub const DEPTH_MAX: usize = 20_000;

@@ -5,17 +5,16 @@
 //! other than the executable bit have no form in such a patch; they are in the list of changes only (so git refuses a file that takes the
 //! place of a directory with an empty directory or a FIFO in it).
 
+use std::ffi::CString;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use pyro_wire::limits::{PATCH_BYTES_MAX, PATCH_FILE_BYTES_MAX};
-use rustix::fs::{self, FileType, OFlags};
-use rustix::io::Errno;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline, group_diff_ops};
 
-use crate::beneath;
-use crate::diff::{Change, Kind, Side, Status, is_at_or_below, read_full};
-use crate::error::{Error, Naming, Result};
+use crate::content;
+use crate::diff::{Change, Kind, Side, Status, is_at_or_below};
+use crate::error::{Error, Result};
 use crate::limits::{HUNK_SEARCH_MS, HUNK_SEARCH_TOTAL_MS};
 use crate::stack::{OpenStacks, Stacks, State};
 use crate::{Progress, Watch};
@@ -164,41 +163,15 @@ impl Writing {
         }
         let layer = self.layers.layer(state, side.layer);
         let bytes = match side.kind {
-            Kind::Symlink => {
-                let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
-                    Some(slash) => (&path[..slash], &path[slash + 1..]),
-                    None => (&path[..0], path),
-                };
-                let target = beneath::open_beneath(layer, above, OFlags::PATH | OFlags::DIRECTORY)
-                    .and_then(|directory| fs::readlinkat(&directory, name, Vec::new()));
-                match target {
-                    Ok(target) => target.into_bytes(),
-                    Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR | Errno::LOOP) => Vec::new(),
-                    Err(errno) => return Err(errno).naming(path, "read the link"),
-                }
-            }
-            Kind::File => {
-                let file = match beneath::open_beneath(layer, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
-                    Ok(file) => file,
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(Content::Text(String::new())),
-                    Err(errno) => return Err(errno).naming(path, "open it"),
-                };
-                let stat = fs::fstat(&file).naming(path, "look at it")?;
-                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                    return Ok(Content::Text(String::new()));
-                }
-                let mut bytes = vec![0; usize::try_from(side.size_bytes).unwrap_or(usize::MAX)];
-                let count = read_full(&file, &mut bytes, 0).naming(path, "read it")?;
-                bytes.truncate(count);
-                bytes
-            }
-            Kind::Directory | Kind::Other => return Ok(Content::Text(String::new())),
+            Kind::Symlink => content::read_target(layer, path)?.map_or_else(Vec::new, CString::into_bytes),
+            Kind::File => match content::open_regular(layer, path)? {
+                Some((file, _)) => content::read(&file, side.size_bytes, path)?,
+                None => Vec::new(),
+            },
+            Kind::Directory | Kind::Other => Vec::new(),
         };
         self.content_left = self.content_left.saturating_sub(bytes.len() as u64);
-        if bytes.contains(&0) {
-            return Ok(Content::Binary);
-        }
-        Ok(String::from_utf8(bytes).map_or(Content::Binary, Content::Text))
+        Ok(content::text(bytes).map_or(Content::Binary, Content::Text))
     }
 
     fn hunks(&mut self, before: &str, after: &str, change: &mut Change) -> String {

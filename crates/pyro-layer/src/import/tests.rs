@@ -85,7 +85,7 @@ fn a_nasty_tree_comes_through_equal() {
     assert_eq!((report.skipped_count, report.attributes_left_behind), (0, 0));
     assert!(fs::metadata(destination.join("sparse")).expect("stat").blocks() * 512 < 1 << 20, "holes stay holes");
     let mut middle = [0; 13];
-    crate::diff::read_full(&fs::File::open(destination.join("sparse")).expect("open").into(), &mut middle, 1 << 30).expect("read");
+    crate::content::read_full(fs::File::open(destination.join("sparse")).expect("open"), &mut middle, 1 << 30).expect("read");
     assert_eq!(&middle, b"in the middle");
     // On the way out too.
     assert_eq!(measure(&destination).expect("measure").entry_count, report.entry_count);
@@ -292,7 +292,7 @@ fn ten_thousand_levels_are_copied_measured_and_removed() {
     assert_eq!(bottom.st_ino, top.st_ino);
     let file = beneath::open_content(descent.here(), c"bottom").expect("open");
     let mut content = [0; 10];
-    assert_eq!(crate::diff::read_full(&file, &mut content, 0).expect("read"), 4);
+    assert_eq!(crate::content::read_full(&file, &mut content, 0).expect("read"), 4);
     for tree in [source, destination] {
         assert_eq!(remove_tree(&tree).expect("remove").entry_count, 10_003);
     }
