@@ -27,8 +27,40 @@ pub(crate) enum Purpose {
     Seed(Owners),
     /// A layer becomes another that says the same.
     Layer,
+    /// Some of what a stack of layers shows becomes a part of another layer. It keeps its owners, and says nothing about layers below.
+    Shown(Owners),
     /// What an enemy may have written becomes the caller's own, outside.
     Export(ExportedLinks),
+}
+
+impl Purpose {
+    /// What an entry is given besides content and attributes.
+    pub(crate) fn metadata(self, stat: &Stat) -> Metadata {
+        let mut metadata = Metadata::of(stat);
+        match self {
+            Self::Seed(_) => {}
+            Self::Layer | Self::Shown(_) => metadata.owner = Some((stat.st_uid, stat.st_gid)),
+            // Set-id bits give away the rights of whoever owns the copy, and that is the caller. Sticky means something on directories only.
+            Self::Export(_) => metadata.mode &= if is_directory(stat) { 0o1777 } else { 0o777 },
+        }
+        metadata
+    }
+
+    pub(crate) fn owners(self) -> Owners {
+        match self {
+            Self::Seed(owners) | Self::Shown(owners) => owners,
+            Self::Layer => Owners::Canonical,
+            Self::Export(_) => Owners::CallerOnly,
+        }
+    }
+
+    fn fate(self, attribute: &[u8], is_directory: bool) -> Fate {
+        match self {
+            Self::Seed(owners) | Self::Shown(owners) => attributes::in_seed(attribute, owners),
+            Self::Layer => attributes::in_layer(attribute, is_directory),
+            Self::Export(_) => attributes::in_seed(attribute, Owners::CallerOnly),
+        }
+    }
 }
 
 /// Which symbolic links leave.
@@ -79,8 +111,10 @@ impl Tally {
 /// What became of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// It is done with.
-    Done,
+    /// It has been copied.
+    Copied,
+    /// It cannot be in such a copy; the tally names it.
+    LeftOut,
     /// It is not there any more.
     Vanished,
     /// It is a directory, for the walk to enter.
@@ -98,18 +132,6 @@ pub(crate) struct Copier<'a> {
     root: OwnedFd,
     names: Vec<u8>,
     pub(crate) watch: Watch<'a>,
-}
-
-/// Why an entry was not copied at this attempt.
-enum Attempt {
-    Again,
-    Failed(Error),
-}
-
-impl From<Error> for Attempt {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 impl<'a> Copier<'a> {
@@ -164,113 +186,80 @@ impl<'a> Copier<'a> {
                 other => other.naming(&at.join(name), "look at it")?,
             };
             let path = at.join(name);
-            let done = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => {
-                    kind = RawKind::Regular;
-                    continue;
-                }
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => kind = RawKind::Regular,
                 FileType::Directory => return Ok(Found::Directory),
-                FileType::Symlink => self.copy_symlink(from, to, name, &path, &stat),
-                kind => self.copy_special(to, name, &path, &stat, kind).map_err(Attempt::from),
-            };
-            match done {
-                Err(Attempt::Again) => {}
-                Err(Attempt::Failed(error)) => return Err(error),
-                Ok(found) => return Ok(found),
+                FileType::Symlink => match fs::readlinkat(from, name, Vec::new()) {
+                    Ok(target) => return self.copy_symlink(to, name, &target, &path, &stat),
+                    Err(Errno::NOENT) => return Ok(Found::Vanished),
+                    // It turned into something else meanwhile.
+                    Err(Errno::INVAL) => {}
+                    Err(errno) => return Err(errno).naming(&path, "read the link"),
+                },
+                kind => return self.copy_special(to, name, &path, &stat, kind),
             }
         }
         Err(keeps_changing(&at.join(name)))
     }
 
-    /// What an entry is given, without owner and attributes.
-    pub(crate) fn metadata(&self, stat: &Stat) -> Metadata {
-        let mut metadata = Metadata::of(stat);
-        match self.purpose {
-            Purpose::Seed(_) => {}
-            Purpose::Layer => metadata.owner = Some((stat.st_uid, stat.st_gid)),
-            // Set-id bits give away the rights of whoever owns the copy, and that is the caller. Sticky means something on directories only.
-            Purpose::Export(_) => {
-                let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-                metadata.mode &= if is_directory { 0o1777 } else { 0o777 };
-            }
-        }
-        metadata
-    }
-
-    fn owners(&self) -> Owners {
-        match self.purpose {
-            Purpose::Seed(owners) => owners,
-            Purpose::Layer => Owners::Canonical,
-            Purpose::Export(_) => Owners::CallerOnly,
-        }
-    }
-
     /// Gives the copy of a file or directory everything but its content.
     pub(crate) fn finish(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
-        let metadata = self.metadata(stat);
+        let metadata = self.purpose.metadata(stat);
         // Before the attributes: a change of owner takes capabilities away.
-        metadata.give_owner(to, path, self.owners())?;
-        let purpose = self.purpose;
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let fate = |name: &[u8]| match purpose {
-            Purpose::Seed(owners) => attributes::in_seed(name, owners),
-            Purpose::Layer => attributes::in_layer(name, is_directory),
-            Purpose::Export(_) => attributes::in_seed(name, Owners::CallerOnly),
-        };
-        self.tally.attributes_left_behind += attributes::copy(from, to, path, fate, &mut self.names)?;
+        metadata.give_owner(to, path, self.purpose.owners())?;
+        self.copy_attributes(from, to, stat, path)?;
         metadata.give_mode_and_time(to, path)
     }
 
-    /// The attributes of a directory, by another rule than that of the purpose.
-    pub(crate) fn copy_attributes(
-        &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        path: &[u8],
-        fate: impl Fn(&[u8]) -> Fate,
-    ) -> Result<()> {
+    /// The attributes alone, where a directory gets the rest later and `from` is not kept open for that long.
+    pub(crate) fn copy_attributes(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
+        let (purpose, is_directory) = (self.purpose, is_directory(stat));
+        let fate = |name: &[u8]| purpose.fate(name, is_directory);
         self.tally.attributes_left_behind += attributes::copy(from, to, path, fate, &mut self.names)?;
         Ok(())
     }
 
-    fn copy_symlink(
+    /// A link whose target has been read.
+    pub(crate) fn copy_symlink(
         &mut self,
-        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        target: &CStr,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<Found> {
+        if self.purpose == Purpose::Export(ExportedLinks::InsideOnly) && !stays_inside(path, target.to_bytes()) {
+            self.tally.links_left_out.add(path.to_owned());
+            return Ok(Found::LeftOut);
+        }
+        if !self.link_to_copy(to, name, path, stat)? {
+            writer::make_symlink(to, name, target, path, &self.purpose.metadata(stat), self.purpose.owners())?;
+            self.made(name, path, stat)?;
+        }
+        Ok(Found::Copied)
+    }
+
+    /// FIFOs, sockets and devices.
+    pub(crate) fn copy_special(
+        &mut self,
         to: BorrowedFd<'_>,
         name: &CStr,
         path: &[u8],
         stat: &Stat,
-    ) -> std::result::Result<Found, Attempt> {
-        let target = match fs::readlinkat(from, name, Vec::new()) {
-            Ok(target) => target,
-            Err(Errno::NOENT) => return Ok(Found::Vanished),
-            Err(Errno::INVAL) => return Err(Attempt::Again),
-            Err(errno) => return Err(Error::system(path, "read the link", errno).into()),
-        };
-        if self.purpose == Purpose::Export(ExportedLinks::InsideOnly) && !stays_inside(path, target.to_bytes()) {
-            self.tally.links_left_out.add(path.to_owned());
-            return Ok(Found::Done);
-        }
-        if !self.link_to_copy(to, name, path, stat)? {
-            writer::make_symlink(to, name, &target, path, &self.metadata(stat), self.owners())?;
-            self.made(name, path, stat)?;
-        }
-        Ok(Found::Done)
-    }
-
-    /// FIFOs, sockets and devices.
-    fn copy_special(&mut self, to: BorrowedFd<'_>, name: &CStr, path: &[u8], stat: &Stat, kind: FileType) -> Result<Found> {
+        kind: FileType,
+    ) -> Result<Found> {
         match (kind, self.purpose) {
             (FileType::CharacterDevice, Purpose::Layer) if stat.st_rdev == 0 => {
                 self.whiteouts.make(to, name, path)?;
                 self.tally.entry_count += 1;
-                return Ok(Found::Done);
+                return Ok(Found::Copied);
             }
-            (FileType::Fifo, Purpose::Seed(_) | Purpose::Layer) | (FileType::Socket, Purpose::Layer) => {}
+            (FileType::Fifo, Purpose::Seed(_) | Purpose::Layer | Purpose::Shown(_)) | (FileType::Socket, Purpose::Layer) => {}
             (FileType::Socket, Purpose::Seed(_))
-            | (FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice, Purpose::Export(_)) => {
+            | (FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice, Purpose::Shown(_) | Purpose::Export(_))
+            | (FileType::Fifo, Purpose::Export(_)) => {
                 self.tally.skipped.add(path.to_owned());
-                return Ok(Found::Done);
+                return Ok(Found::LeftOut);
             }
             (FileType::CharacterDevice | FileType::BlockDevice, Purpose::Seed(_) | Purpose::Layer) => {
                 return Err(Error::refused(path, "is a device"));
@@ -278,15 +267,16 @@ impl<'a> Copier<'a> {
             _ => return Err(Error::refused(path, "is of a type that is not known here")),
         }
         if !self.link_to_copy(to, name, path, stat)? {
-            writer::make_special(to, name, kind, path, &self.metadata(stat), self.owners())?;
+            writer::make_special(to, name, kind, path, &self.purpose.metadata(stat), self.purpose.owners())?;
             self.made(name, path, stat)?;
         }
-        Ok(Found::Done)
+        Ok(Found::Copied)
     }
 
-    fn copy_file(&mut self, to: BorrowedFd<'_>, name: &CStr, from: &OwnedFd, stat: &Stat, path: &[u8]) -> Result<Found> {
+    /// A regular file that has been opened.
+    pub(crate) fn copy_file(&mut self, to: BorrowedFd<'_>, name: &CStr, from: &OwnedFd, stat: &Stat, path: &[u8]) -> Result<Found> {
         if self.link_to_copy(to, name, path, stat)? {
-            return Ok(Found::Done);
+            return Ok(Found::Copied);
         }
         let to = writer::make_file(to, name, path)?;
         let mut before = *stat;
@@ -305,7 +295,7 @@ impl<'a> Copier<'a> {
         self.finish(from.as_fd(), to.as_fd(), &before, path)?;
         self.made(name, path, &before)?;
         self.tally.bytes += size(&before);
-        Ok(Found::Done)
+        Ok(Found::Copied)
     }
 
     /// Another name of a file that has been copied already becomes another name of the copy.
@@ -320,6 +310,10 @@ impl<'a> Copier<'a> {
         self.tally.entry_count += 1;
         Ok(())
     }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 pub(crate) fn keeps_changing(path: &[u8]) -> Error {

@@ -1,5 +1,5 @@
 //! Everything that is done to trees and layers by ordinary file calls: copying a directory in, unpacking archives and environments,
-//! saying what changed, removing, measuring.
+//! saying what changed, merging, removing, measuring.
 //!
 //! It is used outside by the host and inside a microVM by the agent, so it knows neither. It may assume that the
 //! process is root of its user namespace and that a layer belongs to it. It must assume that every *tree* was written by
@@ -33,10 +33,12 @@ mod error;
 pub mod import;
 mod layers;
 pub mod limits;
+mod lines;
 mod links;
 mod markers;
 mod marks;
 mod measure;
+pub mod merge;
 pub mod patch;
 mod remove;
 mod stack;
@@ -59,6 +61,7 @@ pub use import::{SeedReport, import_directory};
 pub use markers::find_markers;
 pub use marks::Marks;
 pub use measure::{Usage, measure};
+pub use merge::{Favour, MergeOptions, MergeStacks, Merged, NewLayer, merge};
 pub use patch::{Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree};
 pub use stack::{Stack, Stacks};

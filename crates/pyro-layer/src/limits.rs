@@ -71,3 +71,18 @@ pub const HUNK_SEARCH_MS: u64 = 200;
 
 /// The same for one patch: hostile files must not add up to minutes.
 pub const HUNK_SEARCH_TOTAL_MS: u64 = 5_000;
+
+/// Largest file that is merged by lines: sources are far smaller, and three of them are in memory at once.
+pub const MERGED_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Texts that one merge has put together and not written yet. They are kept in memory, because nothing may be written before all is decided.
+pub const MERGED_TEXTS_BYTES_MAX: usize = 256 << 20;
+
+/// Conflicts that one merge tells about: more than anybody decides one by one. The rest is counted.
+pub const CONFLICTS_MAX: usize = 1000;
+
+/// Largest content that a conflict brings along.
+pub const CONFLICT_TEXT_BYTES_MAX: u64 = 64 << 10;
+
+/// Content and lines that all conflicts of one merge bring along: they become one reply.
+pub const CONFLICT_TEXTS_BYTES_MAX: usize = 4 << 20;

@@ -7,15 +7,14 @@
 
 use std::ffi::CString;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use pyro_wire::limits::{PATCH_BYTES_MAX, PATCH_FILE_BYTES_MAX};
-use similar::{Algorithm, DiffOp, capture_diff_slices_deadline, group_diff_ops};
+use similar::{DiffOp, group_diff_ops};
 
 use crate::content;
 use crate::diff::{Change, Kind, Side, Status, is_at_or_below};
 use crate::error::{Error, Result};
-use crate::limits::{HUNK_SEARCH_MS, HUNK_SEARCH_TOTAL_MS};
+use crate::lines::{self, Search};
 use crate::stack::{OpenStacks, Stacks, State};
 use crate::{Progress, Watch};
 
@@ -62,12 +61,8 @@ pub fn unified_patch(
     watch: Watch<'_>,
 ) -> Result<Patch> {
     let relative_to = relative_to.strip_suffix(b"/").unwrap_or(relative_to);
-    let mut writing = Writing {
-        layers: OpenStacks::open(stacks)?,
-        content_left: limits.content_bytes_max,
-        search_left: Duration::from_millis(HUNK_SEARCH_TOTAL_MS),
-        limits,
-    };
+    let mut writing =
+        Writing { layers: OpenStacks::open(stacks)?, content_left: limits.content_bytes_max, search: Search::new(), limits };
     let mut patch = Patch::default();
     for (index, change) in changes.iter_mut().enumerate() {
         // The content of one change is at most two files of the largest size.
@@ -91,7 +86,7 @@ pub fn unified_patch(
 struct Writing {
     layers: OpenStacks,
     content_left: u64,
-    search_left: Duration,
+    search: Search,
     limits: PatchLimits,
 }
 
@@ -175,13 +170,8 @@ impl Writing {
     }
 
     fn hunks(&mut self, before: &str, after: &str, change: &mut Change) -> String {
-        // By line feed alone: `str::lines` and others also know carriage returns, git does not.
-        let old: Vec<&str> = before.split_inclusive('\n').collect();
-        let new: Vec<&str> = after.split_inclusive('\n').collect();
-        let started_at = Instant::now();
-        let deadline = started_at + self.search_left.min(Duration::from_millis(HUNK_SEARCH_MS));
-        let operations = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Some(deadline));
-        self.search_left = self.search_left.saturating_sub(started_at.elapsed());
+        let (old, new) = (lines::split(before), lines::split(after));
+        let operations = self.search.compare(&old, &new);
         let mut text = String::new();
         for group in group_diff_ops(operations, CONTEXT_LINES) {
             let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };

@@ -61,7 +61,7 @@ impl Tree<'_> {
             };
             frame.next += 1;
             match self.copy_entry(&name, kind)? {
-                Found::Done | Found::Directory => self.copier.look_up()?,
+                Found::Copied | Found::LeftOut | Found::Directory => self.copier.look_up()?,
                 Found::Vanished => self.list_again(&name)?,
             }
         }
@@ -115,7 +115,7 @@ impl Tree<'_> {
         let path = self.path.join(name);
         let mounts = match self.copier.purpose {
             Purpose::Seed(_) => Mounts::Cross,
-            Purpose::Layer | Purpose::Export(_) => Mounts::Stay,
+            Purpose::Layer | Purpose::Shown(_) | Purpose::Export(_) => Mounts::Stay,
         };
         let stat = match self.from.enter(name, mounts) {
             Ok(stat) => stat,

@@ -346,7 +346,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let scratch = Scratch::new();
-        let mut whims = Whims(seed);
+        let mut whims = Whims::any(seed);
         let (base, base_tree) = model::write_layers(&scratch.path("base"), (&[], &Tree::new()), &base, &mut whims);
         let (old, old_tree) = model::write_layers(&scratch.path("old"), (&base, &base_tree), &old, &mut whims);
         let (new, new_tree) = model::write_layers(&scratch.path("new"), (&base, &base_tree), &new, &mut whims);
@@ -516,14 +516,14 @@ fn a_place_deep_inside_is_compared_across_layers() {
         &scratch.path("base"),
         (&[], &Tree::new()),
         &[vec![put("a/b/c/d/1", file("1")), put("a/b/c/d/2", file("2")), put("a/x", file("x"))]],
-        &mut Whims(1),
+        &mut Whims::any(1),
     );
-    let (old, _) = model::write_layers(&scratch.path("old"), (&base, &tree), &[vec![put("a/b/c", file("c"))]], &mut Whims(2));
+    let (old, _) = model::write_layers(&scratch.path("old"), (&base, &tree), &[vec![put("a/b/c", file("c"))]], &mut Whims::any(2));
     let (new, _) = model::write_layers(
         &scratch.path("new"),
         (&base, &tree),
         &[vec![put("a/b/c/d/3", file("3"))], vec![put("a/b/c/d/2", directory()), put("a/y", file("y"))]],
-        &mut Whims(3),
+        &mut Whims::any(3),
     );
     let at = |below: &str| -> Vec<(String, Status)> {
         diff(&Stacks { old: old.clone(), new: new.clone() }, below.as_bytes(), &mut go_on)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rustix::fs::{CWD, Dev, FileType, Mode, XattrFlags, mknodat, setxattr};
 
-use super::name;
+use super::{Node, name};
 use crate::diff::{Change, Kind, Status};
 
 /// What is at a path.
@@ -104,13 +104,25 @@ pub(crate) fn after(tree: &Tree, edits: &[Edit]) -> Tree {
 }
 
 /// Choices between ways to write the same, made by a seed.
-pub(crate) struct Whims(pub(crate) u64);
+pub(crate) struct Whims {
+    state: u64,
+    /// Only what one kernel writes and reads in one mount.
+    is_plain: bool,
+}
 
 impl Whims {
+    pub(crate) fn any(seed: u64) -> Self {
+        Self { state: seed, is_plain: false }
+    }
+
+    pub(crate) fn plain(seed: u64) -> Self {
+        Self { state: seed, is_plain: true }
+    }
+
     fn one_in(&mut self, count: u64) -> bool {
         // Knuth's linear congruential generator; its high bits are good enough to choose by.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33).is_multiple_of(count)
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33).is_multiple_of(count)
     }
 }
 
@@ -148,7 +160,7 @@ fn write_directory(layer: &Path, path: &[u8], before: &Tree, after: &Tree, whims
                 let is_opaque = if merges { whims.one_in(5) } else { whims.one_in(2) };
                 if is_opaque {
                     set_attribute(&at, "opaque", "y", whims);
-                } else if whims.one_in(8) {
+                } else if !whims.is_plain && whims.one_in(8) {
                     set_attribute(&at, "opaque", "x", whims);
                 }
                 let nothing = Tree::new();
@@ -161,7 +173,7 @@ fn write_directory(layer: &Path, path: &[u8], before: &Tree, after: &Tree, whims
 }
 
 fn write_deletion(at: &Path, whims: &mut Whims) {
-    if whims.one_in(4) {
+    if !whims.is_plain && whims.one_in(4) {
         fs::write(at, b"").expect("write");
         set_attribute(at, "whiteout", "y", whims);
     } else {
@@ -170,7 +182,7 @@ fn write_deletion(at: &Path, whims: &mut Whims) {
 }
 
 fn set_attribute(at: &Path, what: &str, value: &str, whims: &mut Whims) {
-    let prefix = if whims.one_in(2) { "user" } else { "trusted" };
+    let prefix = if !whims.is_plain && whims.one_in(2) { "user" } else { "trusted" };
     setxattr(at, format!("{prefix}.overlay.{what}"), value.as_bytes(), XattrFlags::empty()).expect("setxattr");
 }
 
@@ -205,6 +217,17 @@ pub(crate) fn write_layers(
         tree = next;
     }
     (stack, tree)
+}
+
+/// What a snapshot of a tree shows, as a tree.
+pub(crate) fn shown(nodes: &BTreeMap<Vec<u8>, Node>) -> Tree {
+    let item = |node: &Node| match node.kind {
+        'f' => Item::File { content: node.content.clone(), mode: node.mode },
+        'd' => Item::Directory { mode: node.mode },
+        'l' => Item::Symlink { target: node.content.clone() },
+        _ => Item::Fifo { mode: node.mode },
+    };
+    nodes.iter().filter(|(path, _)| !path.is_empty()).map(|(path, node)| (path.clone(), item(node))).collect()
 }
 
 /// What a diff has to say.
