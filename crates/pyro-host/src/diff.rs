@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use pyro_api::ops::file::{ChangeStatus, DiffResponse, FileKind};
 use pyro_api::{Error, ErrorKind, Result, ops::file};
-use pyro_layer::MountedStack;
+use pyro_layer::{Detail, MountedStack, messages};
 use pyro_wire::path::WORKSPACE_DIRECTORY;
 use pyro_wire::{SandboxPath, Untrusted, message};
 
@@ -14,8 +14,9 @@ use pyro_wire::{SandboxPath, Untrusted, message};
 /// # Errors
 /// `Limit` when more changed than can be listed; `Unavailable` when a layer cannot be read.
 pub fn diff(workspace: &str, mounts: &[MountedStack], path: &SandboxPath, stat: bool) -> Result<DiffResponse> {
-    let changed = pyro_layer::changed(mounts, path, stat, &mut |_| ControlFlow::Continue(())).map_err(refused)?;
-    let changes = changed.changes.iter().map(|change| convert(&change.into())).collect();
+    let detail = Detail { stat, ..Detail::default() };
+    let changed = pyro_layer::changed(mounts, path, detail, &mut |_| ControlFlow::Continue(())).map_err(refused)?;
+    let changes = changed.changes.iter().flat_map(messages).map(|change| convert(&change)).collect();
     Ok(response(workspace, changes, changed.patch.text, changed.patch.omitted))
 }
 

@@ -11,6 +11,7 @@ use crate::Watch;
 use crate::diff::{Change, Kind, Status, diff};
 use crate::error::Result;
 use crate::patch::{Patch, PatchLimits, unified_patch};
+use crate::renames::find_renames;
 use crate::stack::Stacks;
 
 /// Two states of one mount, and where it is.
@@ -31,27 +32,41 @@ pub struct Changed {
     pub patch: Patch,
 }
 
-/// What changed at and below `path` in all of `mounts`. With `stat`, lines are counted and no text is written.
+/// How changes are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Lines are counted and no text is written.
+    pub stat: bool,
+    /// Files that were moved are told as one change, within one mount.
+    pub renames: bool,
+}
+
+/// What changed at and below `path` in all of `mounts`.
 ///
 /// # Errors
-/// Those of [`diff`] and [`unified_patch`].
-pub fn changed(mounts: &[MountedStack], path: &SandboxPath, stat: bool, watch: Watch<'_>) -> Result<Changed> {
+/// Those of [`diff`], [`find_renames`] and [`unified_patch`].
+pub fn changed(mounts: &[MountedStack], path: &SandboxPath, detail: Detail, watch: Watch<'_>) -> Result<Changed> {
     let mut changed = Changed::default();
     // Paths in a patch are those that results show: relative to /workspace when below it.
     let relative_to = if path.as_str().starts_with(WORKSPACE_DIRECTORY) { WORKSPACE_DIRECTORY.trim_start_matches('/') } else { "" };
-    let limits = if stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
+    let limits = if detail.stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
     for mount in mounts {
         let Some(below) = below_in_mount(path, mount, mounts) else { continue };
         let mut changes = diff(&mount.stacks, below.as_bytes(), &mut *watch)?;
+        if detail.renames {
+            changes = find_renames(&mount.stacks, changes, &mut *watch)?;
+        }
         let patch = unified_patch(&mount.stacks, &mut changes, relative_to.as_bytes(), limits, &mut *watch)?;
         let at = mount.at.trim_matches('/');
         if !at.is_empty() {
+            let whole = |path: &[u8]| [at.as_bytes(), b"/", path].concat();
             for change in &mut changes {
-                change.path = [at.as_bytes(), b"/", &change.path].concat();
+                change.path = whole(&change.path);
+                change.from = change.from.as_deref().map(whole);
             }
         }
         changed.changes.extend(changes);
-        if !stat {
+        if !detail.stat {
             changed.patch.text.push_str(&patch.text);
             changed.patch.omitted += patch.omitted;
         }
@@ -81,29 +96,36 @@ fn below_in_mount(path: &SandboxPath, mount: &MountedStack, all: &[MountedStack]
     }
 }
 
-/// As the link carries it, and as answers are made from it.
-impl From<&Change> for message::Change {
-    fn from(change: &Change) -> Self {
-        Self {
-            path: change.path.as_slice().into(),
-            status: match change.status {
-                Status::Added => message::ChangeStatus::Added,
-                Status::Modified => message::ChangeStatus::Modified,
-                Status::Deleted => message::ChangeStatus::Deleted,
-                Status::TypeChanged => message::ChangeStatus::TypeChanged,
-            },
-            kind: match change.kind() {
-                Kind::File => message::EntryKind::File,
-                Kind::Directory => message::EntryKind::Directory,
-                Kind::Symlink => message::EntryKind::Symlink,
-                Kind::Other => message::EntryKind::Other,
-            },
-            mode_change: change.mode_change().map(|(old, new)| message::ModeChange { old, new }),
-            added_lines: change.added_lines,
-            removed_lines: change.removed_lines,
-            binary: change.binary,
+/// As the link carries it, and as answers are made from it. Neither has a word for what was moved: that is told as what was deleted and what was added.
+#[must_use]
+pub fn messages(change: &Change) -> Vec<message::Change> {
+    let kind = match change.kind() {
+        Kind::File => message::EntryKind::File,
+        Kind::Directory => message::EntryKind::Directory,
+        Kind::Symlink => message::EntryKind::Symlink,
+        Kind::Other => message::EntryKind::Other,
+    };
+    let message = |path: &[u8], status, mode_change| message::Change {
+        path: path.into(),
+        status,
+        kind,
+        mode_change,
+        added_lines: change.added_lines,
+        removed_lines: change.removed_lines,
+        binary: change.binary,
+    };
+    let mode_change = change.mode_change().map(|(old, new)| message::ModeChange { old, new });
+    let status = match change.status {
+        Status::Added => message::ChangeStatus::Added,
+        Status::Modified => message::ChangeStatus::Modified,
+        Status::Deleted => message::ChangeStatus::Deleted,
+        Status::TypeChanged => message::ChangeStatus::TypeChanged,
+        Status::Renamed => {
+            let from = change.from.iter().map(|from| message(from, message::ChangeStatus::Deleted, None));
+            return from.chain([message(&change.path, message::ChangeStatus::Added, None)]).collect();
         }
-    }
+    };
+    vec![message(&change.path, status, mode_change)]
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! # What counts as a change
 //!
 //! A file that overlayfs copied up without its content, type or permission bits being different is no change, and neither is another time,
-//! owner or attribute: they have no place in a patch, and tools touch files all the time. A rename is a deletion and an addition. A deleted
-//! directory is named with everything that was in it. It makes no difference by which layers a state came to be: two stacks that show the same are the same.
+//! owner or attribute: they have no place in a patch, and tools touch files all the time. A rename is a deletion and an addition, which
+//! [`crate::find_renames`] can put together. A deleted directory is named with everything that was in it. It makes no difference by which layers a state came to be: two stacks that show the same are the same.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -29,6 +29,8 @@ pub struct Change {
     pub path: Vec<u8>,
     /// What happened to it.
     pub status: Status,
+    /// Where it was, when it was moved.
+    pub from: Option<Vec<u8>>,
     /// What was there.
     pub old: Option<Side>,
     /// What is there.
@@ -80,6 +82,8 @@ pub enum Status {
     Deleted,
     /// It is something else now: a link instead of a file.
     TypeChanged,
+    /// It was elsewhere, with the same content; told by [`crate::find_renames`] only.
+    Renamed,
 }
 
 impl Change {
@@ -291,6 +295,7 @@ impl Comparison<'_> {
         self.changes.push(Change {
             path,
             status,
+            from: None,
             old: sides.0,
             new: sides.1,
             content_changed,

@@ -41,6 +41,7 @@ mod measure;
 pub mod merge;
 pub mod patch;
 mod remove;
+mod renames;
 mod stack;
 mod tar_reader;
 mod tree;
@@ -52,7 +53,7 @@ mod testing;
 use std::ops::ControlFlow;
 
 pub use archive::{ArchiveLimits, import_archive};
-pub use changed::{Changed, MountedStack, changed};
+pub use changed::{Changed, Detail, MountedStack, changed, messages};
 pub use copy::{Copied, copy_layer};
 pub use diff::{Change, Kind, Side, Status, diff};
 pub use environment::{UnpackReport, unpack_environment};
@@ -64,6 +65,7 @@ pub use measure::{Usage, measure};
 pub use merge::{Favour, MergeOptions, MergeStacks, Merged, NewLayer, merge};
 pub use patch::{Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree};
+pub use renames::find_renames;
 pub use stack::{Stack, Stacks};
 
 /// Whose ids files may get.

@@ -66,6 +66,12 @@ pub const CHANGES_MAX: usize = 1 << 20;
 /// could take gigabytes.
 pub const CHANGED_PATHS_BYTES_MAX: usize = 256 << 20;
 
+/// Files that are read to find out which were moved: a directory of sources that was moved as a whole.
+pub const RENAME_CANDIDATES_MAX: u64 = 20_000;
+
+/// Content that is read for that: a fraction of a second.
+pub const RENAME_CONTENT_BYTES_MAX: u64 = 256 << 20;
+
 /// Longest time that one file's hunks are searched for the shortest form; then a longer but right form is taken.
 pub const HUNK_SEARCH_MS: u64 = 200;
 

@@ -100,11 +100,7 @@ enum Content {
 impl Writing {
     /// The text of one change, empty where it has none; `None` when it is left out.
     fn change(&mut self, change: &mut Change, relative_to: &[u8]) -> Result<Option<String>> {
-        let shown = if is_at_or_below(&change.path, relative_to) && change.path.len() > relative_to.len() {
-            change.path[relative_to.len()..].strip_prefix(b"/").unwrap_or(&change.path[relative_to.len()..]).to_vec()
-        } else {
-            change.path.clone()
-        };
+        let shown = relative(&change.path, relative_to).to_vec();
         let old = change.old.filter(|side| matches!(side.kind, Kind::File | Kind::Symlink));
         let new = change.new.filter(|side| matches!(side.kind, Kind::File | Kind::Symlink));
         match change.status {
@@ -113,6 +109,10 @@ impl Writing {
                 let Some(gone) = self.sides(change, &shown, old, None)? else { return Ok(None) };
                 let Some(made) = self.sides(change, &shown, None, new)? else { return Ok(None) };
                 Ok(Some(gone + &made))
+            }
+            Status::Renamed => {
+                let from = change.from.as_deref().map_or(shown.as_slice(), |from| relative(from, relative_to));
+                Ok(Some(rename(from, &shown, old, new)))
             }
             Status::Added | Status::Modified | Status::Deleted => self.sides(change, &shown, old, new),
         }
@@ -200,6 +200,26 @@ impl Writing {
         }
         text
     }
+}
+
+/// A path as the patch has it.
+fn relative<'a>(path: &'a [u8], to: &[u8]) -> &'a [u8] {
+    if is_at_or_below(path, to) && path.len() > to.len() {
+        path[to.len()..].strip_prefix(b"/").unwrap_or(&path[to.len()..])
+    } else {
+        path
+    }
+}
+
+/// A file that was moved as it is.
+fn rename(from: &[u8], to: &[u8], old: Option<Side>, new: Option<Side>) -> String {
+    let mode = match (old.map(git_mode), new.map(git_mode)) {
+        (Some(old), Some(new)) if old != new => format!("old mode {old}\nnew mode {new}\n"),
+        (_, _) => String::new(),
+    };
+    let (prefixed_from, prefixed_to) = (quoted(b"a/", from), quoted(b"b/", to));
+    let (from, to) = (quoted(b"", from), quoted(b"", to));
+    format!("diff --git {prefixed_from} {prefixed_to}\n{mode}similarity index 100%\nrename from {from}\nrename to {to}\n")
 }
 
 fn push_line(text: &mut String, mark: char, line: &str) {

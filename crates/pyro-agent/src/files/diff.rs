@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use pyro_layer::{Changed, ErrorKind, MountedStack, changed};
+use pyro_layer::{Changed, Detail, ErrorKind, MountedStack, changed, messages};
 use pyro_wire::FromAgent;
 use pyro_wire::limits::{CHANGE_BYTES, CHANGES_BYTES_MAX, PATH_BYTES_MAX};
-use pyro_wire::message::{Change, Diff, Diffed, FileStep};
+use pyro_wire::message::{Diff, Diffed, FileStep};
 use rustix::io::Errno;
 
 use super::batch::{Batch, json_bytes};
@@ -17,11 +17,11 @@ pub fn diff(reply: &Reply, request: &Diff, layers: Option<&Layers>) -> Result<Fr
     let layers = layers.ok_or_else(|| at(FileStep::Open)(Errno::NOSYS))?;
     let root = [MountedStack { at: "/".to_owned(), stacks: layers.changes_of_upper() }];
     let mut watch = |_| if reply.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let Changed { changes, patch } = changed(&root, &request.path, request.stat, &mut watch).map_err(|error| failure(&error))?;
+    let detail = Detail { stat: request.stat, ..Detail::default() };
+    let Changed { changes, patch } = changed(&root, &request.path, detail, &mut watch).map_err(|error| failure(&error))?;
     check(&changes)?;
     let mut batch = Batch::new(reply, FromAgent::Changes);
-    for change in &changes {
-        let change = Change::from(change);
+    for change in changes.iter().flat_map(messages) {
         let json_bytes = json_bytes([&change.path]);
         batch.push(change, json_bytes)?;
     }

@@ -4,8 +4,9 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use pyro_wire::SandboxPath;
+use pyro_wire::message::ChangeStatus;
 
-use super::{MountedStack, below_in_mount, changed};
+use super::{Detail, MountedStack, below_in_mount, changed, messages};
 use crate::{ErrorKind, Progress, Stack, Stacks};
 
 fn path(text: &str) -> SandboxPath {
@@ -50,12 +51,43 @@ fn paths_are_those_of_the_whole_file_system_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let mounts = two_mounts(&directory);
     fs::write(mounts[0].stacks.new[0].join("z"), "\0").expect("write");
-    let all = |at: &str, stat| changed(&mounts, &path(at), stat, &mut |_| ControlFlow::Continue(())).expect("a diff");
+    let all = |at: &str, stat| {
+        changed(&mounts, &path(at), Detail { stat, renames: false }, &mut |_| ControlFlow::Continue(())).expect("a diff")
+    };
     let found: Vec<Vec<u8>> = all("/", false).changes.into_iter().map(|change| change.path).collect();
     assert_eq!(found, [b"file".to_vec(), b"usr/file".to_vec(), b"z".to_vec()]);
     let part = all("/usr", true);
     assert_eq!((part.changes.len(), part.changes[0].added_lines, part.patch.text.as_str(), part.patch.omitted), (1, 1, "", 0));
     assert_eq!(all("/nowhere", false).changes, []);
+}
+
+#[test]
+fn what_was_moved_is_one_change_and_two_messages() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mounts = two_mounts(&directory);
+    // As if the files that were written had been elsewhere before.
+    for mount in &mounts {
+        let was = mount.stacks.old[0].join("was");
+        fs::create_dir_all(&was).expect("mkdir");
+        fs::write(was.join("there"), "line\n").expect("write");
+    }
+    let all: Vec<MountedStack> = mounts
+        .iter()
+        .map(|mount| MountedStack {
+            at: mount.at.clone(),
+            stacks: Stacks { old: mount.stacks.old.clone(), new: vec![mount.stacks.new[0].clone()] },
+        })
+        .collect();
+    let detail = Detail { renames: true, ..Detail::default() };
+    let changed = changed(&all, &path("/"), detail, &mut |_| ControlFlow::Continue(())).expect("a diff");
+    let moved: Vec<(Option<&[u8]>, &[u8])> =
+        changed.changes.iter().map(|change| (change.from.as_deref(), change.path.as_slice())).collect();
+    let expected: [(Option<&[u8]>, &[u8]); 4] =
+        [(Some(b"was/there"), b"file"), (Some(b"usr/was/there"), b"usr/file"), (None, b"usr/was"), (None, b"was")];
+    assert_eq!(moved, expected);
+    let told: Vec<(Vec<u8>, ChangeStatus)> =
+        messages(&changed.changes[1]).iter().map(|told| (told.path.to_vec().expect("bytes"), told.status)).collect();
+    assert_eq!(told, [(b"usr/was/there".to_vec(), ChangeStatus::Deleted), (b"usr/file".to_vec(), ChangeStatus::Added)]);
 }
 
 #[test]
@@ -71,7 +103,7 @@ fn it_ends_wherever_it_is_told_to() {
             }
             None => ControlFlow::Break(()),
         };
-        changed(&mounts, &path("/"), false, &mut watch)
+        changed(&mounts, &path("/"), Detail::default(), &mut watch)
     };
     let calls = (0..).find(|calls| run(*calls).is_ok()).expect("it ends by itself");
     // Each of the files is compared and written.
