@@ -10,7 +10,7 @@ use pyro_wire::path::WORKSPACE_DIRECTORY;
 use crate::Watch;
 use crate::diff::{Change, Kind, Status, diff};
 use crate::error::Result;
-use crate::patch::{Patch, PatchLimits, unified_patch};
+use crate::patch::{BinaryFiles, Patch, PatchLimits, unified_patch};
 use crate::renames::find_renames;
 use crate::stack::Stacks;
 
@@ -39,6 +39,8 @@ pub struct Detail {
     pub stat: bool,
     /// Files that were moved are told as one change, within one mount.
     pub renames: bool,
+    /// What is written of content that is no text.
+    pub binary: BinaryFiles,
 }
 
 /// What changed at and below `path` in all of `mounts`.
@@ -49,7 +51,8 @@ pub fn changed(mounts: &[MountedStack], path: &SandboxPath, detail: Detail, watc
     let mut changed = Changed::default();
     // Paths in a patch are those that results show: relative to /workspace when below it.
     let relative_to = if path.as_str().starts_with(WORKSPACE_DIRECTORY) { WORKSPACE_DIRECTORY.trim_start_matches('/') } else { "" };
-    let limits = if detail.stat { PatchLimits { text_bytes_max: 0, ..PatchLimits::default() } } else { PatchLimits::default() };
+    let text_bytes_max = if detail.stat { 0 } else { PatchLimits::default().text_bytes_max };
+    let limits = PatchLimits { binary: detail.binary, text_bytes_max, ..PatchLimits::default() };
     for mount in mounts {
         let Some(below) = below_in_mount(path, mount, mounts) else { continue };
         let mut changes = diff(&mount.stacks, below.as_bytes(), &mut *watch)?;

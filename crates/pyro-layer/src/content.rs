@@ -64,9 +64,9 @@ pub(crate) fn read_target(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<CS
     }
 }
 
-/// Content as text: what has no NUL byte and is valid UTF-8.
-pub(crate) fn text(bytes: Vec<u8>) -> Option<String> {
-    if bytes.contains(&0) { None } else { String::from_utf8(bytes).ok() }
+/// Content as text: what has no NUL byte and is valid UTF-8. Anything else comes back as it was.
+pub(crate) fn text(bytes: Vec<u8>) -> std::result::Result<String, Vec<u8>> {
+    if bytes.contains(&0) { Err(bytes) } else { String::from_utf8(bytes).map_err(std::string::FromUtf8Error::into_bytes) }
 }
 
 /// The first bytes of a file, fewer where it is shorter.

@@ -63,7 +63,7 @@ pub use markers::find_markers;
 pub use marks::Marks;
 pub use measure::{Usage, measure};
 pub use merge::{Favour, MergeOptions, MergeStacks, Merged, NewLayer, merge};
-pub use patch::{Patch, PatchLimits, unified_patch};
+pub use patch::{BinaryFiles, Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree};
 pub use renames::find_renames;
 pub use stack::{Stack, Stacks};

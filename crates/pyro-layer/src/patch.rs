@@ -1,9 +1,12 @@
 //! Writing changes as text that `git apply` accepts, and counting lines.
 //!
 //! Text is what has no NUL byte and is valid UTF-8, so that a patch survives every surface (JSON too) exactly as it is.
-//! Anything else is named in a `Binary files … differ` line, and so is told but cannot be applied. Directories, FIFOs and modes
+//! Anything else is named in a `Binary files … differ` line, and so is told but cannot be applied; or it is written as git writes it when asked to, which
+//! nobody reads. Directories, FIFOs and modes
 //! other than the executable bit have no form in such a patch; they are in the list of changes only (so git refuses a file that takes the
 //! place of a directory with an empty directory or a FIFO in it).
+
+mod binary;
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -21,9 +24,21 @@ use crate::{Progress, Watch};
 /// Unchanged lines around each change, as git shows them.
 const CONTEXT_LINES: usize = 3;
 
+/// What is written of content that is no text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BinaryFiles {
+    /// That it differs.
+    #[default]
+    Named,
+    /// All of it, before and after, so that the patch can be applied and taken back.
+    Written,
+}
+
 /// How much text to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PatchLimits {
+    /// What is written of content that is no text.
+    pub binary: BinaryFiles,
     /// Bytes of patch text; 0 counts lines and writes none.
     pub text_bytes_max: usize,
     /// A file larger than this is left out.
@@ -35,14 +50,19 @@ pub struct PatchLimits {
 impl Default for PatchLimits {
     /// Text as much as one reply takes; a quarter gibibyte of content is read in a fraction of a second.
     fn default() -> Self {
-        Self { text_bytes_max: PATCH_BYTES_MAX, file_bytes_max: PATCH_FILE_BYTES_MAX as u64, content_bytes_max: 256 << 20 }
+        Self {
+            binary: BinaryFiles::Named,
+            text_bytes_max: PATCH_BYTES_MAX,
+            file_bytes_max: PATCH_FILE_BYTES_MAX as u64,
+            content_bytes_max: 256 << 20,
+        }
     }
 }
 
 /// Changes as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// Unified text; `git apply` takes it unless it names a binary file.
+    /// Unified text; `git apply` takes it unless it only names a binary file.
     pub text: String,
     /// Changes whose text was left out: too large, or the patch was full.
     pub omitted: u64,
@@ -93,8 +113,18 @@ struct Writing {
 /// The content of one side.
 enum Content {
     Text(String),
-    Binary,
+    Binary(Vec<u8>),
     TooLarge,
+}
+
+impl Content {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+            Self::TooLarge => &[],
+        }
+    }
 }
 
 impl Writing {
@@ -143,9 +173,21 @@ impl Writing {
                 let tab_new = if new.is_some() { tab } else { "" };
                 Ok(Some(format!("{}--- {name_old}{tab_old}\n+++ {name_new}{tab_new}\n{hunks}", diff_line())))
             }
-            (Content::Binary, _) | (_, Content::Binary) => {
+            (before, after) => {
                 change.binary = true;
-                Ok(Some(format!("{}Binary files {name_old} and {name_new} differ\n", diff_line())))
+                // When only lines are counted, nothing is put together to be thrown away.
+                let content = match self.limits.binary {
+                    BinaryFiles::Written if self.limits.text_bytes_max > 0 => {
+                        let same_mode = old.zip(new).filter(|(old, new)| git_mode(*old) == git_mode(*new));
+                        binary::literal(
+                            old.map(|_| before.bytes()),
+                            new.map(|_| after.bytes()),
+                            same_mode.map(|(old, _)| git_mode(old)),
+                        )
+                    }
+                    BinaryFiles::Written | BinaryFiles::Named => format!("Binary files {name_old} and {name_new} differ\n"),
+                };
+                Ok(Some(diff_line() + &content))
             }
         }
     }
@@ -166,7 +208,7 @@ impl Writing {
             Kind::Directory | Kind::Other => Vec::new(),
         };
         self.content_left = self.content_left.saturating_sub(bytes.len() as u64);
-        Ok(content::text(bytes).map_or(Content::Binary, Content::Text))
+        Ok(content::text(bytes).map_or_else(Content::Binary, Content::Text))
     }
 
     fn hunks(&mut self, before: &str, after: &str, change: &mut Change) -> String {

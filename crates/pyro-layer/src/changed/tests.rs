@@ -52,7 +52,7 @@ fn paths_are_those_of_the_whole_file_system_in_order() {
     let mounts = two_mounts(&directory);
     fs::write(mounts[0].stacks.new[0].join("z"), "\0").expect("write");
     let all = |at: &str, stat| {
-        changed(&mounts, &path(at), Detail { stat, renames: false }, &mut |_| ControlFlow::Continue(())).expect("a diff")
+        changed(&mounts, &path(at), Detail { stat, ..Detail::default() }, &mut |_| ControlFlow::Continue(())).expect("a diff")
     };
     let found: Vec<Vec<u8>> = all("/", false).changes.into_iter().map(|change| change.path).collect();
     assert_eq!(found, [b"file".to_vec(), b"usr/file".to_vec(), b"z".to_vec()]);

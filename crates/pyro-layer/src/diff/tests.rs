@@ -247,11 +247,15 @@ fn tracked(nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (char, bool, Ve
 
 /// Applies a patch with the real git, outside any repository.
 pub(crate) fn git_apply(tree: &Path, patch: &str) {
+    git_apply_with(tree, patch, &[]);
+}
+
+pub(crate) fn git_apply_with(tree: &Path, patch: &str, arguments: &[&str]) {
     let file = tempfile::NamedTempFile::new().expect("temporary file");
     fs::write(file.path(), patch).expect("write the patch");
     for check in [true, false] {
         let mut command = Command::new("git");
-        command.args(["-c", "core.autocrlf=false", "apply", "--whitespace=nowarn"]);
+        command.args(["-c", "core.autocrlf=false", "apply", "--whitespace=nowarn"]).args(arguments);
         if check {
             command.arg("--check");
         }

@@ -91,8 +91,8 @@ impl Sources {
             return Ok(None);
         }
         match side.kind {
-            Kind::File => Ok(content::text(content::read(&self.file(origin, side, path)?.0, side.size_bytes, path)?)),
-            Kind::Symlink => Ok(content::text(self.target(origin, side, path)?.into_bytes())),
+            Kind::File => Ok(content::text(content::read(&self.file(origin, side, path)?.0, side.size_bytes, path)?).ok()),
+            Kind::Symlink => Ok(content::text(self.target(origin, side, path)?.into_bytes()).ok()),
             Kind::Directory | Kind::Other => Ok(None),
         }
     }

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use super::{Patch, PatchLimits, unified_patch};
-use crate::diff::tests::git_apply;
-use crate::testing::{Scratch, go_on, name};
-use crate::{Change, Stack, diff};
+use super::{BinaryFiles, Patch, PatchLimits, unified_patch};
+use crate::diff::tests::{git_apply, git_apply_with};
+use crate::testing::{Scratch, go_on, name, snapshot};
+use crate::{Change, Stack, Stacks, diff};
 
 fn patch_of(scratch: &Scratch, limits: PatchLimits) -> (Vec<Change>, Patch) {
     let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")] }.changes_of_upper();
@@ -41,6 +41,122 @@ fn binary_files_are_named() {
          diff --git a/text b/text\nnew file mode 100644\n--- /dev/null\n+++ b/text\n@@ -0,0 +1 @@\n+t\n"
     );
     assert_eq!(changes.iter().map(|change| change.binary).collect::<Vec<_>>(), [true, true, false]);
+}
+
+/// Every change of a binary file, of every length of a last line, there and back through the real git.
+#[test]
+fn git_applies_binary_files_and_takes_them_back() {
+    // Bytes that do not get shorter by being compressed, so that lines are full.
+    let noise = |bytes: usize, seed: u32| -> Vec<u8> {
+        let mut state = seed;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        [vec![0], (0..bytes).map(next).collect()].concat()
+    };
+    let mut cases: Vec<[Option<Vec<u8>>; 2]> = vec![
+        [None, Some(noise(5, 1))],
+        [Some(noise(5, 1)), None],
+        [Some(b"text\n".to_vec()), Some(noise(5, 1))],
+        [Some(noise(5, 1)), Some(b"text\n".to_vec())],
+        [Some(noise(5, 1)), Some(Vec::new())],
+        [Some(Vec::new()), Some(noise(5, 1))],
+        [None, Some(b"na\xefve\n".to_vec())],
+        [Some(noise(100_000, 2)), Some(noise(99_999, 3))],
+        [Some(vec![0; 100_000]), Some(vec![0; 100_001])],
+    ];
+    cases.extend((0..60).map(|bytes| [Some(noise(bytes, 4)), Some(noise(bytes + 1, 5))]));
+    for [old, new] in cases {
+        for modes in [(0o644, 0o644), (0o644, 0o755)] {
+            let scratch = Scratch::new();
+            let write = |layer: &str, content: &Option<Vec<u8>>, mode: u32| {
+                let path = scratch.directory(layer).join("with space");
+                if let Some(content) = content {
+                    fs::write(&path, content).expect("write");
+                    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+                }
+            };
+            for (layer, content, mode) in [("old", &old, modes.0), ("new", &new, modes.1), ("target", &old, modes.0)] {
+                write(layer, content, mode);
+            }
+            let stacks = Stacks { old: vec![scratch.path("old")], new: vec![scratch.path("new")] };
+            let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
+            let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
+            let patch = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch");
+            assert!(changes[0].binary && patch.text.contains("\nGIT binary patch\n"), "{}", patch.text);
+            let target = scratch.path("target");
+            let is = |content: &Option<Vec<u8>>, mode: u32| {
+                assert_eq!(fs::read(target.join("with space")).ok(), *content, "{}", patch.text);
+                if content.is_some() {
+                    let found = fs::metadata(target.join("with space")).expect("stat").permissions().mode();
+                    assert_eq!(found & 0o100, mode & 0o100, "{}", patch.text);
+                }
+            };
+            git_apply(&target, &patch.text);
+            is(&new, modes.1);
+            git_apply_with(&target, &patch.text, &["--reverse"]);
+            is(&old, modes.0);
+        }
+    }
+}
+
+/// The same bytes as git's own, down to the identities, so that they name objects of a repository.
+#[test]
+fn a_binary_file_is_written_as_git_writes_it() {
+    let scratch = Scratch::new();
+    versions(&scratch, "b", Some(b"\0"), Some(b"\0\x01\x02"));
+    let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")] }.changes_of_upper();
+    let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
+    let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
+    let ours = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch").text;
+    let mut git = std::process::Command::new("git");
+    git.args(["-c", "core.compression=6", "diff", "--no-index", "--no-prefix", "--binary", "--full-index", "lower/b", "upper/b"])
+        .current_dir(scratch.path(""))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    let theirs = String::from_utf8(git.output().expect("run git: this test needs git").stdout).expect("text");
+    let below = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(below(&ours)[..3], below(&theirs)[..3]);
+    let forms = |text: &str| text.lines().filter(|line| line.starts_with("literal")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(forms(&ours), forms(&theirs));
+}
+
+#[test]
+fn git_applies_links_that_lead_to_no_text() {
+    let scratch = Scratch::new();
+    let [old, new, target] = ["old", "new", "target"].map(|layer| scratch.directory(layer));
+    let link = |layer: &Path, path: &str, to: &[u8]| symlink(name(to), layer.join(path)).expect("symlink");
+    for layer in [&old, &target] {
+        link(layer, "changed", b"\xff1");
+        link(layer, "gone", b"\xff");
+        fs::write(layer.join("file"), b"\0").expect("write");
+    }
+    for (path, to) in [("changed", b"\xff2"), ("made", b"\xff3"), ("file", b"\xff4")] {
+        link(&new, path, to);
+    }
+    let stacks = Stacks { old: vec![old], new: vec![new.clone()] };
+    let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
+    let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
+    let patch = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch");
+    git_apply(&target, &patch.text);
+    let mut nodes = [new, target].map(|tree| snapshot(&tree));
+    for node in nodes.iter_mut().flat_map(|nodes| nodes.values_mut()) {
+        (node.modified_at, node.same_as) = ((0, 0), Vec::new());
+    }
+    assert_eq!(nodes[0], nodes[1]);
+}
+
+#[test]
+fn binary_files_count_against_the_limits_of_a_patch() {
+    let scratch = Scratch::new();
+    versions(&scratch, "a", None, Some(&[0; 5000]));
+    versions(&scratch, "b", None, Some(b"\0"));
+    let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
+    let (_, patch) = patch_of(&scratch, PatchLimits { file_bytes_max: 4999, ..limits });
+    assert_eq!((patch.omitted, patch.text.matches("GIT binary patch").count()), (1, 1));
+    let (changes, patch) = patch_of(&scratch, PatchLimits { text_bytes_max: 0, ..limits });
+    assert!(patch.text.is_empty() && changes.iter().all(|change| change.binary));
 }
 
 #[test]
