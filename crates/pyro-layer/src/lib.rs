@@ -42,6 +42,7 @@ pub mod merge;
 pub mod patch;
 mod remove;
 mod renames;
+mod runs_outside;
 mod stack;
 mod tar_reader;
 mod tree;
@@ -66,6 +67,7 @@ pub use merge::{Favour, MergeOptions, MergeStacks, Merged, NewLayer, merge};
 pub use patch::{BinaryFiles, Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree};
 pub use renames::find_renames;
+pub use runs_outside::runs_outside;
 pub use stack::{Stack, Stacks};
 
 /// Whose ids files may get.
