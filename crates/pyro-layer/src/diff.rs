@@ -5,7 +5,8 @@
 //!
 //! A file that overlayfs copied up without its content, type or permission bits being different is no change, and neither is another time,
 //! owner or attribute: they have no place in a patch, and tools touch files all the time. A rename is a deletion and an addition, which
-//! [`crate::find_renames`] can put together. A deleted directory is named with everything that was in it. It makes no difference by which layers a state came to be: two stacks that show the same are the same.
+//! [`crate::find_renames`] can put together. A deleted directory is named with everything that was in it. It makes no difference by which
+//! layers a state came to be: two stacks that show the same are the same.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
