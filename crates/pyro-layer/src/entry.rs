@@ -16,7 +16,7 @@ use crate::content::{Content, size, stamp};
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
 use crate::limits::{COPY_ATTEMPTS_MAX, SKIPPED_NAME_BYTES_MAX, SKIPPED_NAMES_MAX};
 use crate::links::Links;
-use crate::marks::Whiteouts;
+use crate::marks::{Marks, Whiteouts};
 use crate::writer::{self, Metadata};
 use crate::{Owners, Progress, Watch};
 
@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Seed(Owners),
     /// A layer becomes another that says the same.
     Layer,
+    /// Several layers become one that says the same. Whoever makes it marks its directories anew.
+    Squash(Marks),
     /// Some of what a stack of layers shows becomes a part of another layer. It keeps its owners, and says nothing about layers below.
     Shown(Owners),
     /// What an enemy may have written becomes the caller's own, outside.
@@ -39,7 +41,7 @@ impl Purpose {
         let mut metadata = Metadata::of(stat);
         match self {
             Self::Seed(_) => {}
-            Self::Layer | Self::Shown(_) => metadata.owner = Some((stat.st_uid, stat.st_gid)),
+            Self::Layer | Self::Squash(_) | Self::Shown(_) => metadata.owner = Some((stat.st_uid, stat.st_gid)),
             // Set-id bits give away the rights of whoever owns the copy, and that is the caller. Sticky means something on directories only.
             Self::Export(_) => metadata.mode &= if is_directory(stat) { 0o1777 } else { 0o777 },
         }
@@ -49,7 +51,7 @@ impl Purpose {
     pub(crate) fn owners(self) -> Owners {
         match self {
             Self::Seed(owners) | Self::Shown(owners) => owners,
-            Self::Layer => Owners::Canonical,
+            Self::Layer | Self::Squash(_) => Owners::Canonical,
             Self::Export(_) => Owners::CallerOnly,
         }
     }
@@ -57,7 +59,8 @@ impl Purpose {
     fn fate(self, attribute: &[u8], is_directory: bool) -> Fate {
         match self {
             Self::Seed(owners) | Self::Shown(owners) => attributes::in_seed(attribute, owners),
-            Self::Layer => attributes::in_layer(attribute, is_directory),
+            Self::Squash(marks) if is_directory && marks.is_directory_mark(attribute) => Fate::Dropped,
+            Self::Layer | Self::Squash(_) => attributes::in_layer(attribute, is_directory),
             Self::Export(_) => attributes::in_seed(attribute, Owners::CallerOnly),
         }
     }
@@ -249,19 +252,20 @@ impl<'a> Copier<'a> {
         kind: FileType,
     ) -> Result<Found> {
         match (kind, self.purpose) {
-            (FileType::CharacterDevice, Purpose::Layer) if stat.st_rdev == 0 => {
+            (FileType::CharacterDevice, Purpose::Layer | Purpose::Squash(_)) if stat.st_rdev == 0 => {
                 self.whiteouts.make(to, name, path)?;
                 self.tally.entry_count += 1;
                 return Ok(Found::Copied);
             }
-            (FileType::Fifo, Purpose::Seed(_) | Purpose::Layer | Purpose::Shown(_)) | (FileType::Socket, Purpose::Layer) => {}
+            (FileType::Fifo, Purpose::Seed(_) | Purpose::Layer | Purpose::Squash(_) | Purpose::Shown(_))
+            | (FileType::Socket, Purpose::Layer | Purpose::Squash(_)) => {}
             (FileType::Socket, Purpose::Seed(_))
             | (FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice, Purpose::Shown(_) | Purpose::Export(_))
             | (FileType::Fifo, Purpose::Export(_)) => {
                 self.tally.skipped.add(path.to_owned());
                 return Ok(Found::LeftOut);
             }
-            (FileType::CharacterDevice | FileType::BlockDevice, Purpose::Seed(_) | Purpose::Layer) => {
+            (FileType::CharacterDevice | FileType::BlockDevice, Purpose::Seed(_) | Purpose::Layer | Purpose::Squash(_)) => {
                 return Err(Error::refused(path, "is a device"));
             }
             _ => return Err(Error::refused(path, "is of a type that is not known here")),

@@ -43,6 +43,7 @@ pub mod patch;
 mod remove;
 mod renames;
 mod runs_outside;
+mod squash;
 mod stack;
 mod tar_reader;
 mod tree;
@@ -68,6 +69,7 @@ pub use patch::{BinaryFiles, Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree};
 pub use renames::find_renames;
 pub use runs_outside::runs_outside;
+pub use squash::squash;
 pub use stack::{Stack, Stacks};
 
 /// Whose ids files may get.

@@ -92,3 +92,6 @@ pub const CONFLICT_TEXT_BYTES_MAX: u64 = 64 << 10;
 
 /// Content and lines that all conflicts of one merge bring along: they become one reply.
 pub const CONFLICT_TEXTS_BYTES_MAX: usize = 4 << 20;
+
+/// Layers that are made one at a time: each may have [`OPEN_DIRECTORIES_MAX`] directories open, of 1,024 descriptors.
+pub const SQUASHED_LAYERS_MAX: usize = 32;

@@ -25,7 +25,7 @@ pub enum Marks {
 
 impl Marks {
     /// Says `y` on a directory that hides what is below it.
-    pub(crate) fn opaque(self) -> &'static CStr {
+    fn opaque(self) -> &'static CStr {
         match self {
             Self::Trusted => c"trusted.overlay.opaque",
             Self::User => c"user.overlay.opaque",
@@ -33,7 +33,7 @@ impl Marks {
     }
 
     /// Where an entry was copied up from; without a value: from somewhere.
-    pub(crate) fn origin(self) -> &'static CStr {
+    fn origin(self) -> &'static CStr {
         match self {
             Self::Trusted => c"trusted.overlay.origin",
             Self::User => c"user.overlay.origin",
@@ -45,6 +45,11 @@ impl Marks {
             Self::Trusted => c"trusted.overlay.whiteout",
             Self::User => c"user.overlay.whiteout",
         }
+    }
+
+    /// Whether an attribute says on a directory what [`Self::make_opaque`] or [`Self::make_merged`] does.
+    pub(crate) fn is_directory_mark(self, attribute: &[u8]) -> bool {
+        [self.opaque(), self.origin()].iter().any(|mark| mark.to_bytes() == attribute)
     }
 
     /// Whether a name of a layer says that there is nothing: a character device 0:0, or an empty file with a mark.

@@ -100,11 +100,52 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Node> {
         };
         nodes.insert(path.into_os_string().into_vec(), node);
     }
+    first_names(&mut nodes);
+    nodes
+}
+
+/// Says by the first of its names which file is which.
+fn first_names(nodes: &mut BTreeMap<Vec<u8>, Node>) {
     let mut first = BTreeMap::new();
-    for (path, node) in &mut nodes {
+    for (path, node) in nodes {
         let same: &Vec<u8> = first.entry(node.same_as.clone()).or_insert_with(|| path.clone());
         node.same_as.clone_from(same);
     }
+}
+
+/// What a stack of layers shows, uppermost first: each laid upon those below it, by the plainest code that says what a layer means.
+pub(crate) fn merged(layers: &[PathBuf], marks: Marks) -> BTreeMap<Vec<u8>, Node> {
+    let space = match marks {
+        Marks::Trusted => "trusted",
+        Marks::User => "user",
+    };
+    let is = |node: &Node, mark: &str| node.attributes.get(format!("{space}.overlay.{mark}").as_bytes()).cloned();
+    let mut nodes: BTreeMap<Vec<u8>, Node> = BTreeMap::new();
+    for (index, layer) in layers.iter().enumerate().rev() {
+        for (path, mut node) in snapshot(layer) {
+            let is_whiteout = node.kind == 'c' || (node.kind == 'f' && is(&node, "whiteout").is_some());
+            let hides = node.kind != 'd' || is(&node, "opaque").as_deref() == Some(b"y");
+            let was_directory = nodes.get(&path).is_some_and(|below| below.kind == 'd');
+            if !path.is_empty() && (hides || !was_directory) {
+                nodes.retain(|other, _| other != &path && !other.starts_with(&[&path[..], b"/"].concat()));
+            }
+            if !is_whiteout {
+                // An overlay's own marks are not shown, and what somebody inside takes for one is shown without its escape.
+                let (own, escaped) = (format!("{space}.overlay."), format!("{space}.overlay.overlay."));
+                node.attributes = std::mem::take(&mut node.attributes)
+                    .into_iter()
+                    .filter_map(|(name, value)| match name.strip_prefix(escaped.as_bytes()) {
+                        Some(rest) => Some(([own.as_bytes(), rest].concat(), value)),
+                        None => (!name.starts_with(own.as_bytes())).then_some((name, value)),
+                    })
+                    .collect();
+                // Names of one file in one layer.
+                node.same_as = [format!("{index}/").as_bytes(), &node.same_as].concat();
+                nodes.insert(path, node);
+            }
+        }
+    }
+    first_names(&mut nodes);
     nodes
 }
 
