@@ -70,7 +70,8 @@ pub(crate) fn value(file: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Opt
 pub(crate) fn set(file: BorrowedFd<'_>, path: &[u8], name: &[u8], value: &[u8]) -> Result<bool> {
     match fs::fsetxattr(file, name, value, XattrFlags::empty()) {
         Ok(()) => Ok(true),
-        Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL | Errno::RANGE | Errno::TOOBIG) => Ok(false),
+        // ENOSPC: ext4 says so when they come to more than a block, on a disk that has room. When it has none, the content says so.
+        Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL | Errno::RANGE | Errno::TOOBIG | Errno::NOSPC) => Ok(false),
         Err(errno) => Err(errno).naming(path, "set an attribute"),
     }
 }

@@ -69,6 +69,11 @@ impl Error {
         Self { kind: ErrorKind::Damaged, message: message.into(), source: Some(source) }
     }
 
+    pub(crate) fn writing(message: impl Into<String>, source: std::io::Error) -> Self {
+        let kind = if source.kind() == std::io::ErrorKind::StorageFull { ErrorKind::Full } else { ErrorKind::System };
+        Self { kind, message: message.into(), source: Some(source) }
+    }
+
     /// The system's error number, when it was the system.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {

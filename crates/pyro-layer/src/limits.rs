@@ -46,6 +46,10 @@ pub const ARCHIVE_DEPTH_MAX: usize = 4096;
 /// Largest extended header of an archive. It holds attributes, and Linux lets one file have 64 KiB of each.
 pub const EXTENDED_HEADER_BYTES_MAX: u64 = 1 << 20;
 
+/// Names and values of one file's attributes in an archive that is written: half of what [`EXTENDED_HEADER_BYTES_MAX`] lets a reader take,
+/// since two long names go there too.
+pub const ARCHIVED_ATTRIBUTES_BYTES_MAX: usize = 512 * 1024;
+
 /// Pieces of one sparse file in an archive.
 pub const SPARSE_PIECES_MAX: usize = 1 << 20;
 

@@ -13,8 +13,9 @@ use crate::limits::{ARCHIVE_NAME_BYTES_MAX, ARCHIVE_PADDING_BYTES_MAX, EXTENDED_
 const BLOCK: usize = 512;
 
 /// What an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum TarKind {
+    #[default]
     File,
     HardLink,
     Symlink,
@@ -24,7 +25,7 @@ pub(crate) enum TarKind {
 }
 
 /// One entry, with its names as they are in the archive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TarEntry {
     pub(crate) name: Vec<u8>,
     pub(crate) kind: TarKind,
