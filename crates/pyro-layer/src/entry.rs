@@ -37,7 +37,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// What an entry is given besides content and attributes.
-    pub(crate) fn metadata(self, stat: &Stat) -> Metadata {
+    fn metadata(self, stat: &Stat) -> Metadata {
         let mut metadata = Metadata::of(stat);
         match self {
             Self::Seed(_) => {}
@@ -48,7 +48,7 @@ impl Purpose {
         metadata
     }
 
-    pub(crate) fn owners(self) -> Owners {
+    fn owners(self) -> Owners {
         match self {
             Self::Seed(owners) | Self::Shown(owners) => owners,
             Self::Layer | Self::Squash(_) => Owners::Canonical,
@@ -207,16 +207,46 @@ impl<'a> Copier<'a> {
 
     /// Gives the copy of a file or directory everything but its content.
     pub(crate) fn finish(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
-        let metadata = self.purpose.metadata(stat);
+        self.finish_as(self.purpose, from, to, stat, path)
+    }
+
+    /// The same for what is copied for another purpose than the rest.
+    pub(crate) fn finish_as(
+        &mut self,
+        purpose: Purpose,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        stat: &Stat,
+        path: &[u8],
+    ) -> Result<()> {
+        let metadata = purpose.metadata(stat);
         // Before the attributes: a change of owner takes capabilities away.
-        metadata.give_owner(to, path, self.purpose.owners())?;
-        self.copy_attributes(from, to, stat, path)?;
+        metadata.give_owner(to, path, purpose.owners())?;
+        self.give_attributes(purpose, from, to, stat, path)?;
         metadata.give_mode_and_time(to, path)
     }
 
-    /// The attributes alone, where a directory gets the rest later and `from` is not kept open for that long.
-    pub(crate) fn copy_attributes(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
-        let (purpose, is_directory) = (self.purpose, is_directory(stat));
+    /// The first part of it, for a directory that gets the rest when everything is in it, and when `from` is not open any more.
+    pub(crate) fn begin(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
+        self.give_attributes(self.purpose, from, to, stat, path)
+    }
+
+    /// The rest.
+    pub(crate) fn end(&self, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
+        let metadata = self.purpose.metadata(stat);
+        metadata.give_owner(to, path, self.purpose.owners())?;
+        metadata.give_mode_and_time(to, path)
+    }
+
+    fn give_attributes(
+        &mut self,
+        purpose: Purpose,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        stat: &Stat,
+        path: &[u8],
+    ) -> Result<()> {
+        let is_directory = is_directory(stat);
         let fate = |name: &[u8]| purpose.fate(name, is_directory);
         self.tally.attributes_left_behind += attributes::copy(from, to, path, fate, &mut self.names)?;
         Ok(())
@@ -316,7 +346,7 @@ impl<'a> Copier<'a> {
     }
 }
 
-fn is_directory(stat: &Stat) -> bool {
+pub(crate) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 

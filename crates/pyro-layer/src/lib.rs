@@ -1,5 +1,5 @@
-//! Everything that is done to trees and layers by ordinary file calls: copying a directory in, unpacking archives and environments,
-//! saying what changed, merging, removing, measuring.
+//! Everything that is done to trees and layers by ordinary file calls: copying a directory in, bringing it up to date, unpacking archives and
+//! environments, copying layers and making one of several, saying what changed, merging, taking trees out, removing, measuring.
 //!
 //! It is used outside by the host and inside a microVM by the agent, so it knows neither. It may assume that the
 //! process is root of its user namespace and that a layer belongs to it. It must assume that every *tree* was written by
@@ -32,6 +32,7 @@ pub mod environment;
 mod error;
 pub mod export;
 pub mod export_tar;
+mod ignored;
 pub mod import;
 mod layers;
 pub mod limits;
@@ -47,6 +48,7 @@ mod renames;
 mod runs_outside;
 mod squash;
 mod stack;
+pub mod sync;
 mod tar_reader;
 mod tar_writer;
 mod tree;
@@ -77,6 +79,7 @@ pub use renames::find_renames;
 pub use runs_outside::runs_outside;
 pub use squash::squash;
 pub use stack::{Stack, Stacks};
+pub use sync::{IgnoredNames, Missing, SyncOptions, Synced, plan_sync};
 
 /// Whose ids files may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -99,3 +99,7 @@ pub const CONFLICT_TEXTS_BYTES_MAX: usize = 4 << 20;
 
 /// Layers that are made one at a time: each may have [`OPEN_DIRECTORIES_MAX`] directories open, of 1,024 descriptors.
 pub const SQUASHED_LAYERS_MAX: usize = 32;
+
+/// Largest `.gitignore` or `.ignore` file. Honest ones have some kilobytes, and the patterns of every one on the way are held in memory
+/// in a form some hundred times as large.
+pub const IGNORE_FILE_BYTES_MAX: usize = 256 * 1024;

@@ -88,6 +88,9 @@ impl Tree<'_> {
         if frame.listings > LISTINGS_MAX {
             return Err(directory_keeps_changing(&self.path.join(name)));
         }
+        // It may be there again.
+        frame.next -= 1;
+        frame.entries.remove(frame.next);
         let known: HashSet<&CStr> = frame.entries.iter().map(|entry| entry.name.as_c_str()).collect();
         let new: Vec<Entry> = entries.iter().filter(|entry| !known.contains(entry.name.as_c_str())).cloned().collect();
         frame.entries.extend(new);

@@ -260,6 +260,34 @@ fn what_a_file_was_renamed_to_is_not_missed() {
     }
 }
 
+#[test]
+fn what_was_gone_for_a_moment_is_not_missed() {
+    let scratch = Scratch::new();
+    let (source, destination) = (scratch.directory("source"), scratch.directory("destination"));
+    for index in 0..10 {
+        fs::write(source.join(format!("file{index}")), [index]).expect("write");
+    }
+    let mut calls = 0;
+    import_directory(&source, &destination, Owners::Canonical, &mut |_| {
+        calls += 1;
+        // The first one to be met is there; the others are not, until one of them has been missed.
+        if calls == 1 {
+            for index in 0..10 {
+                let _ = fs::rename(source.join(format!("file{index}")), source.join(format!("away{index}")));
+            }
+        } else if calls == 2 {
+            for index in 0..10 {
+                let _ = fs::rename(source.join(format!("away{index}")), source.join(format!("file{index}")));
+            }
+        }
+        ControlFlow::Continue(())
+    })
+    .expect("import");
+    for index in 0..10 {
+        assert_eq!(fs::read(destination.join(format!("file{index}"))).expect("read"), [index]);
+    }
+}
+
 /// Makes a chain of directories, one beneath the other.
 pub(crate) fn deep_tree(root: &Path, depth: usize) {
     let mut descent = Descent::new(beneath::open_root(root).expect("open")).expect("descent");

@@ -74,7 +74,7 @@ impl Writing<'_> {
     fn run(&mut self, layer_count: usize) -> Result<()> {
         let like = self.ours.here(0);
         let stat = fs::fstat(like).naming(b"", "look at it")?;
-        self.copier.copy_attributes(like, self.to.here(), &stat, b"")?;
+        self.copier.begin(like, self.to.here(), &stat, b"")?;
         self.frames.push(Frame { parts: (0..layer_count).collect(), stat });
         // What is no directory in the end has nothing below.
         let mut closed: Option<&[u8]> = None;
@@ -142,7 +142,7 @@ impl Writing<'_> {
         if let Some(mode) = mode {
             set_mode(&mut stat, mode);
         }
-        self.copier.copy_attributes(like.as_fd(), self.to.here(), &stat, &path)?;
+        self.copier.begin(like.as_fd(), self.to.here(), &stat, &path)?;
         if is_opaque {
             self.marks.make_opaque(self.to.here(), &path)?;
         }
@@ -153,8 +153,7 @@ impl Writing<'_> {
 
     fn leave(&mut self) -> Result<()> {
         let frame = self.frames.pop().expect("a directory that was entered is left");
-        let purpose = self.copier.purpose;
-        purpose.metadata(&frame.stat).apply(self.to.here(), self.ours.path().here(), purpose.owners())?;
+        self.copier.end(self.to.here(), &frame.stat, self.ours.path().here())?;
         if !self.frames.is_empty() {
             self.to.leave().naming(self.ours.path().here(), "go back up from what was made of it")?;
             self.ours.leave(&frame.parts)?;

@@ -125,7 +125,7 @@ proptest! {
                     let one = scratch.directory(&format!("one{start}{end}{is_bottom}"));
                     let copied = squash_all(&layers[start..end], &one, is_bottom, marks).expect("squash");
                     prop_assert_eq!(measure(&one).expect("measure").entry_count, copied.entry_count);
-                    let stack = [&layers[..start], &[one.clone()], &layers[end..]].concat();
+                    let stack = [&layers[..start], std::slice::from_ref(&one), &layers[end..]].concat();
                     prop_assert_eq!(&merged(&stack, marks), &shown);
                     prop_assert_eq!(&seen(&mut scratch, &stack, marks), &shown);
                     if is_bottom {
