@@ -103,3 +103,10 @@ pub const SQUASHED_LAYERS_MAX: usize = 32;
 /// Largest `.gitignore` or `.ignore` file. Honest ones have some kilobytes, and the patterns of every one on the way are held in memory
 /// in a form some hundred times as large.
 pub const IGNORE_FILE_BYTES_MAX: usize = 256 * 1024;
+
+/// Threads that take a fingerprint. They wait for nothing but the kernel, and more than this many wait for each other.
+pub const FINGERPRINT_THREADS_MAX: usize = 8;
+
+/// How deep directories are shared out between them. For each level and thread one more directory may be held open; what is deeper is walked
+/// by the thread that came upon it.
+pub const FINGERPRINT_SHARED_DEPTH_MAX: usize = 8;
