@@ -58,9 +58,9 @@ fn names_are_unique_and_well_formed() {
 
 #[test]
 fn descriptions_start_with_a_verb_and_are_short() {
-    const VERBS: [&str; 17] = [
+    const VERBS: [&str; 19] = [
         "Run", "Create", "List", "Show", "Change", "Start", "Stop", "Delete", "Read", "Build", "Remove", "Check", "Set", "Undo",
-        "Redo", "Fork", "Free",
+        "Redo", "Fork", "Free", "Push", "Copy",
     ];
     for op in table() {
         let about = op.about();
@@ -257,7 +257,7 @@ fn the_command_line_and_json_make_the_same_request() {
 fn an_unknown_op_gets_the_nearest_names() {
     let error = find("workspace exce").err().expect("no such op");
     assert_eq!(error.message, "there is no operation \"workspace exce\"");
-    assert_eq!(error.hint.as_deref(), Some("did you mean workspace exec?"));
+    assert_eq!(error.hint.as_deref(), Some("did you mean workspace exec or workspace merge?"));
     assert_eq!(nearest("debain:12", ["debian:12", "debian:12-base", "host"]), ["debian:12"]);
     assert_eq!(nearest("zzz", ["debian:12", "host"]), Vec::<&str>::new());
     assert_eq!(nearest("otter", ["brave-otter", "calm-otter", "heron"]), ["calm-otter", "brave-otter"]);

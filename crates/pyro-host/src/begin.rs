@@ -2,24 +2,21 @@
 //! [`Supervisor`] that owns it, or with nothing left behind.
 
 use std::fs::{self, DirBuilder};
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pyro_api::envelope::Progress;
 use pyro_api::ops::exec::{Outcome, RunRequest};
-use pyro_api::ops::workspace::{CreateRequest, CreateResponse, SeedView};
+use pyro_api::ops::workspace::{CreateRequest, CreateResponse};
 use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Error, ErrorKind, Result};
-use pyro_layer::Owners;
-use pyro_wire::Untrusted;
+use pyro_layer::{Marks, Owners};
 
 use crate::backend::firecracker::{self, Choice, Firecracker, Found};
 use crate::backend::machine::{Accelerator, Places, machines};
-use crate::backend::namespaces::Namespaces;
+use crate::backend::namespaces::{Namespaces, in_first_user_namespace};
 use crate::backend::qemu::Qemu;
 use crate::backend::{Backend, Launch, Limits, MakeLayers, StackMount};
 use crate::clock::Instant;
@@ -31,12 +28,13 @@ use crate::lease::{Lease, TRY_EVERY, TRY_FOR};
 use crate::manifest::{Manifest, Mount};
 use crate::name::{new_id, new_name};
 use crate::privilege::Privilege;
+use crate::seed;
 use crate::state::{StateEvent, WorkspaceState};
 use crate::store::{Store, WorkspaceRecord};
 use crate::supervisor::control::Connection;
 use crate::supervisor::exec::{ExecPlan, compose_env, working_directory};
 use crate::supervisor::launch::{Live, bring_up};
-use crate::supervisor::past::{Past, Relaunch};
+use crate::supervisor::past::{Past, Relaunch, Ways};
 use crate::supervisor::{Life, Subject, Supervisor};
 
 /// Processes and threads of one sandbox. Enough for a parallel build of any size, far from what hurts a host (its own default is 32,768).
@@ -84,15 +82,6 @@ impl<'a> Unfinished<'a> {
             return Ok((unfinished, id));
         }
         Err(Error::unavailable(format!("{} is being cleared all the time", home.runs().display())).hint("try again"))
-    }
-
-    /// Puts the seed that was copied where it may outlive the workspace: forks stand on it too. Gives its tree.
-    fn keep_seed(&mut self, id: &str) -> Result<PathBuf> {
-        let kept = self.home.seeds().join(id);
-        fs::rename(self.place.seed(), &kept).map_err(|error| no_room(&kept, error))?;
-        let tree = kept.join("root");
-        self.made.push(kept);
-        Ok(tree)
     }
 
     /// Where it is.
@@ -254,49 +243,6 @@ fn environment_vars(environment: &Environment) -> Vec<(String, String)> {
     vec![("PATH".to_owned(), path)]
 }
 
-/// Copies a seed into a layer of the place.
-fn import_seed(setting: Setting<'_>, place: &Place, seed_path: &str, connection: &mut Connection) -> Result<SeedView> {
-    let workspace = place.seed().join("root/workspace");
-    DirBuilder::new().mode(0o755).recursive(true).create(&workspace).map_err(|error| no_room(&workspace, error))?;
-    let source = Path::new(seed_path);
-    let found = fs::metadata(source)
-        .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;
-    /// A bar that moves ten times a second is smooth enough.
-    const SHOW_EVERY: Duration = Duration::from_millis(100);
-    let mut shown_at = std::time::Instant::now();
-    let mut watch = |done: pyro_layer::Progress| {
-        if shown_at.elapsed() < SHOW_EVERY {
-            return ControlFlow::Continue(());
-        }
-        shown_at = std::time::Instant::now();
-        let progress = Progress { step: format!("copying {seed_path}"), done: done.entry_count, total: None, unit: "files".into() };
-        connection.progress(progress);
-        // A caller that is gone ends the copy.
-        if connection.flush().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
-    let owners = owners(setting.privilege);
-    let report = if found.is_dir() {
-        pyro_layer::import_directory(source, &workspace, owners, &mut watch)
-    } else if !found.is_file() {
-        // Opening a pipe would wait for a writer, and a device is no archive.
-        return Err(
-            Error::invalid(format!("seed {seed_path} is neither a directory nor a file")).hint("give a directory or a tar file")
-        );
-    } else {
-        let file = fs::File::open(source)
-            .map_err(|error| Error::new(kind_of(&error), format!("seed {seed_path} cannot be read")).because(error))?;
-        pyro_layer::import_archive(file, &workspace, owners, pyro_layer::ArchiveLimits::default(), &mut watch)
-    };
-    let report = report.map_err(|error| seed_refused(seed_path, &error))?;
-    Ok(SeedView {
-        path: seed_path.to_owned(),
-        entry_count: report.entry_count,
-        bytes: report.bytes,
-        skipped: report.skipped.into_iter().map(|name| Untrusted::new(name).lossy()).collect(),
-        markers: report.markers,
-    })
-}
-
 /// Whose ids the files of a layer may get.
 fn owners(privilege: &Privilege) -> Owners {
     match privilege {
@@ -305,22 +251,10 @@ fn owners(privilege: &Privilege) -> Owners {
     }
 }
 
-fn kind_of(error: &std::io::Error) -> ErrorKind {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        _ => ErrorKind::Unavailable,
-    }
-}
-
-fn seed_refused(seed_path: &str, error: &pyro_layer::Error) -> Error {
-    let sentence = format!("seed {seed_path}: {error}");
-    match error.kind() {
-        pyro_layer::ErrorKind::Refused | pyro_layer::ErrorKind::Damaged => Error::invalid(sentence),
-        pyro_layer::ErrorKind::Limit => Error::limit(sentence),
-        pyro_layer::ErrorKind::Full => Error::unavailable(sentence).hint(DISK_FULL),
-        pyro_layer::ErrorKind::Changed => Error::conflict(sentence).hint("try again when nothing writes to it"),
-        pyro_layer::ErrorKind::Cancelled | pyro_layer::ErrorKind::System => Error::unavailable(sentence),
-    }
+/// How layers are written in this place.
+fn ways(privilege: &Privilege) -> Ways {
+    let marks = if in_first_user_namespace(privilege) { Marks::Trusted } else { Marks::User };
+    Ways { owners: owners(privilege), marks }
 }
 
 /// Makes a workspace and its sandbox. Nothing of it exists before all of it does.
@@ -351,13 +285,16 @@ fn make<'a>(
     let (mut unfinished, id) = Unfinished::new(home)?;
     let place = unfinished.place.clone();
     let lease = take_lease(&place, request.environment.as_str())?;
-    let seed = request.seed_path.as_ref().map(|path| import_seed(setting, &place, path, connection)).transpose()?;
-    // Until the record names them, nobody else may take what we make for garbage.
-    let naming = Naming::shared(home)?;
     let mut mounts = mounts_of(&environment);
-    if seed.is_some() {
-        mounts[0].lowers.insert(0, unfinished.keep_seed(&id)?);
-    }
+    // Until the record names them, nobody else may take what we make for garbage.
+    let (naming, seed) = match &request.seed_path {
+        None => (Naming::shared(home)?, None),
+        Some(path) => {
+            let kept = seed::keep(home, &place, owners(setting.privilege), path, connection)?;
+            mounts[0].lowers.insert(0, kept.tree);
+            (kept.naming, Some(kept.view))
+        }
+    };
     let limits = (request.vcpu_count.get(), request.mem_mib.get(), request.disk_mib.get());
     let made_layer = layers::make(home, &naming, &mounts, &id, &[])?;
     unfinished.made.push(home.layer(&made_layer));
@@ -396,7 +333,7 @@ fn make<'a>(
         exec_count: 0,
         isolation: Some(live.isolation.clone()),
         live: made_layer.clone(),
-        expires_at: None,
+        expires_at: request.ttl_seconds.map(|seconds| now.later(seconds)),
     };
     // The row first: its unique name decides. Dying before the rename leaves a row without files, which its next use clears away.
     loop {
@@ -432,9 +369,10 @@ fn make<'a>(
         environment_vars: environment_vars(&environment),
         mem_mib: limits.1,
     };
-    let past = Past::new(home, mounts, position, None, relaunch(setting, launch, request.isolation.clone()));
-    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0, past };
-    let supervisor = Supervisor::new(subject, life, live, signals)?;
+    let past =
+        Past::new(home, mounts, position, None, ways(setting.privilege), relaunch(setting, launch, request.isolation.clone()));
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0, past: Box::new(past) };
+    let supervisor = Supervisor::new(subject, life, live, signals)?.until(record.expires_at);
     Ok((supervisor, lease))
 }
 
@@ -554,9 +492,10 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
         environment_vars,
         mem_mib: manifest.mem_mib,
     };
-    let past = Past::new(setting.home, manifest.mounts, position, since, relaunch(setting, launch, minimum));
-    let life = Life::Workspace { store, listener: Some(listener), last_exec: record.exec_count, past };
-    Supervisor::new(subject, life, live, signals)
+    let past =
+        Past::new(setting.home, manifest.mounts, position, since, ways(setting.privilege), relaunch(setting, launch, minimum));
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: record.exec_count, past: Box::new(past) };
+    Supervisor::new(subject, life, live, signals).map(|supervisor| supervisor.until(record.expires_at))
 }
 
 /// Tells the caller why, and ends.
@@ -639,7 +578,8 @@ fn begin_run<'a>(
     let (mut unfinished, id) = Unfinished::new(home)?;
     unfinished.is_small = request.seed_path.is_none();
     let place = unfinished.place.clone();
-    let seed = request.seed_path.as_ref().map(|path| import_seed(setting, &place, path, connection)).transpose()?;
+    let seed =
+        request.seed_path.as_ref().map(|path| seed::import(&place, owners(setting.privilege), path, connection)).transpose()?;
     let limits = (request.vcpu_count.get(), request.mem_mib.get(), request.disk_mib.get());
     let mut mounts = mounts_of(&environment);
     if seed.is_some() {

@@ -14,6 +14,23 @@ impl Instant {
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// So many seconds later.
+    #[must_use]
+    pub fn later(self, seconds: u64) -> Self {
+        Self(
+            i64::try_from(seconds)
+                .ok()
+                .and_then(|seconds| seconds.checked_mul(1000))
+                .map_or(i64::MAX, |ms| self.0.saturating_add(ms)),
+        )
+    }
+
+    /// How long until then; nothing when it is past.
+    #[must_use]
+    pub fn left(self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(Self::now().0)).unwrap_or(0))
+    }
+
     /// RFC 3339 in UTC, to the millisecond.
     #[must_use]
     pub fn rfc3339(self) -> String {

@@ -3,9 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use pyro_api::ops::file::{ChangeStatus, DiffResponse, FileKind};
+use pyro_api::ops::file::{ChangeStatus, DiffRequest, DiffResponse, FileKind};
 use pyro_api::{Error, ErrorKind, Result, ops::file};
-use pyro_layer::{Detail, MountedStack, messages};
+use pyro_layer::{BinaryFiles, Detail, Kind, MountedStack};
 use pyro_wire::path::WORKSPACE_DIRECTORY;
 use pyro_wire::{SandboxPath, Untrusted, message};
 
@@ -13,11 +13,22 @@ use pyro_wire::{SandboxPath, Untrusted, message};
 ///
 /// # Errors
 /// `Limit` when more changed than can be listed; `Unavailable` when a layer cannot be read.
-pub fn diff(workspace: &str, mounts: &[MountedStack], path: &SandboxPath, stat: bool) -> Result<DiffResponse> {
-    let detail = Detail { stat, ..Detail::default() };
+pub fn diff(workspace: &str, mounts: &[MountedStack], path: &SandboxPath, detail: Detail) -> Result<DiffResponse> {
     let changed = pyro_layer::changed(mounts, path, detail, &mut |_| ControlFlow::Continue(())).map_err(refused)?;
-    let changes = changed.changes.iter().flat_map(messages).map(|change| convert(&change)).collect();
+    let changes = changed.changes.iter().map(|change| convert(&change.into())).collect();
     Ok(response(workspace, changes, changed.patch.text, changed.patch.omitted))
+}
+
+/// How much a request wants to know.
+#[must_use]
+pub fn detail_of(request: &DiffRequest) -> Detail {
+    Detail {
+        stat: request.stat || request.name_only,
+        names: request.name_only,
+        renames: true,
+        binary: if request.binary { BinaryFiles::Written } else { BinaryFiles::Named },
+        text_bytes_max: None,
+    }
 }
 
 /// The answer, in the order of paths as they are shown.
@@ -47,17 +58,29 @@ fn refused(error: pyro_layer::Error) -> Error {
 /// A change as answers show it. Its path becomes text here and is never opened.
 pub fn convert(change: &message::Change) -> file::Change {
     // A message that was decoded was checked, and what we made ourselves is right: hexadecimal digits come in pairs.
-    let inside = format!("/{}", Untrusted::new(change.path.to_vec().unwrap_or_default()).lossy());
-    let path = match inside.strip_prefix(WORKSPACE_DIRECTORY).and_then(|rest| rest.strip_prefix('/')) {
-        Some(rest) => rest.to_owned(),
-        None => inside,
+    let raw = change.path.to_vec().unwrap_or_default();
+    let shown = |path: Vec<u8>| {
+        let inside = format!("/{}", Untrusted::new(path).lossy());
+        match inside.strip_prefix(WORKSPACE_DIRECTORY).and_then(|rest| rest.strip_prefix('/')) {
+            Some(rest) => rest.to_owned(),
+            None => inside,
+        }
     };
+    let kind = match change.kind {
+        message::EntryKind::File => Kind::File,
+        message::EntryKind::Directory => Kind::Directory,
+        message::EntryKind::Symlink => Kind::Symlink,
+        message::EntryKind::Other => Kind::Other,
+    };
+    let runs_outside = pyro_layer::runs_outside(&raw, kind).map(str::to_owned);
     file::Change {
-        path,
+        path: shown(raw),
+        from: change.from.as_ref().map(|from| shown(from.to_vec().unwrap_or_default())),
         status: match change.status {
             message::ChangeStatus::Added => ChangeStatus::Added,
             message::ChangeStatus::Modified => ChangeStatus::Modified,
             message::ChangeStatus::Deleted => ChangeStatus::Deleted,
+            message::ChangeStatus::Renamed => ChangeStatus::Renamed,
             message::ChangeStatus::TypeChanged => ChangeStatus::TypeChanged,
         },
         kind: match change.kind {
@@ -70,5 +93,6 @@ pub fn convert(change: &message::Change) -> file::Change {
         removed_lines: change.removed_lines,
         mode_change: change.mode_change.map(|modes| format!("{:04o} to {:04o}", modes.old, modes.new)),
         binary: change.binary,
+        runs_outside,
     }
 }

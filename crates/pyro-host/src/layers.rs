@@ -10,11 +10,12 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyro_api::{Error, Result};
+use pyro_layer::Marks;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,15 @@ use crate::name::new_id;
 /// Most sealed layers of one state: overlay takes 500 lower layers, and what a look-up costs that finds nothing in memory grows with those
 /// that have the directory (10 µs with one or two, 43 with 20, 174 with 100). Beyond this the oldest are merged.
 pub const DEPTH_MAX: usize = 48;
+
+/// From so many sealed layers on the oldest are made one.
+pub const SQUASHED_AT: usize = 32;
+
+/// So many at a time: what [`pyro_layer::squash`] takes.
+pub const SQUASHED_MAX: usize = 32;
+
+/// Of these so many stay as they are: going back a little is going back to them.
+pub const SQUASHED_ABOVE: usize = 8;
 
 /// Names one layer: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,8 +132,11 @@ pub fn make(home: &Home, _naming: &Naming, mounts: &[Mount], workspace: &str, be
         for mount in mounts {
             let name = overlay_name(&mount.at);
             for directory in [upper(&root, &name), work(&root, &name)] {
-                // What the overlay shows is the mode of its upper root.
-                DirBuilder::new().mode(0o755).create(directory)?;
+                DirBuilder::new().mode(FIRST_MODE).create(directory)?;
+            }
+            // What an overlay shows of its own root is that of the uppermost layer.
+            if let Some(top) = below.first() {
+                like(&upper(&root, &name), &upper(&home.layer(top), &name))?;
             }
         }
         say(&root, &made_for)
@@ -135,14 +148,38 @@ pub fn make(home: &Home, _naming: &Naming, mounts: &[Mount], workspace: &str, be
     Ok(id)
 }
 
-/// Says of a live layer that nothing was written to yet that it lies over others now.
+/// Mode of the root of an overlay that nothing was done to.
+const FIRST_MODE: u32 = 0o755;
+
+/// Gives a directory the mode, owner and time of another.
+fn like(new: &Path, old: &Path) -> io::Result<()> {
+    let (old, now) = (fs::symlink_metadata(old)?, fs::symlink_metadata(new)?);
+    if (old.uid(), old.gid()) != (now.uid(), now.gid()) {
+        std::os::unix::fs::lchown(new, Some(old.uid()), Some(old.gid()))?;
+    }
+    if old.mode() != now.mode() {
+        fs::set_permissions(new, old.permissions())?;
+    }
+    File::open(new)?.set_times(fs::FileTimes::new().set_modified(old.modified()?))
+}
+
+/// Puts a live layer that nothing was written to yet over others.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn put_over(home: &Home, live: &LayerId, workspace: &str, below: &[LayerId]) -> Result<()> {
+pub fn put_over(home: &Home, mounts: &[Mount], live: &LayerId, workspace: &str, below: &[LayerId]) -> Result<()> {
     let root = home.layer(live);
-    let made_for = MadeFor::now(workspace, below);
-    say(&root, &made_for).map_err(|error| crate::begin::no_room(&root, error))
+    let put = || -> io::Result<()> {
+        for mount in mounts {
+            let upper = overlay(home, live, mount);
+            match below.first() {
+                Some(top) => like(&upper, &overlay(home, top, mount))?,
+                None => fs::set_permissions(&upper, fs::Permissions::from_mode(FIRST_MODE))?,
+            }
+        }
+        say(&root, &MadeFor::now(workspace, below))
+    };
+    put().map_err(|error| crate::begin::no_room(&root, error))
 }
 
 /// File in a layer with its [`MadeFor`].
@@ -158,6 +195,12 @@ fn upper(layer: &Path, overlay: &str) -> PathBuf {
 
 fn work(layer: &Path, overlay: &str) -> PathBuf {
     layer.join(format!("work-{overlay}"))
+}
+
+/// The directory of a layer for one overlay.
+#[must_use]
+pub fn overlay(home: &Home, id: &LayerId, mount: &Mount) -> PathBuf {
+    upper(&home.layer(id), &overlay_name(&mount.at))
 }
 
 /// Takes away a layer that nothing names and nobody has mounted. What cannot be taken away is garbage.
@@ -186,20 +229,28 @@ pub fn lowers(home: &Home, mount: &Mount, sealed: &[LayerId]) -> Vec<PathBuf> {
     sealed.iter().map(|id| upper(&home.layer(id), &name)).chain(mount.lowers.iter().cloned()).collect()
 }
 
-/// Whether nothing was ever written to a layer. The mode and owner of an overlay's own root count, its time does not.
+/// Whether nothing was ever written to a layer that lies over others. The mode and owner of an overlay's own root count, its time does not.
 ///
 /// # Errors
 /// When it cannot be looked at.
-pub fn is_blank(home: &Home, mounts: &[Mount], live: &LayerId) -> Result<bool> {
+pub fn is_blank(home: &Home, mounts: &[Mount], live: &LayerId, below: &[LayerId]) -> Result<bool> {
     let layer = home.layer(live);
     for mount in mounts {
-        let upper = upper(&layer, &overlay_name(&mount.at));
+        let name = overlay_name(&mount.at);
+        let upper_directory = upper(&layer, &name);
+        let upper = &upper_directory;
         let look = || -> io::Result<bool> {
-            let found = fs::symlink_metadata(&upper)?;
-            // As it was made: mode 0755 of root.
-            let untouched = found.mode() & 0o7777 == 0o755 && found.uid() == rustix::process::geteuid().as_raw();
+            let found = fs::symlink_metadata(upper)?;
+            // As it was made.
+            let untouched = match below.first() {
+                Some(top) => {
+                    let top = fs::symlink_metadata(self::upper(&home.layer(top), &name))?;
+                    (found.mode(), found.uid(), found.gid()) == (top.mode(), top.uid(), top.gid())
+                }
+                None => found.mode() & 0o7777 == FIRST_MODE && found.uid() == rustix::process::geteuid().as_raw(),
+            };
             // A directory that cannot be read was made so, which is a change.
-            Ok(untouched && fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_none()))
+            Ok(untouched && fs::read_dir(upper).is_ok_and(|mut entries| entries.next().is_none()))
         };
         match look() {
             Ok(true) => {}
@@ -240,6 +291,33 @@ pub fn copy(home: &Home, mounts: &[Mount], from: &LayerId, to: &LayerId) -> Resu
         })?;
     }
     Ok(())
+}
+
+/// Makes one layer that shows the same as several that lie upon each other, uppermost first. They stay, and share their files with it.
+///
+/// # Errors
+/// When they cannot be read, or the disk refuses.
+pub fn squash(
+    home: &Home,
+    naming: &Naming,
+    mounts: &[Mount],
+    workspace: &str,
+    replaced: &[LayerId],
+    marks: Marks,
+) -> Result<LayerId> {
+    let by = make(home, naming, mounts, workspace, &[])?;
+    for mount in mounts {
+        let layers: Vec<PathBuf> = replaced.iter().map(|layer| overlay(home, layer, mount)).collect();
+        let squashed = pyro_layer::squash(&layers, &overlay(home, &by, mount), false, marks, &mut |_| ControlFlow::Continue(()));
+        if let Err(error) = squashed {
+            discard(home, &by);
+            return Err(Error::unavailable("layers cannot be made one").because(error));
+        }
+    }
+    tidy(home, mounts, &by);
+    // It was never written to by anybody: a database that is made again must not take it for the live one.
+    say(&home.layer(&by), &MadeFor::now("", &[])).map_err(|error| crate::begin::no_room(&home.layer(&by), error))?;
+    Ok(by)
 }
 
 /// What a layer holds: names in it, and the room it takes on disk in bytes.

@@ -35,15 +35,18 @@ mod janitor;
 mod layers;
 mod lease;
 mod manifest;
+mod merge_view;
 mod name;
 mod ops;
 mod past;
 pub mod privilege;
 mod recovery;
 mod role;
+mod seed;
 mod state;
 mod store;
 mod supervisor;
+mod view;
 
 pub use ahead::RunAhead;
 pub use ops::Handle;
@@ -260,6 +263,11 @@ impl Host {
 
     /// What the record says was written by a supervisor. If that supervisor is dead, what it left is cleared up and recorded.
     fn settle(&self, record: WorkspaceRecord) -> Result<WorkspaceRecord> {
+        if record.expires_at.is_some_and(|at| at <= clock::Instant::now()) {
+            let name = record.manifest.name.clone();
+            ops::delete_workspace(self, record, &mut Session::new(&mut |_| {}))?;
+            return Err(Error::not_found(format!("workspace {name} was deleted: its time was over")));
+        }
         let place = self.home.workspace(&record.manifest.id);
         if !place.root().exists() {
             return recovery::settle_missing(self, record);
@@ -309,18 +317,20 @@ impl Host {
         request: &O::Request,
         session: &mut Session<'_>,
     ) -> Result<O::Response> {
-        let call = Call {
-            op: O::NAME.to_owned(),
-            request: ops::to_value(request)?,
-            stream: true,
-            stdin: O::NAME == api::WorkspaceExec::NAME && session.stdin.is_some(),
-        };
+        let stdin = O::NAME == api::WorkspaceExec::NAME && session.stdin.is_some();
+        let call = Call { op: O::NAME.to_owned(), request: ops::to_value(request)?, stream: true, stdin };
+        self.tell_supervisor(workspace, &call, session).and_then(ops::parse)
+    }
+
+    /// As [`Host::call_supervisor`], with what is to be said.
+    fn tell_supervisor(&self, workspace: &WorkspaceRef, call: &Call, session: &mut Session<'_>) -> Result<Value> {
         let begun = Instant::now();
         loop {
             let record = self.store()?.find(workspace)?;
+            let record = if record.expires_at.is_some() { self.settle(record)? } else { record };
             match self.connect(&record)? {
-                Some(stream) => match client::ask(&stream, &call, session)? {
-                    client::Answered::Response(response) => return ops::parse(response),
+                Some(stream) => match client::ask(&stream, call, session)? {
+                    client::Answered::Response(response) => return Ok(response),
                     // It is ending: the next one is started as soon as it has.
                     client::Answered::Declined => std::thread::sleep(TRY_EVERY),
                 },

@@ -11,7 +11,7 @@ use pyro_wire::untrusted::escape;
 use crate::home::Home;
 use crate::layers::{self, Naming};
 use crate::manifest::Mount;
-use crate::store::{Goes, NewStep, OpenEvent, Position, StepRecord, Store};
+use crate::store::{NewStep, OpenEvent, Position, StepRecord, Store};
 
 /// A workspace as this sees it.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ pub struct Gone {
 /// # Errors
 /// When the disk refuses; nothing has changed then.
 pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since: Option<OpenEvent>) -> Result<Position> {
-    if layers::is_blank(subject.home, subject.mounts, &position.live)? {
+    if layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? {
         return Ok(position.clone());
     }
     let naming = Naming::shared(subject.home)?;
@@ -78,12 +78,14 @@ pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since:
 pub fn check(store: &Store, subject: Subject<'_>, position: &Position, target: &Target) -> Result<()> {
     match target {
         Target::Step(step) => store.step(subject.id, subject.name, *step).map(drop),
-        Target::Undo if layers::is_blank(subject.home, subject.mounts, &position.live)? => {
+        Target::Undo if layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? => {
             let head = store.step(subject.id, subject.name, position.head)?;
             head.parent.map(drop).ok_or_else(|| nothing_to(subject, "undo"))
         }
         Target::Undo => Ok(()),
-        Target::Redo if position.redo.is_empty() || !layers::is_blank(subject.home, subject.mounts, &position.live)? => {
+        Target::Redo
+            if position.redo.is_empty() || !layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? =>
+        {
             Err(nothing_to(subject, "redo"))
         }
         Target::Redo => Ok(()),
@@ -110,7 +112,7 @@ pub fn go(store: &mut Store, subject: Subject<'_>, position: &Position, target: 
         Target::Step(to) => {
             let to = step(store, *to)?;
             let new = NewStep { op: "workspace reset", subject: words, layers: to.layers.clone() };
-            let position = store.add_step(subject.id, position, &new, Goes::On)?;
+            let position = store.advance(subject.id, position, &new, &position.live)?;
             Gone { at: step(store, position.head)?, left: Some(head), position }
         }
         Target::Undo => {
@@ -126,8 +128,8 @@ pub fn go(store: &mut Store, subject: Subject<'_>, position: &Position, target: 
             Gone { at: to, left: None, position }
         }
     };
-    // For a database that is lost; the one that is there knows better.
-    if let Err(error) = layers::put_over(subject.home, &gone.position.live, subject.id, &gone.position.layers) {
+    // What it shows of its own root, and what a database that is lost is made again from. It is done all the same if this is not.
+    if let Err(error) = layers::put_over(subject.home, subject.mounts, &gone.position.live, subject.id, &gone.position.layers) {
         crate::supervisor::complain(&error);
     }
     Ok(gone)

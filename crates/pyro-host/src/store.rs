@@ -24,7 +24,7 @@ use crate::state::WorkspaceState;
 
 mod past;
 
-pub use past::{Goes, NewStep, Position, StepRecord, snapshot_taken};
+pub use past::{NewStep, Position, StepRecord, snapshot_taken};
 
 /// How long a writer waits for another: a commit takes some 10 ms, and seconds where a disk has just been given gigabytes to write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -239,7 +239,7 @@ impl Store {
                 Ok(()) => {
                     let position = self.position(&id)?;
                     let below = NewStep { op: "recovered", subject: "", layers: made_for.below.clone() };
-                    self.add_step(&id, &position, &below, Goes::On)?;
+                    self.advance(&id, &position, &below, live)?;
                 }
                 // Somebody else adopts at the same time.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
@@ -407,14 +407,23 @@ impl Store {
         .map_err(failed)
     }
 
-    /// Gives a workspace a name and labels.
+    /// Gives a workspace a name and labels, and a time to be deleted at.
     ///
     /// # Errors
     /// `Conflict` when a live workspace has the name.
-    pub fn set_name_and_labels(&mut self, id: &str, name: &str, labels: &BTreeMap<String, String>, subject: &str) -> Result<()> {
+    pub fn set_name_and_labels(
+        &mut self,
+        id: &str,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        expires_at: Option<Instant>,
+        subject: &str,
+    ) -> Result<()> {
         self.durably(|transaction| {
-            transaction
-                .execute("UPDATE workspace SET name = ?2, used_at = ?3 WHERE id = ?1", params![id, name, Instant::now().0])?;
+            transaction.execute(
+                "UPDATE workspace SET name = ?2, used_at = ?3, expires_at = ?4 WHERE id = ?1",
+                params![id, name, Instant::now().0, expires_at.map(|at| at.0)],
+            )?;
             set_labels(transaction, id, labels)?;
             add_event(transaction, id, "workspace update", subject, Some("ok"), None).map(drop)
         })

@@ -37,10 +37,14 @@ pub struct Changed {
 pub struct Detail {
     /// Lines are counted and no text is written.
     pub stat: bool,
+    /// Not even lines are counted.
+    pub names: bool,
     /// Files that were moved are told as one change, within one mount.
     pub renames: bool,
     /// What is written of content that is no text.
     pub binary: BinaryFiles,
+    /// Most bytes of text; as much as answers show when absent.
+    pub text_bytes_max: Option<usize>,
 }
 
 /// What changed at and below `path` in all of `mounts`.
@@ -51,7 +55,7 @@ pub fn changed(mounts: &[MountedStack], path: &SandboxPath, detail: Detail, watc
     let mut changed = Changed::default();
     // Paths in a patch are those that results show: relative to /workspace when below it.
     let relative_to = if path.as_str().starts_with(WORKSPACE_DIRECTORY) { WORKSPACE_DIRECTORY.trim_start_matches('/') } else { "" };
-    let text_bytes_max = if detail.stat { 0 } else { PatchLimits::default().text_bytes_max };
+    let text_bytes_max = if detail.stat { 0 } else { detail.text_bytes_max.unwrap_or(PatchLimits::default().text_bytes_max) };
     let limits = PatchLimits { binary: detail.binary, text_bytes_max, ..PatchLimits::default() };
     for mount in mounts {
         let Some(below) = below_in_mount(path, mount, mounts) else { continue };
@@ -59,7 +63,10 @@ pub fn changed(mounts: &[MountedStack], path: &SandboxPath, detail: Detail, watc
         if detail.renames {
             changes = find_renames(&mount.stacks, changes, &mut *watch)?;
         }
-        let patch = unified_patch(&mount.stacks, &mut changes, relative_to.as_bytes(), limits, &mut *watch)?;
+        let patch = match detail.names {
+            true => Patch::default(),
+            false => unified_patch(&mount.stacks, &mut changes, relative_to.as_bytes(), limits, &mut *watch)?,
+        };
         let at = mount.at.trim_matches('/');
         if !at.is_empty() {
             let whole = |path: &[u8]| [at.as_bytes(), b"/", path].concat();
@@ -99,36 +106,31 @@ fn below_in_mount(path: &SandboxPath, mount: &MountedStack, all: &[MountedStack]
     }
 }
 
-/// As the link carries it, and as answers are made from it. Neither has a word for what was moved: that is told as what was deleted and what was added.
-#[must_use]
-pub fn messages(change: &Change) -> Vec<message::Change> {
-    let kind = match change.kind() {
-        Kind::File => message::EntryKind::File,
-        Kind::Directory => message::EntryKind::Directory,
-        Kind::Symlink => message::EntryKind::Symlink,
-        Kind::Other => message::EntryKind::Other,
-    };
-    let message = |path: &[u8], status, mode_change| message::Change {
-        path: path.into(),
-        status,
-        kind,
-        mode_change,
-        added_lines: change.added_lines,
-        removed_lines: change.removed_lines,
-        binary: change.binary,
-    };
-    let mode_change = change.mode_change().map(|(old, new)| message::ModeChange { old, new });
-    let status = match change.status {
-        Status::Added => message::ChangeStatus::Added,
-        Status::Modified => message::ChangeStatus::Modified,
-        Status::Deleted => message::ChangeStatus::Deleted,
-        Status::TypeChanged => message::ChangeStatus::TypeChanged,
-        Status::Renamed => {
-            let from = change.from.iter().map(|from| message(from, message::ChangeStatus::Deleted, None));
-            return from.chain([message(&change.path, message::ChangeStatus::Added, None)]).collect();
+/// As the link carries it, and as answers are made from it.
+impl From<&Change> for message::Change {
+    fn from(change: &Change) -> Self {
+        Self {
+            path: change.path.as_slice().into(),
+            status: match change.status {
+                Status::Added => message::ChangeStatus::Added,
+                Status::Modified => message::ChangeStatus::Modified,
+                Status::Deleted => message::ChangeStatus::Deleted,
+                Status::Renamed => message::ChangeStatus::Renamed,
+                Status::TypeChanged => message::ChangeStatus::TypeChanged,
+            },
+            from: change.from.as_deref().map(Into::into),
+            kind: match change.kind() {
+                Kind::File => message::EntryKind::File,
+                Kind::Directory => message::EntryKind::Directory,
+                Kind::Symlink => message::EntryKind::Symlink,
+                Kind::Other => message::EntryKind::Other,
+            },
+            mode_change: change.mode_change().map(|(old, new)| message::ModeChange { old, new }),
+            added_lines: change.added_lines,
+            removed_lines: change.removed_lines,
+            binary: change.binary,
         }
-    };
-    vec![message(&change.path, status, mode_change)]
+    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ mod testing;
 use std::ops::ControlFlow;
 
 pub use archive::{ArchiveLimits, import_archive};
-pub use changed::{Changed, Detail, MountedStack, changed, messages};
+pub use changed::{Changed, Detail, MountedStack, changed};
 pub use copy::{Copied, copy_layer};
 pub use diff::{Change, Kind, Side, Status, diff};
 pub use entry::ExportedLinks;

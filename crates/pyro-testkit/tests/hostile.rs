@@ -30,7 +30,7 @@ fn spawn() -> ToAgent {
 }
 
 fn diff() -> ToAgent {
-    ToAgent::Diff(Diff { path: SandboxPath::workspace(), stat: false, credit_bytes: 1024 })
+    ToAgent::Diff(Diff { path: SandboxPath::workspace(), stat: false, binary: false, credit_bytes: 1024 })
 }
 
 /// Long enough for a thread that is running to write a line, short enough for the silent ones to be told by it.

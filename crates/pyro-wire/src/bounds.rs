@@ -8,7 +8,7 @@ use crate::limits::{
     HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PIDS_MAX_MIN,
     PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
 };
-use crate::message::{AgentHello, Change, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
+use crate::message::{AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
 
 #[cfg(test)]
 mod tests;
@@ -138,6 +138,12 @@ fn entry(entry: &Entry) -> Result<(), Violation> {
 
 fn change(change: &Change) -> Result<(), Violation> {
     plain_path("a change's path", &change.path)?;
+    if let Some(from) = &change.from {
+        plain_path("a change's old path", from)?;
+    }
+    ensure(change.from.is_some() == (change.status == ChangeStatus::Renamed), || {
+        "a change that is no move has an old path, or a move has none".to_owned()
+    })?;
     if let Some(modes) = change.mode_change {
         mode(modes.old)?;
         mode(modes.new)?;

@@ -330,6 +330,8 @@ pub struct Diff {
     pub path: SandboxPath,
     /// Lines are counted, and no patch is sent.
     pub stat: bool,
+    /// Binary files are written whole into the patch.
+    pub binary: bool,
     /// Bytes of `Content` that may be sent before `Credit` gives more.
     pub credit_bytes: u32,
 }
@@ -342,6 +344,8 @@ pub struct Change {
     pub path: Bytes,
     /// What happened to it.
     pub status: ChangeStatus,
+    /// Where it was before, relative to the sandbox's root, when it was moved.
+    pub from: Option<Bytes>,
     /// What it is now, or was when it is gone.
     pub kind: EntryKind,
     /// Permission bits before and after, when they are what changed.
@@ -364,6 +368,8 @@ pub enum ChangeStatus {
     Modified,
     /// It is not there any more.
     Deleted,
+    /// It was somewhere else, with the same content.
+    Renamed,
     /// It is something else now: a link instead of a file.
     TypeChanged,
 }

@@ -164,7 +164,7 @@ fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Re
     Ok(code)
 }
 
-/// The status a response stands for: a command's own, or whether doctor found the machine well.
+/// The status a response stands for: a command's own, whether doctor found the machine well, or whether a merge had conflicts.
 fn exit_code(op: &OpSurface, response: &Value) -> Result<ExitCode> {
     let code = match op.name {
         name if op.live => {
@@ -172,6 +172,8 @@ fn exit_code(op: &OpSurface, response: &Value) -> Result<ExitCode> {
             render::parsed::<pyro_api::ops::exec::Outcome>(name, outcome)?.exit_code()
         }
         "doctor" => u8::from(response.get("ok") != Some(&Value::Bool(true))),
+        // As git: nothing was changed.
+        "workspace merge" => u8::from(response.get("conflict_count") != Some(&json!(0))),
         _ => 0,
     };
     Ok(ExitCode::from(code))

@@ -13,6 +13,7 @@ mod exec;
 mod file;
 mod host;
 mod past;
+mod transfer;
 mod workspace;
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use pyro_layer::{Changed, Detail, ErrorKind, MountedStack, changed, messages};
+use pyro_layer::{BinaryFiles, Changed, Detail, ErrorKind, MountedStack, changed};
 use pyro_wire::FromAgent;
 use pyro_wire::limits::{CHANGE_BYTES, CHANGES_BYTES_MAX, PATH_BYTES_MAX};
-use pyro_wire::message::{Diff, Diffed, FileStep};
+use pyro_wire::message::{self, Diff, Diffed, FileStep};
 use rustix::io::Errno;
 
 use super::batch::{Batch, json_bytes};
@@ -17,13 +17,15 @@ pub fn diff(reply: &Reply, request: &Diff, layers: Option<&Layers>) -> Result<Fr
     let layers = layers.ok_or_else(|| at(FileStep::Open)(Errno::NOSYS))?;
     let root = [MountedStack { at: "/".to_owned(), stacks: layers.changes_of_upper() }];
     let mut watch = |_| if reply.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let detail = Detail { stat: request.stat, ..Detail::default() };
+    let binary = if request.binary { BinaryFiles::Written } else { BinaryFiles::Named };
+    let detail = Detail { stat: request.stat, renames: true, binary, ..Detail::default() };
     let Changed { changes, patch } = changed(&root, &request.path, detail, &mut watch).map_err(|error| failure(&error))?;
     check(&changes)?;
     let mut batch = Batch::new(reply, FromAgent::Changes);
-    for change in changes.iter().flat_map(messages) {
-        let json_bytes = json_bytes([&change.path]);
-        batch.push(change, json_bytes)?;
+    for change in &changes {
+        let message = message::Change::from(change);
+        let json_bytes = json_bytes(std::iter::once(&message.path).chain(&message.from));
+        batch.push(message, json_bytes)?;
     }
     batch.flush()?;
     reply.send_content(patch.text.as_bytes())?;
@@ -35,7 +37,8 @@ fn check(changes: &[pyro_layer::Change]) -> Result<(), Failure> {
     if changes.iter().any(|change| change.path.len() > PATH_BYTES_MAX) {
         return Err(at(FileStep::Read)(Errno::NAMETOOLONG));
     }
-    let bytes: usize = changes.iter().map(|change| change.path.len() + CHANGE_BYTES).sum();
+    let names = |change: &pyro_layer::Change| change.path.len() + change.from.as_ref().map_or(0, Vec::len);
+    let bytes: usize = changes.iter().map(|change| names(change) + CHANGE_BYTES).sum();
     if bytes > CHANGES_BYTES_MAX { Err(at(FileStep::Read)(Errno::FBIG)) } else { Ok(()) }
 }
 

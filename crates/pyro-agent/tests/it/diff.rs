@@ -42,7 +42,7 @@ fn white_out(layer: &Path, name: &str) {
 
 fn ask(client: &mut Client, at: &str, stat: bool) -> Result<(Vec<Change>, String, u64), Failed> {
     // Little credit, so that all that is given back matters.
-    let channel = client.open(ToAgent::Diff(Diff { path: path(at), stat, credit_bytes: 10 }));
+    let channel = client.open(ToAgent::Diff(Diff { path: path(at), stat, binary: false, credit_bytes: 10 }));
     let (mut changes, mut patch) = (Vec::new(), Vec::new());
     loop {
         match client.receive() {
@@ -85,6 +85,7 @@ fn what_changed_is_told_with_its_patch() {
     let change = |path: &[u8], status, added_lines, removed_lines| Change {
         path: Bytes::from(path),
         status,
+        from: None,
         kind: EntryKind::File,
         mode_change: None,
         added_lines,
@@ -155,7 +156,7 @@ fn a_diff_that_waits_for_credit_can_be_given_up() {
     let layers = layers(&directory);
     write(&layers.upper, "workspace/new", "line\n");
     let mut client = Client::with_layers(layers);
-    let channel = client.open(ToAgent::Diff(Diff { path: path("/workspace"), stat: false, credit_bytes: 0 }));
+    let channel = client.open(ToAgent::Diff(Diff { path: path("/workspace"), stat: false, binary: false, credit_bytes: 0 }));
     assert!(matches!(client.message(channel), FromAgent::Changes(changes) if changes.len() == 1));
     client.send(channel, ToAgent::Kill);
     assert_eq!(client.message(channel), FromAgent::Failed(failed(FileStep::Read, Errno::CANCELED)));

@@ -256,6 +256,14 @@ pub struct DiffRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long))]
     pub stat: bool,
+    /// Names, no counts
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, conflicts_with = "stat"))]
+    pub name_only: bool,
+    /// Binary files whole in the patch, so that it can be applied
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub binary: bool,
 }
 
 impl DiffRequest {
@@ -284,6 +292,9 @@ pub struct Change {
     pub path: String,
     /// What happened to it.
     pub status: ChangeStatus,
+    /// Where it was before, when it was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// What it is now, or was when it is gone.
     pub kind: FileKind,
     /// Lines added, for text.
@@ -295,6 +306,9 @@ pub struct Change {
     pub mode_change: Option<String>,
     /// The content is not text.
     pub binary: bool,
+    /// Why a tool outside may run something of it by itself, when one may: a hook, an editor's task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_outside: Option<String>,
 }
 
 /// What happened to a path.
@@ -305,6 +319,7 @@ pub enum ChangeStatus {
     Added,
     Modified,
     Deleted,
+    Renamed,
     TypeChanged,
 }
 
@@ -313,6 +328,8 @@ pub enum WorkspaceDiff {}
 impl Op for WorkspaceDiff {
     const NAME: &'static str = "workspace diff";
     const TOOL: Option<&'static str> = Some("workspace_diff");
+    // Binary text is for programs, and of names a model wants the counts too.
+    const TOOL_OMITS: &'static [&'static str] = &["binary", "name_only"];
     const EFFECT: Effect = Effect::Read;
     const PROFILE: Profile = Profile::WorkspaceCore;
     type Request = DiffRequest;

@@ -5,13 +5,17 @@ pub mod exec;
 pub mod file;
 pub mod host;
 pub mod past;
+pub mod transfer;
 pub mod workspace;
 
 pub use environment::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
 pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};
 pub use host::{Doctor, Gc};
-pub use past::{SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceRedo, WorkspaceReset, WorkspaceUndo};
+pub use past::{
+    SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceUndo,
+};
+pub use transfer::{SyncPush, WorkspaceExport};
 pub use workspace::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
 };

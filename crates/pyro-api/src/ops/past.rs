@@ -271,3 +271,124 @@ impl Op for WorkspaceFork {
     type Request = ForkRequest;
     type Response = ForkResponse;
 }
+
+/// What happens to a change that both sides made differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[schemars(inline)]
+#[expect(missing_docs, reason = "documented variants become oneOf in the schema, which some MCP hosts refuse")]
+pub enum Favour {
+    #[default]
+    Neither,
+    Ours,
+    Theirs,
+}
+
+/// Change a workspace by merging in what another has changed since they were one
+///
+/// Three-way, over all files. With conflicts nothing is changed and they are listed: settle them in either workspace, or favour a side.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct MergeRequest {
+    /// Workspace to change
+    pub workspace: WorkspaceRef,
+    /// Workspace whose changes are taken
+    pub from: WorkspaceRef,
+    /// Side that wins where both changed the same: neither, ours or theirs
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, value_enum, default_value_t))]
+    pub favour: Favour,
+    /// Only say what would happen
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub dry_run: bool,
+}
+
+/// What a merge answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MergeResponse {
+    /// Name of the workspace that was to be changed.
+    pub workspace: String,
+    /// Name of the other.
+    pub from: String,
+    /// It was changed; not with a dry run, with conflicts, or when there was nothing to take.
+    pub merged: bool,
+    /// The step that the merge is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// What was taken as the other has it: `A path`, `M path`, `D path`.
+    pub taken: Vec<String>,
+    /// Files of which both had changed different lines.
+    pub joined: Vec<String>,
+    /// What both had changed, and the favoured side won.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<String>,
+    /// What both have changed differently.
+    pub conflicts: Vec<ConflictView>,
+    /// How many conflicts there are.
+    pub conflict_count: u64,
+}
+
+/// One path that both sides changed differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConflictView {
+    /// Path relative to /workspace when below it.
+    pub path: String,
+    /// How they differ: `lines`, `content`, `mode`, `modified_and_deleted`, `added_twice`, `type`, `directory_against_file`.
+    pub kind: String,
+    /// What was there when they were one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<VersionView>,
+    /// What the workspace has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ours: Option<VersionView>,
+    /// What the other has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<VersionView>,
+    /// The lines that differ, if it is text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hunks: Vec<HunkView>,
+}
+
+/// One side of a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VersionView {
+    /// `file`, `directory`, `symlink` or `other`.
+    pub kind: String,
+    /// Permission bits, octal.
+    pub mode: String,
+    /// Size of a file.
+    pub size_bytes: u64,
+}
+
+/// Lines that both sides changed differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HunkView {
+    /// First line in the workspace's version, from 1.
+    pub line: u64,
+    /// As it was.
+    pub base: String,
+    /// As the workspace has it.
+    pub ours: String,
+    /// As the other has it.
+    pub theirs: String,
+}
+
+/// See [`MergeRequest`].
+pub enum WorkspaceMerge {}
+impl Op for WorkspaceMerge {
+    const NAME: &'static str = "workspace merge";
+    const TOOL: Option<&'static str> = Some("workspace_merge");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = MergeRequest;
+    type Response = MergeResponse;
+    fn check(request: &MergeRequest) -> Result<()> {
+        if request.workspace == request.from {
+            return Err(Error::invalid(format!("{} cannot be merged into itself", request.from)));
+        }
+        Ok(())
+    }
+}

@@ -43,6 +43,10 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub disk_mib: DiskMib,
+    /// Delete it after this many seconds; never when absent
+    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SECONDS"))]
+    pub ttl_seconds: Option<u64>,
     /// Isolation that must hold, else nothing is created: namespaces or microvm, and guarantees such as memory_limit after a comma
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
@@ -205,7 +209,10 @@ impl Op for WorkspaceCreate {
         if request.reuse && request.name.is_none() {
             return Err(Error::invalid("reuse needs a name to look for").hint("add name"));
         }
-        Ok(())
+        if request.ttl_seconds == Some(0) {
+            return Err(Error::invalid("ttl_seconds 0 would delete it at once").hint("leave it out to keep it"));
+        }
+        check_ttl(request.ttl_seconds)
     }
 }
 
@@ -281,10 +288,26 @@ pub struct UpdateRequest {
     #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
     pub labels: Vec<Label>,
+    /// Delete it after this many seconds from now; 0: never
+    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SECONDS"))]
+    pub ttl_seconds: Option<u64>,
     /// Label keys to remove
     #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "clear-label", value_name = "KEY"))]
     pub clear_labels: Vec<LabelKey>,
+}
+
+/// Longest time to deletion: a hundred years, which is still a date.
+const TTL_SECONDS_MAX: u64 = 100 * 366 * 24 * 3600;
+
+fn check_ttl(ttl: Option<u64>) -> Result<()> {
+    match ttl {
+        Some(seconds) if seconds > TTL_SECONDS_MAX => {
+            Err(Error::invalid(format!("ttl_seconds {seconds} is more than {TTL_SECONDS_MAX}")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// See [`UpdateRequest`].
@@ -293,14 +316,15 @@ impl Op for WorkspaceUpdate {
     const NAME: &'static str = "workspace update";
     const TOOL: Option<&'static str> = Some("workspace_update");
     const EFFECT: Effect = Effect::Write;
-    const PROFILE: Profile = Profile::WorkspaceCore;
+    const PROFILE: Profile = Profile::WorkspaceFull;
     type Request = UpdateRequest;
     type Response = WorkspaceView;
     fn check(request: &UpdateRequest) -> Result<()> {
-        if request.name.is_none() && request.labels.is_empty() && request.clear_labels.is_empty() {
-            return Err(Error::invalid("nothing to change").hint("give a name, labels or labels to clear"));
+        let ttl = request.ttl_seconds;
+        if request.name.is_none() && request.labels.is_empty() && request.clear_labels.is_empty() && ttl.is_none() {
+            return Err(Error::invalid("nothing to change").hint("give a name, labels, labels to clear or ttl_seconds"));
         }
-        Ok(())
+        check_ttl(ttl)
     }
 }
 

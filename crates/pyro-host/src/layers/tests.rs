@@ -50,13 +50,17 @@ fn a_layer_is_blank_until_something_is_written_to_any_of_its_overlays() {
     let naming = Naming::shared(&home).unwrap();
     let fresh = || make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
     let untouched = fresh();
-    assert!(is_blank(&home, &mounts(), &untouched).unwrap());
+    assert!(is_blank(&home, &mounts(), &untouched, &[]).unwrap());
     let written = fresh();
     fs::write(home.layer(&written).join("at-usr/x"), "x").unwrap();
-    assert!(!is_blank(&home, &mounts(), &written).unwrap());
+    assert!(!is_blank(&home, &mounts(), &written, &[]).unwrap());
     let changed = fresh();
     fs::set_permissions(home.layer(&changed).join("root"), Permissions::from_mode(0o700)).unwrap();
-    assert!(!is_blank(&home, &mounts(), &changed).unwrap());
+    assert!(!is_blank(&home, &mounts(), &changed, &[]).unwrap());
+    // And what lies over it shows the same root, which is no change.
+    let above = make(&home, &naming, &mounts(), "0123456789ab", std::slice::from_ref(&changed)).unwrap();
+    assert_eq!(fs::metadata(home.layer(&above).join("root")).unwrap().permissions().mode() & 0o7777, 0o700);
+    assert!(is_blank(&home, &mounts(), &above, &[changed]).unwrap());
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use pyro_api::ops::{
     Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Gc, Run, SnapshotCreate,
-    SnapshotDelete, SnapshotList, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceList,
-    WorkspaceLogs, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
+    SnapshotDelete, SnapshotList, SyncPush, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport,
+    WorkspaceFork, WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus,
+    WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};
@@ -17,11 +18,12 @@ mod exec;
 mod file;
 mod host;
 mod past;
+mod transfer;
 mod workspace;
 
 pub(crate) use environment::build_here;
 pub(crate) use past::{POINT, find_snapshot, target_of};
-pub(crate) use workspace::view as workspace_view;
+pub(crate) use workspace::{delete as delete_workspace, view as workspace_view};
 
 /// What an op does.
 pub trait Handle: Op {

@@ -4,10 +4,13 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
 use pyro_api::ops::past::{
-    ForkRequest, ForkResponse, RedoRequest, ResetRequest, RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse,
-    SnapshotDeleteRequest, SnapshotDeleteResponse, SnapshotListRequest, SnapshotListResponse, SnapshotView, UndoRequest,
+    ForkRequest, ForkResponse, MergeRequest, MergeResponse, RedoRequest, ResetRequest, RewindResponse, SnapshotCreateRequest,
+    SnapshotCreateResponse, SnapshotDeleteRequest, SnapshotDeleteResponse, SnapshotListRequest, SnapshotListResponse, SnapshotView,
+    UndoRequest,
 };
-use pyro_api::ops::{SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceRedo, WorkspaceReset, WorkspaceUndo};
+use pyro_api::ops::{
+    SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceUndo,
+};
 use pyro_api::values::{IsolationLevel, IsolationMinimum, WorkspaceName, WorkspaceRef};
 use pyro_api::{Call, Error, Op, Result};
 use serde_json::Value;
@@ -20,6 +23,7 @@ use crate::lease::Lease;
 use crate::past::{self, Subject, Target};
 use crate::state::WorkspaceState;
 use crate::store::{Store, WorkspaceRecord};
+use crate::supervisor::change::MergeOrder;
 use crate::supervisor::past::Point;
 use crate::{Host, Session, client};
 
@@ -31,7 +35,7 @@ enum Owner {
     /// It runs, and this was its answer.
     Supervisor(Value),
     /// It does not, and nobody starts it while this is held.
-    Us(WorkspaceRecord, Lease),
+    Us(Box<WorkspaceRecord>, Lease),
 }
 
 /// Asks the supervisor of a workspace that runs, or takes the lease of one that does not.
@@ -54,7 +58,7 @@ fn ask_or_hold(host: &Host, workspace: &WorkspaceRef, op: &str, request: Value, 
             Ok(Some(lease)) => {
                 // Between our look and the lease it may have run and been stopped.
                 let record = host.settle(host.store()?.get(&manifest.id)?)?;
-                return Ok(Owner::Us(record, lease));
+                return Ok(Owner::Us(Box::new(record), lease));
             }
             Ok(None) => return Err(Error::not_found(format!("workspace {} was deleted", manifest.name))),
             // Somebody has started it: then they are asked.
@@ -270,6 +274,47 @@ impl Handle for WorkspaceFork {
             copied: point.copied,
         })
     }
+}
+
+impl Handle for WorkspaceMerge {
+    fn handle(host: &Host, request: MergeRequest, session: &mut Session<'_>) -> Result<MergeResponse> {
+        let (ours, from) = (host.find_settled(&request.workspace)?, host.find_settled(&request.from)?);
+        for side in [&ours, &from] {
+            need_layers(side)?;
+        }
+        if ours.manifest.id == from.manifest.id {
+            return Err(Error::invalid(format!("{} cannot be merged into itself", ours.manifest.name)));
+        }
+        if ours.manifest.mounts != from.manifest.mounts {
+            return Err(Error::invalid(format!("{} and {} were not made of the same", ours.manifest.name, from.manifest.name))
+                .hint("only forks can be merged: of one another, or of a third"));
+        }
+        // What is read is kept until it is merged.
+        let _naming = Naming::shared(host.home())?;
+        let theirs = point(host, &from.manifest.id.parse()?, session)?;
+        let base = common(host, &ours, &from, &theirs)?;
+        let workspace = ours.manifest.id.parse()?;
+        let order = MergeOrder { request, from: from.manifest.name, mounts: from.manifest.mounts, theirs, base };
+        let call = Call { op: Self::NAME.to_owned(), request: super::to_value(&order)?, stream: true, stdin: false };
+        host.tell_supervisor(&workspace, &call, session).and_then(super::parse)
+    }
+}
+
+/// The layers of the last state that two workspaces had in common, as far as that can be told: a fork stands on it. An older one is as right,
+/// only slower, as what both have changed alike is no conflict.
+fn common(host: &Host, ours: &WorkspaceRecord, from: &WorkspaceRecord, theirs: &Point) -> Result<Vec<LayerId>> {
+    let is_fork_of = |one: &WorkspaceRecord, other: &WorkspaceRecord| {
+        one.manifest.origin.as_ref().is_some_and(|origin| origin.id == other.manifest.id)
+    };
+    if is_fork_of(from, ours) {
+        return Ok(from.manifest.base.clone());
+    }
+    if is_fork_of(ours, from) {
+        return Ok(ours.manifest.base.clone());
+    }
+    let now = host.store()?.position(&ours.manifest.id)?.layers;
+    let shared = now.iter().rev().zip(theirs.layers.iter().rev()).take_while(|(one, other)| one == other).count();
+    Ok(now[now.len() - shared..].to_vec())
 }
 
 /// As many names as are wanted, all free.

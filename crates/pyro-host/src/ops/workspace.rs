@@ -127,10 +127,18 @@ impl Handle for WorkspaceUpdate {
         }
         let set: BTreeMap<String, String> =
             request.labels.iter().map(|label| (label.key.as_str().to_owned(), label.value.clone())).collect();
+        let expires_at = match request.ttl_seconds {
+            None => record.expires_at,
+            Some(0) => None,
+            Some(seconds) => Some(Instant::now().later(seconds)),
+        };
+        if expires_at != record.expires_at {
+            changes.push(expires_at.map_or_else(|| "kept".to_owned(), |at| format!("until {}", at.rfc3339())));
+        }
         changes.extend(set.iter().map(|(key, value)| format!("{key}={value}")));
         manifest.labels.extend(set);
         // The database decides whether the name is free; the manifest follows it.
-        host.store()?.set_name_and_labels(&manifest.id, &manifest.name, &manifest.labels, &changes.join(", "))?;
+        host.store()?.set_name_and_labels(&manifest.id, &manifest.name, &manifest.labels, expires_at, &changes.join(", "))?;
         manifest.write(&host.home().workspace(&manifest.id))?;
         let id = manifest.id.clone();
         let record = host.store()?.get(&id)?;
@@ -160,28 +168,35 @@ impl Handle for WorkspaceStop {
 impl Handle for WorkspaceDelete {
     fn handle(host: &Host, request: DeleteRequest, session: &mut Session<'_>) -> Result<DeleteResponse> {
         let record = host.store()?.find(&request.workspace)?;
-        let (id, name) = (record.manifest.id.clone(), record.manifest.name.clone());
-        if !host.home().workspace(&id).root().exists() {
-            recovery::settle_missing(host, record.clone())?;
-        }
-        // That the end of its supervisor could not be recorded (a full disk) does not keep it: what must be is that nobody owns it any more.
-        let stopped = host.stop(&record, session);
-        let lease = host.hold(&id, &name).map_err(|held| stopped.err().unwrap_or(held))?;
-        if record.state.needs_supervisor() {
-            recovery::remove_groups(host.home(), &id)?;
-        }
-        // Out of the way first, and then forgotten: dying in between leaves a row without files, which is forgotten at its next use.
-        janitor::discard(host.home(), host.home().workspace(&id).root())?;
-        let forgotten = host.store()?.delete(&id, &name);
-        if forgotten.is_err() {
-            // On a full disk not even this can be written until what was thrown away is gone.
-            janitor::run(host)?;
-            host.store()?.delete(&id, &name)?;
-        }
-        drop(lease);
-        // Its layers and its seed, unless another stands on them.
-        crate::garbage::collect(host)?;
-        host.start_janitor();
-        Ok(DeleteResponse { workspace: name, id })
+        let (id, workspace) = (record.manifest.id.clone(), record.manifest.name.clone());
+        delete(host, record, session)?;
+        Ok(DeleteResponse { workspace, id })
     }
+}
+
+/// Ends what runs of a workspace, and takes everything of it away.
+pub(crate) fn delete(host: &Host, record: WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
+    let (id, name) = (record.manifest.id.clone(), record.manifest.name.clone());
+    if !host.home().workspace(&id).root().exists() {
+        recovery::settle_missing(host, record.clone())?;
+    }
+    // That the end of its supervisor could not be recorded (a full disk) does not keep it: what must be is that nobody owns it any more.
+    let stopped = host.stop(&record, session);
+    let lease = host.hold(&id, &name).map_err(|held| stopped.err().unwrap_or(held))?;
+    if record.state.needs_supervisor() {
+        recovery::remove_groups(host.home(), &id)?;
+    }
+    // Out of the way first, and then forgotten: dying in between leaves a row without files, which is forgotten at its next use.
+    janitor::discard(host.home(), host.home().workspace(&id).root())?;
+    let forgotten = host.store()?.delete(&id, &name);
+    if forgotten.is_err() {
+        // On a full disk not even this can be written until what was thrown away is gone.
+        janitor::run(host)?;
+        host.store()?.delete(&id, &name)?;
+    }
+    drop(lease);
+    // Its layers and its seed, unless another stands on them.
+    crate::garbage::collect(host)?;
+    host.start_janitor();
+    Ok(())
 }

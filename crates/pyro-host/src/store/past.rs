@@ -69,15 +69,6 @@ pub struct NewStep<'a> {
     pub layers: Vec<LayerId>,
 }
 
-/// Whether the workspace goes on from a new step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goes {
-    /// It stands on it from now on.
-    On,
-    /// It stays where it is: the step is a copy of how it was.
-    Elsewhere,
-}
-
 impl Position {
     fn next(&self) -> u64 {
         self.last + 1
@@ -180,31 +171,41 @@ impl Store {
         Ok(Position { live: live.clone(), head: step, layers, last: step, redo: Vec::new() })
     }
 
-    /// Adds a step that is made of given layers, and the event of it if the workspace goes on from there. Nothing may have been written to the live layer when the workspace goes on
-    /// from there.
+    /// Adds a step that is made of given layers, and goes on from there with a live layer that nothing was written to yet.
     ///
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
-    pub fn add_step(&mut self, id: &str, position: &Position, new: &NewStep<'_>, goes: Goes) -> Result<Position> {
+    pub fn advance(&mut self, id: &str, position: &Position, new: &NewStep<'_>, live: &LayerId) -> Result<Position> {
         let step = position.next();
         self.durably(|transaction| {
             insert_step(transaction, id, step, Some(position.head), new, 1)?;
-            match goes {
-                Goes::On => {
-                    add_event_at(transaction, id, new.op, new.subject, step)?;
-                    stand(transaction, id, &position.live, step, &[])
-                }
-                // What it is for is logged when that is done.
-                Goes::Elsewhere => Ok(()),
-            }
+            add_event_at(transaction, id, new.op, new.subject, step)?;
+            stand(transaction, id, live, step, &[])
         })
         .map_err(failed)?;
-        Ok(match goes {
-            Goes::On => {
-                Position { live: position.live.clone(), head: step, layers: new.layers.clone(), last: step, redo: Vec::new() }
-            }
-            Goes::Elsewhere => Position { last: step, ..position.clone() },
+        Ok(Position { live: live.clone(), head: step, layers: new.layers.clone(), last: step, redo: Vec::new() })
+    }
+
+    /// Adds a step that is a copy of how the workspace is: it stays where it is. What the copy is for is logged when that is done.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn add_copy(&mut self, id: &str, position: &Position, new: &NewStep<'_>) -> Result<Position> {
+        let step = position.next();
+        self.durably(|transaction| insert_step(transaction, id, step, Some(position.head), new, 1)).map_err(failed)?;
+        Ok(Position { last: step, ..position.clone() })
+    }
+
+    /// Names other layers for a step, which show the same.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn replace_layers(&mut self, id: &str, step: u64, layers: &[LayerId]) -> Result<()> {
+        self.durably(|transaction| {
+            let changed = "UPDATE step SET layers = ?3 WHERE workspace_id = ?1 AND step = ?2";
+            transaction.execute(changed, params![id, bytes(step), json(&layers)]).map(drop)
         })
+        .map_err(failed)
     }
 
     /// Stands on a step that there is, with nothing written over it yet. `redo` are the steps that can be redone from there.

@@ -60,7 +60,7 @@ fn a_name_is_unique_among_live_workspaces_and_free_after_deletion() {
     store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
     assert_eq!(store.insert(&workspace("bbbbbbbbbbbb", "one")).unwrap_err().kind, ErrorKind::Conflict);
     store.insert(&workspace("cccccccccccc", "two")).unwrap();
-    let error = store.set_name_and_labels("cccccccccccc", "one", &BTreeMap::new(), "").unwrap_err();
+    let error = store.set_name_and_labels("cccccccccccc", "one", &BTreeMap::new(), None, "").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert_eq!(store.get("cccccccccccc").unwrap().manifest.labels.len(), 1, "a refused update changes nothing");
     store.delete("aaaaaaaaaaaa", "one").unwrap();

@@ -144,6 +144,13 @@ impl Supervisor<'_> {
             ops::WorkspaceReset::NAME | ops::WorkspaceUndo::NAME | ops::WorkspaceRedo::NAME => {
                 self.target(&call).and_then(|(target, words)| self.rewind(id, &target, &words)).map(|ended| end = ended)
             }
+            ops::WorkspaceMerge::NAME => crate::ops::parse(call.request).and_then(|order| self.merge(&order)).map(|merged| {
+                self.answer(id, crate::ops::to_value(&merged));
+            }),
+            ops::SyncPush::NAME => crate::ops::parse(call.request).and_then(|request| self.push(&request)).map(|pushed| {
+                self.answer(id, crate::ops::to_value(&pushed));
+            }),
+            ops::WorkspaceExport::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_export(id, request)),
             ops::WorkspaceStop::NAME => {
                 self.stop_waiters.push(id);
                 self.begin_stop();

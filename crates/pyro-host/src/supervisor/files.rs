@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::ops::file::{
-    self, Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
-    FileWriteResponse,
+    self, DiffRequest, Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse,
+    FileWriteRequest, FileWriteResponse,
 };
 use pyro_api::{Error, ErrorKind, Result};
 use pyro_layer::diff::is_at_or_below;
@@ -85,7 +85,8 @@ impl Claimed {
         if inside <= self.last_path {
             return Err(Violation("a change came that is not behind the one before it".to_owned()));
         }
-        self.changes_bytes += inside.len() + CHANGE_BYTES;
+        let from = change.from.as_ref().map(|from| from.to_vec()).transpose()?;
+        self.changes_bytes += inside.len() + from.map_or(0, |from| from.len()) + CHANGE_BYTES;
         if self.changes_bytes > CHANGES_BYTES_MAX {
             return Err(Violation("more changes came than an answer can hold".to_owned()));
         }
@@ -194,8 +195,9 @@ impl FileTask {
     }
 
     /// A diff of layers that lie inside, and the message that asks for it.
-    pub fn diff(workspace: &str, connection: u32, path: SandboxPath, stat: bool) -> (Self, ToAgent) {
-        let message = ToAgent::Diff(Diff { path: path.clone(), stat, credit_bytes: OUTPUT_CREDIT_BYTES });
+    pub fn diff(workspace: &str, connection: u32, path: SandboxPath, request: &DiffRequest) -> (Self, ToAgent) {
+        let stat = request.stat || request.name_only;
+        let message = ToAgent::Diff(Diff { path: path.clone(), stat, binary: request.binary, credit_bytes: OUTPUT_CREDIT_BYTES });
         let claimed = Claimed {
             stat,
             changes: Vec::new(),

@@ -27,6 +27,7 @@ use crate::state::WorkspaceState;
 use crate::store::Store;
 
 mod callers;
+pub mod change;
 pub mod control;
 mod end;
 pub mod exec;
@@ -37,6 +38,7 @@ pub mod link;
 pub mod output;
 pub mod past;
 mod tasks;
+mod transfer;
 
 use control::{Connection, OUTPUT_HIGH_WATER_BYTES};
 use exec::{Due, Exec};
@@ -58,6 +60,8 @@ struct Patience {
     settle: Option<Duration>,
     /// For callers to read what there is to say to them.
     last_words: Duration,
+    /// For anybody to want something, before the workspace is stopped: processes in the background are not waited for.
+    idle: Duration,
 }
 
 impl Patience {
@@ -67,6 +71,8 @@ impl Patience {
         grace: STOP_GRACE,
         settle: None,
         last_words: Duration::from_secs(2),
+        // The contract's.
+        idle: Duration::from_secs(30 * 60),
     };
 }
 
@@ -102,7 +108,7 @@ pub enum Life<'a> {
         /// Number of the last exec.
         last_exec: u64,
         /// What its files were.
-        past: past::Past<'a>,
+        past: Box<past::Past<'a>>,
     },
     /// It ends with its one command.
     Run,
@@ -128,6 +134,10 @@ pub struct Supervisor<'a> {
     /// No caller is taken before.
     accept_after: Option<Instant>,
     rest: Rest,
+    /// Since when nobody wants anything.
+    idle_since: Instant,
+    /// When it is to end whatever it does, if ever.
+    expires_at: Option<Instant>,
     patience: Patience,
     work_done: mpsc::Receiver<Work>,
     work_sender: mpsc::Sender<Work>,
@@ -144,9 +154,11 @@ enum Task {
 }
 
 /// Something that a thread of its own worked out.
-struct Work {
-    connection: u32,
-    answer: Result<Value>,
+enum Work {
+    /// For a caller.
+    Answer { connection: u32, answer: Result<Value> },
+    /// For us: fewer layers that show the same.
+    Squashed(Result<past::Squashed>),
 }
 
 /// Why the loop ended.
@@ -194,6 +206,8 @@ impl<'a> Supervisor<'a> {
             diff_waiters: Vec::new(),
             accept_after: None,
             rest: Rest::default(),
+            idle_since: Instant::now(),
+            expires_at: None,
             patience: Patience { kill_confirm: Patience::USUAL.kill_confirm * slowness, ..Patience::USUAL },
             work_done,
             work_sender,
@@ -201,6 +215,12 @@ impl<'a> Supervisor<'a> {
             work_ringer,
             signals,
         })
+    }
+
+    /// That its workspace is to be deleted then: it stops, and whoever looks next deletes it.
+    #[must_use]
+    pub fn until(self, expires_at: Option<crate::clock::Instant>) -> Self {
+        Self { expires_at: expires_at.map(|at| Instant::now() + at.left()), ..self }
     }
 
     /// Adds a caller.
@@ -342,10 +362,11 @@ impl<'a> Supervisor<'a> {
             fds.push(PollFd::from_borrowed_fd(connection.fd(), flags));
         }
         let deadline = self.next_deadline();
-        let is_idle = deadline.is_none() && self.tasks.is_empty() && self.connections.is_empty();
+        let is_idle = deadline.is_none() && self.nobody_waits();
         // Rounded up: waking a little early would only mean another turn.
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        let timeout = left.or(if is_idle { self.rest.patience() } else { None });
+        let until = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let rest = if is_idle { self.rest.patience() } else { None };
+        let timeout = deadline.map(until).into_iter().chain(rest).chain(self.end_by_itself().map(until)).min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("deadlines are within a century"));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) if is_idle => self.rest.begin(),
@@ -376,8 +397,28 @@ impl<'a> Supervisor<'a> {
         tasks.chain(self.stop_deadline).chain(self.accept_after).min()
     }
 
+    /// Nothing runs for anybody, and nobody is there.
+    fn nobody_waits(&self) -> bool {
+        self.tasks.is_empty() && self.connections.is_empty()
+    }
+
+    /// When a workspace stops though nobody asks for it.
+    fn end_by_itself(&self) -> Option<Instant> {
+        if self.stop_deadline.is_some() || matches!(self.life, Life::Run) {
+            return None;
+        }
+        let idle = self.nobody_waits().then(|| self.idle_since + self.patience.idle);
+        idle.into_iter().chain(self.expires_at).min()
+    }
+
     fn meet_deadlines(&mut self) -> Option<End> {
         let now = Instant::now();
+        if !self.nobody_waits() {
+            self.idle_since = now;
+        }
+        if self.end_by_itself().is_some_and(|end| end <= now) {
+            self.begin_stop();
+        }
         if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
             // It had its time; what is left is killed with the sandbox.
             return Some(End::Stopped);

@@ -3,19 +3,29 @@
 
 use pyro_api::ops::past::{RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse};
 use pyro_api::{Call, Error, ErrorKind, Op, Result, ops};
+use pyro_layer::{Marks, Owners};
 use serde_json::Value;
 
 use super::launch::Live;
-use super::{End, Life, Supervisor, Task, complain};
+use super::{End, Life, Supervisor, Task, Work, complain};
 use crate::backend::{LayersAt, StackMount, Switched};
 use crate::home::Home;
 use crate::layers::{self, LayerId, Naming};
 use crate::manifest::Mount;
 use crate::past::{self, Target};
-use crate::store::{Goes, NewStep, OpenEvent, Position};
+use crate::store::{NewStep, OpenEvent, Position};
 
 /// Brings up a sandbox over other layers.
 pub type Relaunch<'a> = Box<dyn FnMut(&[StackMount]) -> Result<Live> + Send + 'a>;
+
+/// How layers are written here.
+#[derive(Clone, Copy, Debug)]
+pub struct Ways {
+    /// Whose ids files may get.
+    pub owners: Owners,
+    /// Where overlays keep their marks.
+    pub marks: Marks,
+}
 
 /// What a supervisor keeps of the past of its workspace.
 pub struct Past<'a> {
@@ -28,7 +38,20 @@ pub struct Past<'a> {
     pub(super) since: Option<OpenEvent>,
     /// Something may have been written since it was last looked.
     pub(super) is_unsettled: bool,
+    pub(super) ways: Ways,
+    /// Layers are being made fewer.
+    pub(super) is_squashing: bool,
     pub(super) relaunch: Relaunch<'a>,
+}
+
+/// Fewer layers that show the same as more.
+pub(super) struct Squashed {
+    /// The layers, as they lie upon each other at the bottom of a stack.
+    replaced: Vec<LayerId>,
+    /// The one that shows the same.
+    by: LayerId,
+    /// Held until it is recorded.
+    _naming: Naming,
 }
 
 /// A state of the files that never changes again.
@@ -45,13 +68,20 @@ pub struct Point {
 impl<'a> Past<'a> {
     /// Of a workspace that stands somewhere.
     #[must_use]
-    pub fn new(home: &Home, mounts: Vec<Mount>, position: Position, since: Option<OpenEvent>, relaunch: Relaunch<'a>) -> Self {
+    pub fn new(
+        home: &Home,
+        mounts: Vec<Mount>,
+        position: Position,
+        since: Option<OpenEvent>,
+        ways: Ways,
+        relaunch: Relaunch<'a>,
+    ) -> Self {
         // What a supervisor has left that died is a step as soon as there is a moment.
-        Self { home: home.clone(), mounts, position, since, is_unsettled: true, relaunch }
+        Self { home: home.clone(), mounts, position, since, is_unsettled: true, ways, is_squashing: false, relaunch }
     }
 
     fn is_blank(&self) -> Result<bool> {
-        layers::is_blank(&self.home, &self.mounts, &self.position.live)
+        layers::is_blank(&self.home, &self.mounts, &self.position.live, &self.position.layers)
     }
 }
 
@@ -80,7 +110,10 @@ impl Supervisor<'_> {
         }
         past.is_unsettled = false;
         match self.seal() {
-            Ok(_) => None,
+            Ok(_) => {
+                self.begin_squash();
+                None
+            }
             Err(error) if error.kind == ErrorKind::Sandbox => Some(End::Lost(error.to_string())),
             Err(error) => {
                 complain(&error);
@@ -90,7 +123,7 @@ impl Supervisor<'_> {
     }
 
     /// Seals what was written. `Some`: why it could not be.
-    fn seal(&mut self) -> Result<Option<String>> {
+    pub(super) fn seal(&mut self) -> Result<Option<String>> {
         let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else { return Ok(None) };
         if sandbox.layers() == LayersAt::Inside {
             return Ok(Some(NOT_OUTSIDE.to_owned()));
@@ -138,6 +171,52 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Makes one layer of the oldest when there are many, on a thread of its own. The steps that name them keep them.
+    fn begin_squash(&mut self) {
+        let Life::Workspace { past, .. } = &mut self.life else { return };
+        let depth = past.position.layers.len();
+        if past.is_squashing || depth < layers::SQUASHED_AT {
+            return;
+        }
+        let count = (depth - layers::SQUASHED_ABOVE).min(layers::SQUASHED_MAX);
+        let replaced = past.position.layers[depth - count..].to_vec();
+        let (home, mounts, id, ways) = (past.home.clone(), past.mounts.clone(), self.subject.id.clone(), past.ways);
+        let sender = self.work_sender.clone();
+        let Ok(mut ringer) = self.work_ringer.try_clone() else { return };
+        let work = move || {
+            let squashed = Naming::shared(&home).and_then(|naming| {
+                let by = layers::squash(&home, &naming, &mounts, &id, &replaced, ways.marks)?;
+                Ok(Squashed { replaced, by, _naming: naming })
+            });
+            // When the loop has ended it is garbage.
+            let _ = sender.send(Work::Squashed(squashed));
+            let _ = std::io::Write::write_all(&mut ringer, &[1]);
+        };
+        past.is_squashing = std::thread::Builder::new().name("squash".into()).spawn(work).is_ok();
+    }
+
+    /// Stands on the fewer layers from now on; what runs goes on over the old ones, which show the same.
+    pub(super) fn take_squashed(&mut self, squashed: Result<Squashed>) {
+        let Life::Workspace { store, past, .. } = &mut self.life else { return };
+        past.is_squashing = false;
+        let squashed = match squashed {
+            Ok(squashed) => squashed,
+            Err(error) => return complain(&error),
+        };
+        let recorded = match past.position.layers.strip_suffix(squashed.replaced.as_slice()) {
+            Some(above) => {
+                let layers: Vec<LayerId> = above.iter().chain([&squashed.by]).cloned().collect();
+                let replaced = store.replace_layers(&self.subject.id, past.position.head, &layers);
+                replaced.map(|()| past.position.layers = layers)
+            }
+            // It has gone back meanwhile.
+            None => Err(Error::conflict("the layers that were made one are not in use any more")),
+        };
+        if recorded.is_err() {
+            layers::discard(&past.home, &squashed.by);
+        }
+    }
+
     /// The files as they are now, as a state that never changes again.
     pub(super) fn point(&mut self, op: &str, words: &str) -> Result<Point> {
         let running = self.tasks.values().any(|task| match task {
@@ -163,7 +242,7 @@ impl Supervisor<'_> {
         drop(frozen);
         let layers: Vec<LayerId> = std::iter::once(&copy).chain(&position.layers).cloned().collect();
         let new = NewStep { op, subject: words, layers: layers.clone() };
-        let added = copied.and_then(|()| store.add_step(&self.subject.id, &position, &new, Goes::Elsewhere));
+        let added = copied.and_then(|()| store.add_copy(&self.subject.id, &position, &new));
         match added {
             Ok(after) => {
                 layers::tidy(&past.home, &past.mounts, &copy);

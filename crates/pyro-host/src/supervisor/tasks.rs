@@ -126,11 +126,11 @@ impl Supervisor<'_> {
                 .hint("wait for one to end"));
         }
         let path = files::path_of(&request.path)?;
-        let stat = request.stat;
+        let detail = crate::diff::detail_of(request);
         match self.sandbox.as_ref().expect("it is taken only after the loop").layers() {
             LayersAt::Outside => {}
             LayersAt::Inside if request.against != Against::Baseline => return Err(past::not_outside(&self.subject.name)),
-            LayersAt::Inside => return self.begin_file(FileTask::diff(&self.subject.name, connection, path, stat)),
+            LayersAt::Inside => return self.begin_file(FileTask::diff(&self.subject.name, connection, path, request)),
         }
         let mounts = self.compared(&request.against)?;
         let name = self.subject.name.clone();
@@ -138,9 +138,9 @@ impl Supervisor<'_> {
         let no_room = |error: std::io::Error| Error::unavailable("a diff cannot be begun").because(error);
         let mut ringer = self.work_ringer.try_clone().map_err(no_room)?;
         let work = move || {
-            let answer = crate::diff::diff(&name, &mounts, &path, stat).and_then(|response| crate::ops::to_value(&response));
+            let answer = crate::diff::diff(&name, &mounts, &path, detail).and_then(|response| crate::ops::to_value(&response));
             // When the loop has ended nobody waits for either.
-            let _ = sender.send(Work { connection, answer });
+            let _ = sender.send(Work::Answer { connection, answer });
             let _ = std::io::Write::write_all(&mut ringer, &[1]);
         };
         std::thread::Builder::new().name("diff".into()).spawn(work).map_err(no_room)?;
@@ -185,7 +185,14 @@ impl Supervisor<'_> {
         let mut bell = [0_u8; 64];
         // Only its ring matters; what it holds beyond is heard in the next turn.
         let _ = std::io::Read::read(&mut self.work_bell, &mut bell);
-        while let Ok(Work { connection, answer }) = self.work_done.try_recv() {
+        while let Ok(work) = self.work_done.try_recv() {
+            let (connection, answer) = match work {
+                Work::Answer { connection, answer } => (connection, answer),
+                Work::Squashed(squashed) => {
+                    self.take_squashed(squashed);
+                    continue;
+                }
+            };
             if let Some(place) = self.diff_waiters.iter().position(|waiter| *waiter == connection) {
                 self.diff_waiters.swap_remove(place);
             }

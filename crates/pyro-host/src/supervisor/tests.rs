@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::envelope::Input;
 use pyro_api::ops::exec::{ExecResponse, Outcome, RunResponse};
-use pyro_api::ops::file::{DiffResponse, FileReadResponse, FileWriteResponse};
+use pyro_api::ops::file::{DiffRequest, DiffResponse, FileReadResponse, FileWriteResponse};
 use pyro_api::ops::workspace::{Guarantee, IsolationReport};
 use pyro_api::values::{IsolationLevel, IsolationMinimum};
 use pyro_api::{Call, Error, ErrorKind, Event, Reply, Result};
-use pyro_layer::{MountedStack, Stack};
+use pyro_layer::{Detail, Marks, MountedStack, Owners, Stack};
 use pyro_testkit::hostile::{Asked, ESCAPES, Ends, Hostile, TABLE};
 use pyro_testkit::loopback;
 use pyro_wire::frame::{Frame, encode_control, read_frame};
@@ -32,7 +32,7 @@ use super::control::{Connection, LINE_BYTES_MAX, OUTPUT_HIGH_WATER_BYTES};
 use super::exec::ExecPlan;
 use super::launch::{Live, Welcomed, bring_up, bring_up_within, welcome};
 use super::output::KEPT_BYTES_MAX;
-use super::past::Past;
+use super::past::{Past, Ways};
 use super::tasks::DIFFS_MAX;
 use super::{Life, Patience, Subject, Supervisor};
 use crate::backend::{Backend, Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
@@ -216,6 +216,7 @@ fn quick() -> Patience {
         grace: Duration::from_millis(300),
         settle: Some(Duration::ZERO),
         last_words: Duration::from_secs(60),
+        idle: Duration::from_secs(3600),
     }
 }
 
@@ -274,9 +275,10 @@ fn run(inside: Inside, patience: Patience) -> Running {
     let (live, killed) = live(inside).expect("an agent that says hello");
     let (asked, signals) = UnixStream::pair().expect("a socket pair");
     let position = store.position(ID).expect("where it stands");
+    let ways = Ways { owners: Owners::CallerOnly, marks: Marks::User };
     let never = Box::new(|_: &[StackMount]| Err(Error::internal("nothing is launched again here")));
-    let past = Past::new(&home, Vec::new(), position, None, never);
-    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0, past };
+    let past = Past::new(&home, Vec::new(), position, None, ways, never);
+    let life = Life::Workspace { store, listener: Some(listener), last_exec: 0, past: Box::new(past) };
     let mut supervisor = Supervisor::new(subject(place.clone()), life, live, OwnedFd::from(asked)).expect("a supervisor");
     supervisor.patience = patience;
     let serving = std::thread::spawn(move || supervisor.serve());
@@ -793,7 +795,8 @@ fn a_diff_is_the_same_whoever_reads_the_layers() {
             let request = json!({ "workspace": "tested", "path": path, "stat": stat });
             let inside: DiffResponse = response(running.ask("workspace diff", request));
             assert_eq!((inside.changes.len(), inside.patch.is_empty()), (count, stat || count == 0), "{path}");
-            let read = crate::diff::diff("tested", std::slice::from_ref(&mount), &path.parse().expect("a path"), stat);
+            let detail = Detail { stat, renames: true, ..Detail::default() };
+            let read = crate::diff::diff("tested", std::slice::from_ref(&mount), &path.parse().expect("a path"), detail);
             let outside = read.expect("readable layers");
             assert_eq!(serde_json::to_string(&inside).expect("JSON"), serde_json::to_string(&outside).expect("JSON"), "{path}");
         }
@@ -983,7 +986,7 @@ fn a_file_request_has_its_time() {
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "the request about /etc took longer than 120 s"));
 
     // It may compare everything that was ever written.
-    let (mut diff, _) = super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), true);
+    let (mut diff, _) = super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), &counted());
     assert_eq!(diff.due(now + Duration::from_secs(599), confirm), super::Due::Nothing);
     assert_eq!(diff.due(late, confirm), super::Due::Kill);
 }
@@ -1024,7 +1027,7 @@ fn whoever_comes_while_it_ends_is_declined_and_never_left_alone() {
 
 #[test]
 fn a_diff_that_only_counts_takes_no_text() {
-    let diff = || super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), true).0;
+    let diff = || super::files::FileTask::diff("tested", 1, "/workspace".parse().unwrap(), &counted()).0;
     let violation = |step: std::result::Result<super::files::Step, pyro_wire::Violation>| step.expect_err("it is one").0;
     let content = violation(diff().data(pyro_wire::Stream::Content, b"patch"));
     assert_eq!(content, "content came for a request that reads nothing");
@@ -1032,4 +1035,21 @@ fn a_diff_that_only_counts_takes_no_text() {
     assert_eq!(left_out, "more changes were left out of the patch than there are");
     let ended = diff().message(FromAgent::Diffed(pyro_wire::message::Diffed { omitted: 0 }));
     assert!(matches!(ended, Ok(super::files::Step::Done(Ok(_)))), "{ended:?}");
+}
+
+/// A request that wants lines counted.
+fn counted() -> DiffRequest {
+    serde_json::from_value(json!({ "workspace": "tested", "stat": true })).expect("a request")
+}
+
+#[test]
+fn a_workspace_that_nobody_wants_stops_by_itself() {
+    within("an idle end", || {
+        let running = run(Inside::Real, Patience { idle: Duration::from_millis(200), ..quick() });
+        // Somebody who is there keeps it, whether or not they want something.
+        let caller = running.caller();
+        assert!(matches!(running.exec(&["true"]).outcome, Outcome::Exited { code: 0 }));
+        drop(caller);
+        assert_eq!(running.end(), WorkspaceState::Stopped);
+    });
 }

@@ -92,6 +92,7 @@ fn changes_are_bounded_as_entries_are() {
     let change = |path: &str| Change {
         path: Bytes::Text(path.to_owned()),
         status: ChangeStatus::Modified,
+        from: None,
         kind: EntryKind::File,
         mode_change: None,
         added_lines: 0,
@@ -101,6 +102,12 @@ fn changes_are_bounded_as_entries_are() {
     let one = |change| FromAgent::Changes(vec![change]);
     let modes = |old, new| one(Change { mode_change: Some(ModeChange { old, new }), ..change("a") });
     check(&one(change("workspace/new\nline")), "");
+    let from =
+        |status, from: Option<&str>| one(Change { status, from: from.map(|name| Bytes::Text(name.to_owned())), ..change("a") });
+    check(&from(ChangeStatus::Renamed, Some("b/c")), "");
+    check(&from(ChangeStatus::Renamed, None), "or a move has none");
+    check(&from(ChangeStatus::Modified, Some("b")), "no move has an old path");
+    check(&from(ChangeStatus::Renamed, Some("../b")), "a change's old path is not relative and plain");
     for path in ["/a", "a/", "a//b", ".", "..", "a/../b"] {
         check(&one(change(path)), "a change's path is not relative and plain");
     }

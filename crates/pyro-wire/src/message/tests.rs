@@ -46,7 +46,7 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Read(Read { path: path("a/é"), offset: 10, bytes_max: 20, credit_bytes: 30 }),
         ToAgent::Write(Write { path: path("/etc/hosts"), size_bytes: 5, mode: None }),
         ToAgent::Write(Write { path: path("x"), size_bytes: 0, mode: Some(0o755) }),
-        ToAgent::Diff(Diff { path: path("/workspace"), stat: true, credit_bytes: 40 }),
+        ToAgent::Diff(Diff { path: path("/workspace"), stat: true, binary: false, credit_bytes: 40 }),
         ToAgent::Shutdown { grace_ms: 2000 },
     ]
 }
@@ -64,6 +64,7 @@ fn every_answer() -> Vec<FromAgent> {
     let change = |path: &[u8], status, kind, mode_change| Change {
         path: Bytes::from(path),
         status,
+        from: (status == ChangeStatus::Renamed).then(|| text("old/name")),
         kind,
         mode_change,
         added_lines: 1,
@@ -104,6 +105,7 @@ fn every_answer() -> Vec<FromAgent> {
             change(b"x", ChangeStatus::Modified, EntryKind::Directory, Some(ModeChange { old: 0o755, new: 0o700 })),
             change(b"y\xff", ChangeStatus::Deleted, EntryKind::Other, None),
             change(b"z", ChangeStatus::TypeChanged, EntryKind::Symlink, None),
+            change(b"new/name", ChangeStatus::Renamed, EntryKind::File, None),
         ]),
         FromAgent::Diffed(Diffed { omitted: 3 }),
         FromAgent::FileInfo(FileInfo { size_bytes: 12, mode: 0o4755 }),
@@ -231,11 +233,8 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
             size_bytes,
             mode
         })),
-        (any_path(), any::<bool>(), any::<u32>()).prop_map(|(path, stat, credit_bytes)| ToAgent::Diff(Diff {
-            path,
-            stat,
-            credit_bytes
-        })),
+        (any_path(), any::<bool>(), any::<bool>(), any::<u32>())
+            .prop_map(|(path, stat, binary, credit_bytes)| ToAgent::Diff(Diff { path, stat, binary, credit_bytes })),
         (0..=SHUTDOWN_GRACE_MS_MAX).prop_map(|grace_ms| ToAgent::Shutdown { grace_ms }),
     ]
 }
@@ -262,15 +261,18 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
     let entry = (any_name(), kind, 0..=MODE_MAX, any::<i64>()).prop_map(|(path, (kind, size_bytes, target), mode, modified_s)| {
         Entry { path, kind, size_bytes, mode, modified_s, target }
     });
-    let change_status =
+    let other =
         prop::sample::select(vec![ChangeStatus::Added, ChangeStatus::Modified, ChangeStatus::Deleted, ChangeStatus::TypeChanged]);
+    let change_status =
+        prop_oneof![other.prop_map(|status| (status, None)), any_name().prop_map(|from| (ChangeStatus::Renamed, Some(from)))];
     let change_kind = prop::sample::select(vec![EntryKind::File, EntryKind::Directory, EntryKind::Symlink, EntryKind::Other]);
     let mode_change = prop::option::of((0..MODE_MAX).prop_map(|old| ModeChange { old, new: MODE_MAX }));
     let lines = || 0..=u64::try_from(PATCH_FILE_BYTES_MAX).unwrap();
     let change = (any_name(), change_status, change_kind, mode_change, (lines(), lines(), any::<bool>())).prop_map(
-        |(path, status, kind, mode_change, (added_lines, removed_lines, binary))| Change {
+        |(path, (status, from), kind, mode_change, (added_lines, removed_lines, binary))| Change {
             path,
             status,
+            from,
             kind,
             mode_change,
             added_lines,

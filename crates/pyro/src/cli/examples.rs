@@ -62,6 +62,19 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
     ("workspace undo", &["pyro workspace undo demo"]),
     ("workspace redo", &["pyro workspace redo demo"]),
     ("workspace fork", &["pyro workspace fork demo --name idea", "pyro ws fork demo --count 3 --name try"]),
+    (
+        "workspace merge",
+        &["pyro workspace merge demo idea", "pyro ws merge demo idea --dry-run", "pyro ws merge demo idea --favour theirs"],
+    ),
+    ("workspace sync push", &["pyro workspace sync push demo .", "pyro ws sync push demo ./src /workspace/src --delete --ignore"]),
+    (
+        "workspace export",
+        &[
+            "pyro workspace export demo --output result",
+            "pyro ws export demo dist --format tar --output dist.tar",
+            "pyro ws export demo --to-git . --branch fix",
+        ],
+    ),
     ("workspace file list", &["pyro workspace file list demo", "pyro ws file list demo src --depth 3"]),
     ("workspace file read", &["pyro workspace file read demo README.md", "pyro ws file read demo logo.png > logo.png"]),
     (

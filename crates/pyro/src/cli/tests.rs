@@ -101,7 +101,7 @@ fn a_wrong_command_line_is_refused_in_the_words_json_callers_get() {
         ),
         ("pyro ws create --label a", "label \"a\" has no '='", "write KEY=VALUE, such as branch=main"),
         ("pyro ws create --reuse", "reuse needs a name to look for", "add name"),
-        ("pyro ws update x", "nothing to change", "give a name, labels or labels to clear"),
+        ("pyro ws update x", "nothing to change", "give a name, labels, labels to clear or ttl_seconds"),
         ("pyro ws logs x --offset 5", "offset is only for the output of one command", "add exec"),
         (
             "pyro run --isolation strong -- ls",

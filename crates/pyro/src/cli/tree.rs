@@ -10,9 +10,10 @@ use super::examples;
 use crate::{mcp, reference};
 
 /// Groups of ops and what help says of them.
-const GROUPS: [(&str, &str); 5] = [
+const GROUPS: [(&str, &str); 6] = [
     ("workspace", "Create and use workspaces: computers that are kept"),
     ("workspace file", "List, read and write files of a workspace"),
+    ("workspace sync", "Bring files of the host into a workspace"),
     ("workspace snapshot", "Name states of a workspace to reset to"),
     ("env", "Manage environments: what workspaces start from"),
     ("mcp", "Serve chat hosts over the Model Context Protocol"),

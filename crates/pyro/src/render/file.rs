@@ -142,10 +142,12 @@ fn change_line(change: &Change) -> String {
         ChangeStatus::Added => 'A',
         ChangeStatus::Modified => 'M',
         ChangeStatus::Deleted => 'D',
+        ChangeStatus::Renamed => 'R',
         ChangeStatus::TypeChanged => 'T',
     };
     let slash = if change.kind == FileKind::Directory { "/" } else { "" };
-    let mut line = format!("{letter} {}{slash}", inline(&change.path));
+    let from = change.from.as_ref().map_or_else(String::new, |from| format!("{} -> ", inline(from)));
+    let mut line = format!("{letter} {from}{}{slash}", inline(&change.path));
     if change.binary {
         line.push_str(" binary");
     } else if change.added_lines + change.removed_lines > 0 {
@@ -153,6 +155,9 @@ fn change_line(change: &Change) -> String {
     }
     if let Some(mode) = &change.mode_change {
         line.push_str(&format!(" mode {}", inline(mode)));
+    }
+    if let Some(why) = &change.runs_outside {
+        line.push_str(&format!(" (runs outside by itself: {})", inline(why)));
     }
     line.push('\n');
     line

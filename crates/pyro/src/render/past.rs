@@ -1,7 +1,8 @@
 //! Text of the past of a workspace.
 
 use pyro_api::ops::past::{
-    ForkResponse, RewindResponse, SnapshotCreateResponse, SnapshotDeleteResponse, SnapshotListResponse, StepView,
+    ConflictView, ForkResponse, MergeResponse, RewindResponse, SnapshotCreateResponse, SnapshotDeleteResponse,
+    SnapshotListResponse, StepView,
 };
 
 use super::page::{self, ago, bold, inline, plural, size, table};
@@ -107,5 +108,53 @@ impl Show for ForkResponse {
         let names: Vec<String> = self.forks.iter().map(|fork| inline(&fork.workspace)).collect();
         let text = format!("forked {} at step {}: {}\n", inline(&self.workspace), self.step, names.join(" "));
         page::cut_to(&format!("{text}{}", copied(self.copied.as_ref())), room)
+    }
+}
+
+/// Lines of a conflict that are shown of each side.
+const HUNK_LINES_MAX: usize = 20;
+
+fn conflict(view: &ConflictView) -> String {
+    let mut text = format!("conflict in {}: {}\n", inline(&view.path), view.kind.replace('_', " "));
+    for hunk in &view.hunks {
+        for (label, lines) in [("base", &hunk.base), ("ours", &hunk.ours), ("theirs", &hunk.theirs)] {
+            let shown: Vec<String> = lines.lines().take(HUNK_LINES_MAX).map(|line| format!("  {}\n", inline(line))).collect();
+            let left = lines.lines().count().saturating_sub(HUNK_LINES_MAX);
+            let more = if left > 0 { format!("  ({} more)\n", plural(left as u64, "line")) } else { String::new() };
+            text.push_str(&format!("{label}, line {}:\n{}{more}", hunk.line, shown.concat()));
+        }
+    }
+    text
+}
+
+fn merge(response: &MergeResponse) -> String {
+    let (workspace, from) = (inline(&response.workspace), inline(&response.from));
+    let mut text = match (response.step, response.conflict_count) {
+        (Some(step), _) => format!("merged {from} into {workspace} (step {step})\n"),
+        (None, 0) if response.taken.is_empty() && response.joined.is_empty() => {
+            format!("{from} has nothing that {workspace} has not\n")
+        }
+        (None, 0) => format!("merging {from} into {workspace} would change:\n"),
+        (None, count) => format!("{} between {workspace} and {from}; nothing was changed\n", plural(count, "conflict")),
+    };
+    if response.conflict_count == 0 {
+        text.extend(response.taken.iter().map(|line| format!("{}\n", inline(line))));
+        text.extend(response.joined.iter().map(|path| format!("joined {}\n", inline(path))));
+        text.extend(response.settled.iter().map(|path| format!("settled {}\n", inline(path))));
+    }
+    text.extend(response.conflicts.iter().map(conflict));
+    text
+}
+
+impl Show for MergeResponse {
+    fn person(&self, _style: &Style) -> Shown {
+        merge(self).into()
+    }
+    fn model(&self, room: usize) -> String {
+        let mut text = merge(self);
+        if self.conflict_count > 0 {
+            text.push_str("next: change one side so that they agree, or merge again with favour ours or theirs\n");
+        }
+        page::cut_to(&text, room)
     }
 }

@@ -58,6 +58,8 @@ fn view_facts(view: &WorkspaceView, time: &dyn Fn(&str) -> String) -> Vec<(&'sta
     }
     facts.push(("created", time(&view.created_at)));
     facts.push(("used", format!("{}, {}", time(&view.used_at), page::plural(view.exec_count, "command"))));
+    facts.extend(view.fork_of.as_ref().map(|origin| ("fork of", format!("{} at step {}", inline(&origin.workspace), origin.step))));
+    facts.extend(view.expires_at.as_ref().map(|at| ("deleted", format!("by itself at {}", inline(at)))));
     facts.extend(view.isolation.as_ref().map(|report| ("isolation", held(report))));
     facts
 }
@@ -102,21 +104,28 @@ impl Show for ListResponse {
         if self.workspaces.is_empty() {
             return Shown { out: Vec::new(), note: Some("no workspaces; `pyro workspace create` makes one".to_owned()) };
         }
-        let rows: Vec<Vec<String>> = self
-            .workspaces
-            .iter()
-            .map(|view| {
-                vec![
-                    inline(&view.workspace),
-                    serde_name(&view.state),
-                    inline(&view.environment),
-                    ago(&view.used_at, style.now),
-                    view.exec_count.to_string(),
-                    labels(view),
-                ]
-            })
-            .collect();
-        table(&["NAME", "STATE", "ENVIRONMENT", "USED", "COMMANDS", "LABELS"], &rows, style).into()
+        // Columns that are empty for all are not there.
+        let has_forks = self.workspaces.iter().any(|view| view.fork_of.is_some());
+        let has_ends = self.workspaces.iter().any(|view| view.expires_at.is_some());
+        let mut head = vec!["NAME", "STATE", "ENVIRONMENT", "USED", "COMMANDS"];
+        head.extend(has_forks.then_some("FORK OF"));
+        head.extend(has_ends.then_some("DELETED"));
+        head.push("LABELS");
+        let row = |view: &WorkspaceView| {
+            let mut row = vec![
+                inline(&view.workspace),
+                serde_name(&view.state),
+                inline(&view.environment),
+                ago(&view.used_at, style.now),
+                view.exec_count.to_string(),
+            ];
+            row.extend(has_forks.then(|| view.fork_of.as_ref().map_or_else(String::new, |origin| inline(&origin.workspace))));
+            row.extend(has_ends.then(|| view.expires_at.as_ref().map_or_else(String::new, |at| inline(at))));
+            row.push(labels(view));
+            row
+        };
+        let rows: Vec<Vec<String>> = self.workspaces.iter().map(row).collect();
+        table(&head, &rows, style).into()
     }
     fn model(&self, room: usize) -> String {
         let count = page::plural(self.workspaces.len() as u64, "workspace");
@@ -127,7 +136,10 @@ impl Show for ListResponse {
             .map(|view| {
                 let labels = if view.labels.is_empty() { String::new() } else { format!(", {}", labels(view)) };
                 let (name, environment, used) = (inline(&view.workspace), inline(&view.environment), inline(&view.used_at));
-                format!("{name}: {}, {environment}, used {used}{labels}\n", serde_name(&view.state))
+                let fork =
+                    view.fork_of.as_ref().map_or_else(String::new, |origin| format!(", fork of {}", inline(&origin.workspace)));
+                let end = view.expires_at.as_ref().map_or_else(String::new, |at| format!(", deleted at {}", inline(at)));
+                format!("{name}: {}, {environment}, used {used}{fork}{end}{labels}\n", serde_name(&view.state))
             })
             .collect();
         let (shown, bytes) = page::head_only(&lines, room.saturating_sub(200));

@@ -20,6 +20,7 @@ mod machine;
 mod mcp;
 mod packages;
 mod parallel;
+mod past;
 mod run;
 mod seed;
 mod surface;

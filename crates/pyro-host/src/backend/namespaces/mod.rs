@@ -155,7 +155,7 @@ impl Backend for Namespaces {
 }
 
 pub use first::become_inside;
-pub(super) use plan::in_first_user_namespace;
+pub use plan::in_first_user_namespace;
 
 /// A running sandbox.
 struct NamespaceSandbox {
@@ -173,12 +173,14 @@ impl NamespaceSandbox {
     fn end(&mut self) -> Result<()> {
         self.ended = true;
         self.link = None;
-        // Not the last to hold them: whoever is has the disk written out, which the kernel leaves to a thread of its own when that is a dying process.
-        self.ground = None;
         let describe = |error| Error::internal("end the sandbox").because(error);
         self.child.kill().map_err(describe)?;
-        // The first process ends after every other of its process namespace has been collected (pid_namespaces(7)).
+        // The first process ends after every other of its process namespace has been collected (pid_namespaces(7)). It would wait for the disk, were
+        // it the last to hold the overlays: we are.
         self.child.wait().map_err(describe)?;
+        if let Some(ground) = self.ground.take() {
+            ground.release();
+        }
         self.groups.remove()
     }
 }

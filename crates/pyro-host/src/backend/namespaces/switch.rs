@@ -150,9 +150,19 @@ fn re_root(plan: &Plan, overlays: &[OwnedFd]) -> Result<(), (&'static str, io::E
     mount::pivot_into(root).map_err(|error| ("change the root", error))
 }
 
+impl Ground {
+    /// Lets go of everything, once nobody lives on it any more.
+    pub(super) fn release(self) {
+        // Nothing is written out of what need not survive.
+        if let (false, Some(overlays)) = (self.plan.volatile, self.overlays) {
+            release(overlays);
+        }
+    }
+}
+
 /// Lets go of overlays that nobody uses any more. The kernel writes out the whole disk that their layers are on when the last hold on one is
-/// gone, so a thread that nobody waits for does it.
-pub(super) fn release(overlays: Vec<OwnedFd>) {
+/// gone (ovl_sync_fs), so a thread that nobody waits for does it.
+fn release(overlays: Vec<OwnedFd>) {
     let spawned = std::thread::Builder::new().name("release".into()).stack_size(32 * 1024).spawn(move || drop(overlays));
     // Without a thread the closure has been dropped here, and the overlays with it.
     drop(spawned);

@@ -1,0 +1,312 @@
+//! The past of a workspace: every change is a step, and one can go back to each.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use serde_json::Value;
+
+use pyro_testkit::TestEnv;
+
+/// Why these are not told of machines.
+const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
+
+fn case(story: impl FnOnce(&TestEnv)) {
+    crate::namespaces_case(NO_PAST, story);
+}
+
+/// Runs a shell line.
+fn sh(env: &TestEnv, workspace: &str, line: &str) -> String {
+    env.pyro(&["workspace", "exec", workspace, "--", "sh", "-c", line]).expect_ok().stdout
+}
+
+/// Everything that can be told of a tree of files inside: names, kinds, modes, owners, sizes, times, links, contents.
+fn digest(env: &TestEnv, workspace: &str, tree: &str) -> String {
+    let line = format!(
+        "cd {tree} && find . -printf '%p %y %m %U %G %s %T@ %n %l\\n' | grep -v '^./\\(proc\\|sys\\|dev\\|run\\)' \
+         | sed 's/^\\([^ ]* d .*\\) [0-9]* \\([^ ]*\\) [0-9]* $/\\1 \\2/' | sort | sha256sum; \
+         find . \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \\) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum"
+    );
+    sh(env, workspace, &line)
+}
+
+#[test]
+fn what_a_command_destroyed_is_there_again_after_undo() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "mkdir -p src && echo precious > src/a && ln -s a src/b && chmod 640 src/a");
+        let before = digest(env, &name, "/");
+        sh(env, &name, "rm -rf /workspace/* /usr/lib/git-core /etc/passwd");
+        assert_eq!(sh(env, &name, "ls /workspace"), "");
+        let undone = env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert!(
+            undone.stdout.contains("is at step 1") && undone.stdout.contains("left: step 2, after: sh -c 'rm -rf"),
+            "{}",
+            undone.all()
+        );
+        assert_eq!(digest(env, &name, "/"), before);
+        env.pyro(&["workspace", "redo", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "ls /workspace"), "");
+        env.pyro(&["workspace", "redo", &name]).expect_error(125, "there is nothing to redo");
+    });
+}
+
+#[test]
+fn only_what_changed_something_is_a_step() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "true");
+        sh(env, &name, "echo a > a");
+        sh(env, &name, "cat a");
+        env.pyro(&["workspace", "file", "write", &name, "b", "--text", "b"]).expect_ok();
+        // What was written by the last operation is a step by the time that somebody asks for more.
+        env.pyro(&["workspace", "snapshot", "create", &name, "here"]).expect_ok();
+        let logs = env.document(&["workspace", "logs", &name]);
+        let steps: Vec<(String, Option<u64>)> = logs["entries"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|entry| (entry["op"].as_str().unwrap_or_default().to_owned(), entry["step"].as_u64()))
+            .collect();
+        let told: Vec<(&str, Option<u64>)> = steps.iter().map(|(op, step)| (op.as_str(), *step)).collect();
+        let exec = "workspace exec";
+        assert_eq!(
+            told,
+            [
+                ("workspace create", None),
+                (exec, None),
+                (exec, Some(1)),
+                (exec, None),
+                ("workspace file write", Some(2)),
+                ("workspace snapshot create", Some(2))
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_snapshot_holds_the_whole_file_system_and_a_reset_to_it_can_be_undone() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "echo tool > /usr/local/bin/tool; chmod +x /usr/local/bin/tool; echo one > f");
+        let made = env.pyro(&["workspace", "snapshot", "create", &name, "clean"]).expect_ok();
+        assert!(made.stdout.starts_with("snapshot clean of"), "{}", made.all());
+        env.pyro(&["workspace", "snapshot", "create", &name, "clean"]).expect_error(125, "has a snapshot clean already");
+        sh(env, &name, "rm /usr/local/bin/tool; echo two > f; touch g");
+        env.pyro(&["workspace", "reset", &name, "--snapshot", "claen"]).expect_error(125, "did you mean clean?");
+        env.pyro(&["workspace", "reset", &name, "--snapshot", "clean"]).expect_ok();
+        assert_eq!(sh(env, &name, "cat f; ls; test -x /usr/local/bin/tool && echo there"), "one\nf\nthere\n");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "cat f; ls; test -x /usr/local/bin/tool || echo gone"), "two\nf\ng\ngone\n");
+        let list = env.document(&["workspace", "snapshot", "list", &name]);
+        assert_eq!(list["snapshots"][0]["name"], "clean");
+        assert!(list["snapshots"][0]["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{list}");
+        env.pyro(&["workspace", "snapshot", "delete", &name, "clean"]).expect_ok();
+        env.pyro(&["workspace", "reset", &name, "--snapshot", "clean"]).expect_error(125, "has no snapshot clean");
+        env.pyro(&["workspace", "reset", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "ls"), "");
+    });
+}
+
+#[test]
+fn a_snapshot_under_a_process_that_writes_is_of_one_moment_and_the_process_goes_on() {
+    case(|env| {
+        let name = env.workspace("past");
+        // Two files that are always the same, but for the moment between the two writes.
+        let line = "(i=0; while :; do i=$((i+1)); echo $i > a; echo $i > b; done) > /dev/null 2>&1 & while ! test -s b; do :; done";
+        sh(env, &name, line);
+        let made = env.pyro(&["workspace", "snapshot", "create", &name, "moving"]).expect_ok();
+        assert!(made.stdout.contains("was copied: a process is running in the background"), "{}", made.all());
+        let number = |text: &str| text.trim().parse::<u64>().expect("a number");
+        let last = "until n=$(cat b) && test -n \"$n\"; do :; done; echo $n";
+        let then = number(&sh(env, &name, last));
+        env.wait_for("the process to go on", || {
+            let now = number(&sh(env, &name, last));
+            (now > then).then_some(())
+        });
+        let reset = env.pyro(&["workspace", "reset", &name, "--snapshot", "moving"]).expect_ok();
+        assert!(reset.stdout.contains("ended"), "{}", reset.all());
+        let kept = sh(env, &name, "cat a; echo; cat b");
+        let numbers: Vec<u64> = kept.split_whitespace().map(number).collect();
+        // What was sealed does not change any more.
+        assert_eq!(sh(env, &name, "cat a; echo; cat b"), kept);
+        if let [a, b] = numbers[..] {
+            assert!(a == b || a == b + 1, "{kept:?}");
+        }
+    });
+}
+
+#[test]
+fn what_could_not_be_told_apart_is_undone_together_and_said_so() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "sleep 1000 > /dev/null 2>&1 &");
+        sh(env, &name, "echo a > a");
+        sh(env, &name, "echo b > b");
+        let undone = env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert!(
+            undone.stdout.contains("and 1 operation before it") && undone.stdout.contains("1 process ended"),
+            "{}",
+            undone.all()
+        );
+        assert_eq!(sh(env, &name, "ls"), "");
+        env.pyro(&["workspace", "redo", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "ls"), "a\nb\n");
+    });
+}
+
+#[test]
+fn forks_share_files_and_nothing_else() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "echo one > f; mkdir d; echo x > d/x");
+        let fork = env.name("fork");
+        let made = env.document(&["workspace", "fork", &name, "--count", "2", "--name", &fork]);
+        let forks = [format!("{fork}-1"), format!("{fork}-2")];
+        assert_eq!(made["forks"][1]["workspace"], forks[1].as_str());
+        assert_eq!(made["forks"][0]["fork_of"]["workspace"], name.as_str());
+        sh(env, &forks[0], "echo two > f; rm -r d");
+        sh(env, &name, "echo three > f");
+        assert_eq!(sh(env, &name, "cat f d/x"), "three\nx\n");
+        assert_eq!(sh(env, &forks[0], "cat f; ls"), "two\nf\n");
+        assert_eq!(sh(env, &forks[1], "cat f d/x"), "one\nx\n");
+        // Of itself since it was forked; and of all since there was a workspace.
+        let stat = |against: &str| env.pyro(&["workspace", "diff", &forks[0], "--stat", "--against", against]).expect_ok().stdout;
+        assert_eq!(stat("baseline"), "D d/\nD d/x +0 -1\nM f +1 -1\n");
+        assert_eq!(stat("seed"), "A f +1 -0\n");
+        assert_eq!(stat(&format!("workspace:{name}")), "D d/\nD d/x +0 -1\nM f +1 -1\n");
+        // The forks go on when what they were forked from is gone.
+        env.pyro(&["workspace", "delete", &name]).expect_ok();
+        assert_eq!(sh(env, &forks[1], "cat f d/x"), "one\nx\n");
+        for fork in &forks {
+            env.pyro(&["workspace", "delete", fork]).expect_ok();
+        }
+    });
+}
+
+#[test]
+fn a_stopped_workspace_can_be_set_back_and_forked_without_being_started() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "echo a > a");
+        sh(env, &name, "echo b > b");
+        env.pyro(&["workspace", "stop", &name]).expect_ok();
+        env.pyro(&["workspace", "snapshot", "create", &name, "both"]).expect_ok();
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        let fork = env.name("fork");
+        env.pyro(&["workspace", "fork", &name, "--name", &fork]).expect_ok();
+        assert_eq!(env.document(&["workspace", "status", &name])["state"], "stopped");
+        assert_eq!(sh(env, &fork, "ls"), "a\n");
+        env.pyro(&["workspace", "reset", &name, "--snapshot", "both"]).expect_ok();
+        assert_eq!(sh(env, &name, "ls"), "a\nb\n");
+        env.pyro(&["workspace", "delete", &fork]).expect_ok();
+    });
+}
+
+#[test]
+fn a_supervisor_that_was_killed_loses_nothing_that_was_written() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "echo a > a");
+        sh(env, &name, "sleep 1000 > /dev/null 2>&1 & echo b > b");
+        let supervisor = rustix::process::Pid::from_raw(env.supervisor(&name)).expect("a process");
+        rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).expect("ours to kill");
+        assert_eq!(sh(env, &name, "cat a b"), "a\nb\n");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "ls"), "a\n");
+    });
+}
+
+#[test]
+fn garbage_is_freed_and_nothing_that_a_way_leads_to() {
+    // Alone: what others have left behind is freed too.
+    case(|env| {
+        let env = env.empty();
+        let name = env.workspace("past");
+        sh(&env, &name, "head -c 1000000 /dev/urandom > big");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        sh(&env, &name, "echo small > small");
+        env.pyro(&["workspace", "snapshot", "create", &name, "small"]).expect_ok();
+        let freed = env.document(&["gc"]);
+        assert_eq!((freed["steps"].as_u64(), freed["layers"].as_u64()), (Some(1), Some(1)), "{freed}");
+        assert!(freed["freed_bytes"].as_u64().is_some_and(|bytes| bytes >= 1_000_000), "{freed}");
+        assert_eq!(env.document(&["gc"])["freed_bytes"], 0);
+        assert_eq!(sh(&env, &name, "ls"), "small\n");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert_eq!(sh(&env, &name, "ls"), "");
+    });
+}
+
+#[test]
+fn a_merge_takes_what_a_fork_did_and_tells_conflicts_by_their_lines() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "seq 1 20 > list; echo old > both; echo mine > gone; mkdir d");
+        let fork = env.name("fork");
+        env.pyro(&["workspace", "fork", &name, "--name", &fork]).expect_ok();
+        sh(env, &fork, "sed -i 's/^18$/eighteen/' list; rm gone; echo new > d/new; chmod 755 d/new; ln -s new d/link");
+        sh(env, &name, "sed -i 's/^2$/two/' list");
+        let would = env.pyro(&["workspace", "merge", &name, &fork, "--dry-run"]).expect_ok();
+        assert!(would.stdout.contains("would change") && would.stdout.contains("joined list"), "{}", would.all());
+        assert_eq!(sh(env, &name, "ls d; cat gone"), "mine\n");
+        env.pyro(&["workspace", "merge", &name, &fork]).expect_ok();
+        assert_eq!(
+            sh(env, &name, "sed -n '2p;18p' list; ls; stat -c %a d/new; readlink d/link"),
+            "two\neighteen\nboth\nd\nlist\n755\nnew\n"
+        );
+        // Now both change the same line.
+        sh(env, &fork, "echo theirs > both");
+        sh(env, &name, "echo ours > both");
+        let refused = env.pyro(&["--json", "workspace", "merge", &name, &fork]);
+        assert_eq!(refused.code, 1, "{}", refused.all());
+        let conflicts: Value = serde_json::from_str(&refused.stdout).expect("JSON");
+        assert_eq!(conflicts["conflicts"][0]["path"], "both");
+        let hunk = &conflicts["conflicts"][0]["hunks"][0];
+        assert_eq!((&hunk["base"], &hunk["ours"], &hunk["theirs"]), (&"old\n".into(), &"ours\n".into(), &"theirs\n".into()));
+        assert_eq!(sh(env, &name, "cat both"), "ours\n");
+        env.pyro(&["workspace", "merge", &name, &fork, "--favour", "theirs"]).expect_ok();
+        assert_eq!(sh(env, &name, "cat both"), "theirs\n");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "cat both"), "ours\n");
+        env.pyro(&["workspace", "delete", &fork]).expect_ok();
+    });
+}
+
+#[test]
+fn a_push_brings_what_differs_and_an_export_takes_it_out_again() {
+    case(|env| {
+        let scratch = env.scratch();
+        let source = scratch.path().join("source");
+        fs::create_dir_all(source.join("src")).expect("a directory");
+        fs::write(source.join("src/a.txt"), "a\n").expect("a file");
+        fs::write(source.join("run.sh"), "#!/bin/sh\n").expect("a file");
+        fs::set_permissions(source.join("run.sh"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        symlink("src/a.txt", source.join("link")).expect("a link");
+        let (name, from) = (env.workspace("past"), source.to_str().expect("UTF-8").to_owned());
+        let push = |more: &[&str]| env.document(&[&["workspace", "sync", "push", &name, &from], more].concat());
+        let first = push(&[]);
+        assert_eq!((first["added"].as_u64(), first["step"].as_u64()), (Some(4), Some(1)), "{first}");
+        assert_eq!(sh(env, &name, "cat link; stat -c '%a %U' run.sh"), "a\n755 root\n");
+        assert_eq!(push(&[])["step"], Value::Null, "nothing differs");
+        sh(env, &name, "echo kept > mine");
+        fs::write(source.join("src/a.txt"), "changed\n").expect("a file");
+        fs::remove_file(source.join("run.sh")).expect("it was there");
+        let second = push(&[]);
+        assert_eq!((second["changed"].as_u64(), second["deleted"].as_u64()), (Some(1), Some(0)), "{second}");
+        assert_eq!(sh(env, &name, "cat src/a.txt; ls"), "changed\nlink\nmine\nrun.sh\nsrc\n");
+        push(&["--delete"]);
+        assert_eq!(sh(env, &name, "ls"), "link\nsrc\n");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert_eq!(sh(env, &name, "ls"), "link\nmine\nrun.sh\nsrc\n");
+
+        let out = scratch.path().join("out");
+        let to = out.to_str().expect("UTF-8");
+        env.pyro(&["workspace", "export", &name, "--output", to]).expect_ok();
+        assert_eq!(fs::read_to_string(out.join("src/a.txt")).expect("it was exported"), "changed\n");
+        assert_eq!(fs::read_link(out.join("link")).expect("a link").to_str(), Some("src/a.txt"));
+        env.pyro(&["workspace", "export", &name, "--output", to]).expect_error(125, "there already");
+        let tar = scratch.path().join("out.tar");
+        env.pyro(&["workspace", "export", &name, "src", "--format", "tar", "--output", tar.to_str().expect("UTF-8")]).expect_ok();
+        let listed = std::process::Command::new("tar").arg("tf").arg(&tar).output().expect("tar runs");
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "./\na.txt\n");
+    });
+}
