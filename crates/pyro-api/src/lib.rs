@@ -124,6 +124,7 @@ macro_rules! for_each_op {
             WorkspaceRedo,
             WorkspaceFork,
             WorkspaceMerge,
+            WorkspaceCompare,
             SyncPush,
             WorkspaceExport,
             FileList,

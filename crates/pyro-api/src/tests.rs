@@ -58,9 +58,9 @@ fn names_are_unique_and_well_formed() {
 
 #[test]
 fn descriptions_start_with_a_verb_and_are_short() {
-    const VERBS: [&str; 19] = [
+    const VERBS: [&str; 20] = [
         "Run", "Create", "List", "Show", "Change", "Start", "Stop", "Delete", "Read", "Build", "Remove", "Check", "Set", "Undo",
-        "Redo", "Fork", "Free", "Push", "Copy",
+        "Redo", "Fork", "Free", "Push", "Copy", "Compare",
     ];
     for op in table() {
         let about = op.about();
@@ -200,7 +200,7 @@ fn a_wrong_request_is_refused_in_one_clear_sentence() {
             "lower-case letters, digits and '-', at most 63, such as brave-otter",
         ),
         ("workspace create", json!({"reuse": true}), "reuse needs a name to look for", "add name"),
-        ("workspace update", json!({"workspace": "x"}), "nothing to change", "give a name, labels or labels to clear"),
+        ("workspace update", json!({"workspace": "x"}), "nothing to change", "give a name, labels, labels to clear or ttl_seconds"),
         ("workspace logs", json!({"workspace": "x", "limit": "many"}), "limit \"many\" is not a whole number that fits here", ""),
         ("workspace file list", json!({"workspace": "x", "limit": 0}), "limit 0 is not between 1 and 100000", ""),
         (

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Error, Result};
 
+use crate::home::Home;
+use crate::janitor;
 use crate::layers::{self, Naming};
-use crate::{Host, janitor};
+use crate::store::Store;
 
 /// What was cleared away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,26 +42,20 @@ pub enum Measure {
     No,
 }
 
-/// Clears away what nothing names, at once.
+/// Clears away what nothing names.
 ///
 /// # Errors
 /// When the home or the database cannot be read, or something cannot be moved.
-pub fn collect(host: &Host) -> Result<Collected> {
-    collect_measured(host, Measure::No)
+pub fn collect(home: &Home, measure: Measure) -> Result<Collected> {
+    // A database of its own: who holds the host's may be waiting for the lock that we hold.
+    let store = Store::open(home)?;
+    let _alone = Naming::alone(home)?;
+    collect_alone(home, &store, measure)
 }
 
-/// As [`collect`], and says how much room it took.
-///
-/// # Errors
-/// As [`collect`].
-pub fn collect_measured(host: &Host, measure: Measure) -> Result<Collected> {
-    let home = host.home();
-    let _alone = Naming::alone(home)?;
+fn collect_alone(home: &Home, store: &Store, measure: Measure) -> Result<Collected> {
     let mut collected = Collected::default();
-    let (named, records) = {
-        let store = host.store()?;
-        (store.named_layers()?, store.workspaces()?)
-    };
+    let (named, records) = (store.named_layers()?, store.workspaces()?);
     let mut discard = |path: &Path| -> Result<()> {
         if measure == Measure::Yes {
             // What cannot be measured is cleared away all the same.

@@ -24,18 +24,19 @@ use crate::home::Home;
 use crate::manifest::Mount;
 use crate::name::new_id;
 
-/// Most sealed layers of one state: overlay takes 500 lower layers, and what a look-up costs that finds nothing in memory grows with those
-/// that have the directory (10 µs with one or two, 43 with 20, 174 with 100). Beyond this the oldest are merged.
-pub const DEPTH_MAX: usize = 48;
+/// Most sealed layers of one state: there are no more steps when making them fewer does not keep up. Overlay takes 500 lower layers; what a look-up
+/// costs that finds nothing in memory grows with those that have the directory (10 µs with one or two, 43 with 20, 174 with 100).
+pub const DEPTH_MAX: usize = 96;
 
 /// From so many sealed layers on the oldest are made one.
-pub const SQUASHED_AT: usize = 32;
+pub const SQUASHED_AT: usize = 48;
 
 /// So many at a time: what [`pyro_layer::squash`] takes.
 pub const SQUASHED_MAX: usize = 32;
 
-/// Of these so many stay as they are: going back a little is going back to them.
-pub const SQUASHED_ABOVE: usize = 8;
+/// Of these so many stay as they are: so many steps can be undone one by one at least. What was before, and has no name, is forgotten then, or
+/// a workspace that writes the same large files again and again would keep each of them.
+pub const SQUASHED_ABOVE: usize = 16;
 
 /// Names one layer: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

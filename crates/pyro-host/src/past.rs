@@ -80,7 +80,7 @@ pub fn check(store: &Store, subject: Subject<'_>, position: &Position, target: &
         Target::Step(step) => store.step(subject.id, subject.name, *step).map(drop),
         Target::Undo if layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? => {
             let head = store.step(subject.id, subject.name, position.head)?;
-            head.parent.map(drop).ok_or_else(|| nothing_to(subject, "undo"))
+            store.parent(subject.id, &head)?.map(drop).ok_or_else(|| nothing_to(subject, "undo"))
         }
         Target::Undo => Ok(()),
         Target::Redo
@@ -116,7 +116,7 @@ pub fn go(store: &mut Store, subject: Subject<'_>, position: &Position, target: 
             Gone { at: step(store, position.head)?, left: Some(head), position }
         }
         Target::Undo => {
-            let to = step(store, head.parent.ok_or_else(|| nothing_to(subject, "undo"))?)?;
+            let to = store.parent(subject.id, &head)?.ok_or_else(|| nothing_to(subject, "undo"))?;
             let redo = position.redo.iter().copied().chain([head.step]).collect();
             let position = store.stand_on(subject.id, position, &to, redo, "workspace undo")?;
             Gone { at: to, left: Some(head), position }

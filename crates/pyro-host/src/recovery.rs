@@ -127,7 +127,7 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
     if abandoned > 0 {
         cleared.push(format!("{abandoned} unfinished environments"));
     }
-    let collected = crate::garbage::collect(host)?;
+    let collected = crate::garbage::collect(host.home(), crate::garbage::Measure::No)?;
     if collected.count() > 0 {
         cleared.push(format!("{} layers and {} seeds that nothing named", collected.layers, collected.seeds));
     }

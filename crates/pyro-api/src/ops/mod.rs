@@ -13,7 +13,8 @@ pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};
 pub use host::{Doctor, Gc};
 pub use past::{
-    SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceUndo,
+    SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceCompare, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset,
+    WorkspaceUndo,
 };
 pub use transfer::{SyncPush, WorkspaceExport};
 pub use workspace::{

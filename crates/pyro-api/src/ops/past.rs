@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::workspace::WorkspaceView;
-use crate::values::{ForkCount, SnapshotName, WorkspaceName, WorkspaceRef};
+use crate::values::{ForkCount, SnapshotName, TimeoutSeconds, WorkspaceName, WorkspaceRef};
 use crate::{Effect, Error, Op, Profile, Result};
 
 /// Create a snapshot: a name for a workspace's files as they are, to reset to
@@ -388,6 +388,81 @@ impl Op for WorkspaceMerge {
     fn check(request: &MergeRequest) -> Result<()> {
         if request.workspace == request.from {
             return Err(Error::invalid(format!("{} cannot be merged into itself", request.from)));
+        }
+        Ok(())
+    }
+}
+
+/// Compare workspaces: what each has changed, and how a check ends in each
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+#[serde(deny_unknown_fields)]
+pub struct CompareRequest {
+    /// Workspaces, by name or id
+    #[serde(deserialize_with = "crate::values::list")]
+    #[cfg_attr(feature = "clap", arg(required = true, value_name = "WORKSPACE"))]
+    pub workspaces: Vec<WorkspaceRef>,
+    /// Shell line to run in each
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "LINE"))]
+    pub check: Option<String>,
+    /// Seconds that the check may take in each
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
+    pub timeout_seconds: TimeoutSeconds,
+}
+
+impl CompareRequest {
+    /// Workspaces of one comparison: a table that can still be read.
+    pub const WORKSPACES_MAX: usize = 100;
+}
+
+/// What a comparison answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CompareResponse {
+    /// In the order in which they were named.
+    pub workspaces: Vec<Compared>,
+}
+
+/// One workspace of a comparison.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Compared {
+    /// Its name.
+    pub workspace: String,
+    /// How the check ended, in words; nothing when none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The check returned 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<bool>,
+    /// How long it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Number of the command: logs shows its output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<u64>,
+    /// Paths below /workspace that it had changed since it was created, before the check.
+    pub changed: u64,
+    /// Lines that it had added.
+    pub added_lines: u64,
+    /// Lines that it had removed.
+    pub removed_lines: u64,
+}
+
+/// See [`CompareRequest`].
+pub enum WorkspaceCompare {}
+impl Op for WorkspaceCompare {
+    const NAME: &'static str = "workspace compare";
+    const TOOL: Option<&'static str> = Some("workspace_compare");
+    const EFFECT: Effect = Effect::Write;
+    const PROFILE: Profile = Profile::WorkspaceFull;
+    type Request = CompareRequest;
+    type Response = CompareResponse;
+    fn check(request: &CompareRequest) -> Result<()> {
+        let count = request.workspaces.len();
+        if count == 0 || count > CompareRequest::WORKSPACES_MAX {
+            return Err(Error::invalid(format!("{count} workspaces cannot be compared"))
+                .hint(format!("name 1 to {} of them", CompareRequest::WORKSPACES_MAX)));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ impl Handle for Gc {
         for record in records {
             steps += host.store()?.forget_left_behind(&record.manifest.id)? as u64;
         }
-        let collected = garbage::collect_measured(host, Measure::Yes)?;
+        let collected = garbage::collect(host.home(), Measure::Yes)?;
         host.start_janitor();
         Ok(GcResponse { steps, layers: collected.layers, seeds: collected.seeds, freed_bytes: collected.bytes })
     }

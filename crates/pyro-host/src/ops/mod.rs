@@ -2,9 +2,9 @@
 
 use pyro_api::ops::{
     Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileList, FileRead, FileWrite, Gc, Run, SnapshotCreate,
-    SnapshotDelete, SnapshotList, SyncPush, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport,
-    WorkspaceFork, WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus,
-    WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
+    SnapshotDelete, SnapshotList, SyncPush, WorkspaceCompare, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec,
+    WorkspaceExport, WorkspaceFork, WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart,
+    WorkspaceStatus, WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};

@@ -4,16 +4,17 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
 use pyro_api::ops::past::{
-    ForkRequest, ForkResponse, MergeRequest, MergeResponse, RedoRequest, ResetRequest, RewindResponse, SnapshotCreateRequest,
-    SnapshotCreateResponse, SnapshotDeleteRequest, SnapshotDeleteResponse, SnapshotListRequest, SnapshotListResponse, SnapshotView,
-    UndoRequest,
+    CompareRequest, CompareResponse, Compared, ForkRequest, ForkResponse, MergeRequest, MergeResponse, RedoRequest, ResetRequest,
+    RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse, SnapshotDeleteRequest, SnapshotDeleteResponse,
+    SnapshotListRequest, SnapshotListResponse, SnapshotView, UndoRequest,
 };
 use pyro_api::ops::{
-    SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceUndo,
+    SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceCompare, WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceMerge,
+    WorkspaceRedo, WorkspaceReset, WorkspaceUndo,
 };
 use pyro_api::values::{IsolationLevel, IsolationMinimum, WorkspaceName, WorkspaceRef};
 use pyro_api::{Call, Error, Op, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Handle;
 use crate::begin::{Unfinished, no_room};
@@ -298,6 +299,47 @@ impl Handle for WorkspaceMerge {
         let call = Call { op: Self::NAME.to_owned(), request: super::to_value(&order)?, stream: true, stdin: false };
         host.tell_supervisor(&workspace, &call, session).and_then(super::parse)
     }
+}
+
+impl Handle for WorkspaceCompare {
+    fn handle(host: &Host, request: CompareRequest, _session: &mut Session<'_>) -> Result<CompareResponse> {
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut compared = Vec::with_capacity(request.workspaces.len());
+        for some in request.workspaces.chunks(at_once) {
+            let each = std::thread::scope(|scope| {
+                let threads: Vec<_> = some.iter().map(|workspace| scope.spawn(|| compare_one(host, workspace, &request))).collect();
+                let joined =
+                    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a thread died"))));
+                joined.collect::<Result<Vec<_>>>()
+            });
+            compared.extend(each?);
+        }
+        Ok(CompareResponse { workspaces: compared })
+    }
+}
+
+fn compare_one(host: &Host, workspace: &WorkspaceRef, request: &CompareRequest) -> Result<Compared> {
+    let diff = super::parse(json!({ "workspace": workspace, "stat": true }))?;
+    let changes = host.ask::<WorkspaceDiff>(diff)?;
+    let mut compared = Compared {
+        workspace: changes.workspace,
+        outcome: None,
+        passed: None,
+        duration_ms: None,
+        exec: None,
+        changed: changes.changes.len() as u64,
+        added_lines: changes.changes.iter().map(|change| change.added_lines).sum(),
+        removed_lines: changes.changes.iter().map(|change| change.removed_lines).sum(),
+    };
+    if let Some(line) = &request.check {
+        let exec = json!({ "workspace": workspace, "command": line, "timeout_seconds": request.timeout_seconds });
+        let done = host.ask::<WorkspaceExec>(super::parse(exec)?)?;
+        compared.outcome = Some(crate::supervisor::exec::in_words(&done.outcome));
+        compared.passed = Some(done.outcome.exit_code() == 0);
+        compared.duration_ms = Some(done.duration_ms);
+        compared.exec = Some(done.exec);
+    }
+    Ok(compared)
 }
 
 /// The layers of the last state that two workspaces had in common, as far as that can be told: a fork stands on it. An older one is as right,

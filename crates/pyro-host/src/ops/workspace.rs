@@ -196,7 +196,7 @@ pub(crate) fn delete(host: &Host, record: WorkspaceRecord, session: &mut Session
     }
     drop(lease);
     // Its layers and its seed, unless another stands on them.
-    crate::garbage::collect(host)?;
+    crate::garbage::collect(host.home(), crate::garbage::Measure::No)?;
     host.start_janitor();
     Ok(())
 }

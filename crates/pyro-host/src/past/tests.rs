@@ -156,6 +156,26 @@ fn a_place_that_is_not_there_is_refused_and_nothing_has_changed() {
 }
 
 #[test]
+fn old_steps_without_a_name_are_forgotten_and_undo_ends_there() {
+    let mut standing = standing();
+    for name in ["a", "b", "c", "d", "e"] {
+        standing.write(name);
+    }
+    standing.store.add_snapshot(ID, "one", "keep", 2).unwrap();
+    standing.store.forget_before(ID, 2).unwrap();
+    let left: Vec<u64> = standing.store.steps(ID).unwrap().iter().map(|step| step.step).collect();
+    assert_eq!(left, [0, 2, 3, 4, 5], "the first, the named one, and two before where it stands");
+    standing.go(Target::Undo).unwrap();
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.files(), ["a", "b", "c"]);
+    // The named one is there, so one more; then there is a gap.
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.go(Target::Undo).unwrap_err().kind, ErrorKind::Conflict);
+    standing.go(Target::Step(0)).unwrap();
+    assert!(standing.files().is_empty());
+}
+
+#[test]
 fn garbage_is_what_no_way_leads_back_to() {
     let mut standing = standing();
     standing.write("undone");

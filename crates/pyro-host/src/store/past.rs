@@ -119,6 +119,18 @@ impl Store {
         })
     }
 
+    /// The step that a step was made from; `None` for the first, and when it was forgotten.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn parent(&self, id: &str, step: &StepRecord) -> Result<Option<StepRecord>> {
+        let Some(parent) = step.parent else { return Ok(None) };
+        self.connection
+            .prepare_cached(&format!("SELECT {STEP_COLUMNS} FROM step WHERE workspace_id = ?1 AND step = ?2"))
+            .and_then(|mut statement| statement.query_row(params![id, bytes(parent)], step_record).optional())
+            .map_err(failed)
+    }
+
     /// Every step, oldest first.
     ///
     /// # Errors
@@ -312,14 +324,36 @@ impl Store {
             at = parent(step);
         }
         let left: Vec<u64> = steps.iter().map(|record| record.step).filter(|step| !kept.contains(step)).collect();
+        self.forget(id, &left)?;
+        Ok(left.len())
+    }
+
+    /// Forgets steps before the last `kept` that led to where the workspace stands. Those with a name, the first, and what can be redone stay.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_before(&mut self, id: &str, kept: usize) -> Result<()> {
+        let position = self.position(id)?;
+        let steps = self.steps(id)?;
+        let parent = |step: u64| steps.iter().find(|record| record.step == step).and_then(|record| record.parent);
+        let oldest = std::iter::successors(Some(position.head), |step| parent(*step)).take(kept + 1).min().unwrap_or(0);
+        let named: Vec<u64> = self.snapshots(id)?.iter().map(|snapshot| snapshot.step.step).collect();
+        let forgotten = steps
+            .iter()
+            .map(|record| record.step)
+            .filter(|step| *step < oldest && *step != 0 && !named.contains(step) && !position.redo.contains(step));
+        let forgotten: Vec<u64> = forgotten.collect();
+        self.forget(id, &forgotten)
+    }
+
+    fn forget(&mut self, id: &str, steps: &[u64]) -> Result<()> {
         self.durably(|transaction| {
-            for step in &left {
+            for step in steps {
                 transaction.execute("DELETE FROM step WHERE workspace_id = ?1 AND step = ?2", params![id, bytes(*step)])?;
             }
             Ok(())
         })
-        .map_err(failed)?;
-        Ok(left.len())
+        .map_err(failed)
     }
 
     /// Every layer that any workspace names.

@@ -214,7 +214,22 @@ impl Supervisor<'_> {
         };
         if recorded.is_err() {
             layers::discard(&past.home, &squashed.by);
+            return;
         }
+        drop(squashed);
+        if let Err(error) = store.forget_before(&self.subject.id, layers::SQUASHED_ABOVE) {
+            return complain(&error);
+        }
+        let home = past.home.clone();
+        let clear = move || {
+            if let Err(error) =
+                crate::garbage::collect(&home, crate::garbage::Measure::No).and_then(|_| crate::janitor::empty_trash(&home))
+            {
+                complain(&error);
+            }
+        };
+        // Without a thread it is garbage for the next who looks.
+        drop(std::thread::Builder::new().name("garbage".into()).spawn(clear));
     }
 
     /// The files as they are now, as a state that never changes again.

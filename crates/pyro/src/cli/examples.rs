@@ -66,6 +66,7 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
         "workspace merge",
         &["pyro workspace merge demo idea", "pyro ws merge demo idea --dry-run", "pyro ws merge demo idea --favour theirs"],
     ),
+    ("workspace compare", &["pyro workspace compare try-1 try-2 try-3 --check './test.sh'"]),
     ("workspace sync push", &["pyro workspace sync push demo .", "pyro ws sync push demo ./src /workspace/src --delete --ignore"]),
     (
         "workspace export",

@@ -1,8 +1,8 @@
 //! Text of the past of a workspace.
 
 use pyro_api::ops::past::{
-    ConflictView, ForkResponse, MergeResponse, RewindResponse, SnapshotCreateResponse, SnapshotDeleteResponse,
-    SnapshotListResponse, StepView,
+    CompareResponse, Compared, ConflictView, ForkResponse, MergeResponse, RewindResponse, SnapshotCreateResponse,
+    SnapshotDeleteResponse, SnapshotListResponse, StepView,
 };
 
 use super::page::{self, ago, bold, inline, plural, size, table};
@@ -154,6 +154,39 @@ impl Show for MergeResponse {
         let mut text = merge(self);
         if self.conflict_count > 0 {
             text.push_str("next: change one side so that they agree, or merge again with favour ours or theirs\n");
+        }
+        page::cut_to(&text, room)
+    }
+}
+
+impl Show for CompareResponse {
+    fn person(&self, style: &Style) -> Shown {
+        let has_check = self.workspaces.iter().any(|one| one.outcome.is_some());
+        let row = |one: &Compared| {
+            let mut row = vec![inline(&one.workspace)];
+            if has_check {
+                row.push(one.outcome.as_ref().map_or_else(String::new, |outcome| inline(outcome)));
+                row.push(one.duration_ms.map_or_else(String::new, page::duration));
+            }
+            row.extend([one.changed.to_string(), format!("+{} -{}", one.added_lines, one.removed_lines)]);
+            row
+        };
+        let rows: Vec<Vec<String>> = self.workspaces.iter().map(row).collect();
+        let head: &[&str] = match has_check {
+            true => &["NAME", "CHECK", "TOOK", "CHANGED", "LINES"],
+            false => &["NAME", "CHANGED", "LINES"],
+        };
+        table(head, &rows, style).into()
+    }
+    fn model(&self, room: usize) -> String {
+        let passed = self.workspaces.iter().filter(|one| one.passed == Some(true)).count();
+        let checked = self.workspaces.iter().filter(|one| one.passed.is_some()).count();
+        let count = plural(self.workspaces.len() as u64, "workspace");
+        let mut text = if checked > 0 { format!("{passed} of {checked} pass\n") } else { format!("{count}\n") };
+        for one in &self.workspaces {
+            let check = one.outcome.as_ref().map_or_else(String::new, |outcome| format!("{}, ", inline(outcome)));
+            let (changed, name) = (plural(one.changed, "path"), inline(&one.workspace));
+            text.push_str(&format!("{name}: {check}{changed} changed, +{} -{} lines\n", one.added_lines, one.removed_lines));
         }
         page::cut_to(&text, room)
     }

@@ -246,3 +246,48 @@ fn npm_installs_a_package_file() {
         assert!(out.ends_with("told by node\n"), "{out}");
     });
 }
+
+/// Names, kinds, modes, owners, sizes, times, links and contents of everything but the kernel's views.
+const DIGEST: &str = "cd / && find . \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \\) -prune -o \
+    \\( -type d -printf '%p d %m %U %G %T@\\n' -o -printf '%p %y %m %U %G %s %T@ %n %l\\n' \\) | sort -T /run >/run/listing; \
+    find . \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \\) -prune -o -type f -print0 | sort -z -T /run | xargs -0 sha256sum >>/run/listing; \
+    sha256sum </run/listing";
+
+#[test]
+fn what_was_pushed_and_installed_is_there_again_after_everything_was_destroyed() {
+    crate::namespaces_case("what a machine has written is on a disk that only it reads", |env| {
+        let here = env.scratch();
+        let seed = here.path().join("repository");
+        // Large enough for more than one listing of a directory, and for paths that a walk meets in another order.
+        for number in 0..3000 {
+            write(&seed.join(format!("src/{}/file-{number}.txt", number % 60)), &format!("{number}\n"), 0o644);
+        }
+        let ws = workspace(env, "debian:12-build", "destroyed", &seed);
+        let packages = here.path().join("packages");
+        fs::create_dir(&packages).expect("make a folder");
+        fs::copy(package(&here.path().join("work")).join("story.deb"), packages.join("story.deb")).expect("copy");
+        write(&packages.join("wheel.py"), WHEEL, 0o644);
+        env.pyro(&["workspace", "sync", "push", &ws, &packages.to_string_lossy(), "/opt/packages"]).expect_ok();
+        sh(env, &ws, "cd /opt/packages; apt-get install -y ./story.deb 2>&1; python3 wheel.py");
+        sh(env, &ws, "python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-index /opt/packages/*.whl 2>&1");
+        env.pyro(&["workspace", "snapshot", "create", &ws, "ready"]).expect_ok();
+        let before = sh(env, &ws, DIGEST);
+        // As far as it can be destroyed: what is mounted stays, and the shell that does it.
+        env.pyro(&[
+            "workspace",
+            "exec",
+            &ws,
+            "--",
+            "sh",
+            "-c",
+            "rm -rf --no-preserve-root /workspace/src /opt /usr/lib/python3* /etc /var /usr 2>&1",
+        ]);
+        env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", "true"]).expect_error(127, "");
+        env.pyro(&["workspace", "reset", &ws, "--snapshot", "ready"]).expect_ok();
+        assert_eq!(sh(env, &ws, DIGEST), before);
+        assert_eq!(
+            sh(env, &ws, "tell; /opt/venv/bin/python -c 'import story_wheel; print(story_wheel.tell())'"),
+            "told\ntold by a wheel\n"
+        );
+    });
+}

@@ -208,8 +208,11 @@ fn a_supervisor_that_was_killed_loses_nothing_that_was_written() {
         let name = env.workspace("past");
         sh(env, &name, "echo a > a");
         sh(env, &name, "sleep 1000 > /dev/null 2>&1 & echo b > b");
-        let supervisor = rustix::process::Pid::from_raw(env.supervisor(&name)).expect("a process");
+        let number = env.supervisor(&name);
+        let supervisor = rustix::process::Pid::from_raw(number).expect("a process");
         rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).expect("ours to kill");
+        let gone = || fs::read_to_string(format!("/proc/{number}/stat")).map_or(true, |stat| stat.contains(") Z"));
+        env.wait_for("the supervisor to be gone", || gone().then_some(()));
         assert_eq!(sh(env, &name, "cat a b"), "a\nb\n");
         env.pyro(&["workspace", "undo", &name]).expect_ok();
         assert_eq!(sh(env, &name, "ls"), "a\n");
@@ -220,7 +223,7 @@ fn a_supervisor_that_was_killed_loses_nothing_that_was_written() {
 fn garbage_is_freed_and_nothing_that_a_way_leads_to() {
     // Alone: what others have left behind is freed too.
     case(|env| {
-        let env = env.empty();
+        let env = env.fresh();
         let name = env.workspace("past");
         sh(&env, &name, "head -c 1000000 /dev/urandom > big");
         env.pyro(&["workspace", "undo", &name]).expect_ok();
@@ -308,5 +311,97 @@ fn a_push_brings_what_differs_and_an_export_takes_it_out_again() {
         env.pyro(&["workspace", "export", &name, "src", "--format", "tar", "--output", tar.to_str().expect("UTF-8")]).expect_ok();
         let listed = std::process::Command::new("tar").arg("tf").arg(&tar).output().expect("tar runs");
         assert_eq!(String::from_utf8_lossy(&listed.stdout), "./\na.txt\n");
+    });
+}
+
+#[test]
+fn forks_are_compared_by_what_they_changed_and_how_a_check_ends() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "echo 1 > value");
+        let fork = env.name("fork");
+        env.pyro(&["workspace", "fork", &name, "--count", "2", "--name", &fork]).expect_ok();
+        let forks = [format!("{fork}-1"), format!("{fork}-2")];
+        sh(env, &forks[1], "echo 2 > value; echo new > new");
+        let table = env.document(&["workspace", "compare", &forks[0], &forks[1], "--check", "grep -q 2 value"]);
+        let row = |index: usize| &table["workspaces"][index];
+        assert_eq!((&row(0)["passed"], &row(0)["changed"]), (&Value::Bool(false), &0.into()), "{table}");
+        assert_eq!(
+            (&row(1)["passed"], &row(1)["changed"], &row(1)["added_lines"]),
+            (&Value::Bool(true), &2.into(), &2.into()),
+            "{table}"
+        );
+        for fork in &forks {
+            env.pyro(&["workspace", "delete", fork]).expect_ok();
+        }
+    });
+}
+
+#[test]
+fn a_workspace_whose_time_is_over_is_deleted_by_whoever_looks_next() {
+    case(|env| {
+        let name = env.name("past");
+        env.pyro(&["workspace", "create", "debian:12", "--name", &name, "--ttl-seconds", "2"]).expect_ok();
+        assert!(env.document(&["workspace", "status", &name])["expires_at"].is_string());
+        env.wait_for("its end", || {
+            let list = env.document(&["workspace", "list", "--name", &name]);
+            list["workspaces"].as_array().is_some_and(Vec::is_empty).then_some(())
+        });
+        env.pyro(&["workspace", "status", &name]).expect_error(125, "there is no workspace");
+        let kept = env.workspace("past");
+        env.pyro(&["workspace", "update", &kept, "--ttl-seconds", "3600"]).expect_ok();
+        env.pyro(&["workspace", "update", &kept, "--ttl-seconds", "0"]).expect_ok();
+        assert!(env.document(&["workspace", "status", &kept])["expires_at"].is_null());
+    });
+}
+
+#[test]
+fn changes_are_brought_home_as_a_branch_and_the_checkout_is_not_touched() {
+    case(|env| {
+        let scratch = env.scratch();
+        let git = |arguments: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            git.current_dir(scratch.path()).env("GIT_CONFIG_GLOBAL", "/dev/null").args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.org",
+            ]);
+            let output = git.args(arguments).output().expect("git runs");
+            assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        git(&["init", "-q"]);
+        // The committer of the commit that is made later.
+        git(&["config", "user.name", "t"]);
+        git(&["config", "user.email", "t@example.org"]);
+        fs::write(scratch.path().join("a"), "one\n").expect("a file");
+        git(&["add", "-A"]);
+        git(&["commit", "-qm", "first"]);
+        let from = scratch.path().to_str().expect("UTF-8");
+        let name = env.name("past");
+        env.pyro(&["workspace", "create", "debian:12", "--name", &name, "--seed-path", from]).expect_ok();
+        let hook = "printf '#!/bin/sh\\ntouch /tmp/pyro-was-here\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit";
+        sh(env, &name, &format!("echo two > a; head -c 100 /dev/zero > binary; {hook}"));
+        let tree = scratch.path().join("patch");
+        let patched =
+            env.pyro(&["workspace", "export", &name, "--format", "patch", "--output", tree.to_str().expect("UTF-8")]).expect_ok();
+        assert!(patched.stdout.contains(".git/hooks/pre-commit"), "a hook is pointed at: {}", patched.all());
+        fs::remove_file(&tree).expect("it was made");
+        sh(env, &name, "rm .git/hooks/pre-commit");
+        let out = env.pyro(&["workspace", "export", &name, "--to-git", from, "--branch", "fix"]).expect_ok();
+        assert!(out.stdout.contains("branch fix of"), "{}", out.all());
+        assert_eq!(git(&["show", "fix:a"]), "two\n");
+        assert_eq!(
+            git(&["show", "--stat", "--format=%s", "fix"]).lines().next(),
+            Some(format!("Changes of workspace {name}").as_str())
+        );
+        assert_eq!(
+            (git(&["status", "--porcelain"]), fs::read_to_string(scratch.path().join("a")).expect("a file")),
+            (String::new(), "one\n".into())
+        );
+        env.pyro(&["workspace", "export", &name, "--to-git", from, "--branch", "fix"])
+            .expect_error(125, "has a branch fix already");
+        env.pyro(&["workspace", "delete", &name]).expect_ok();
     });
 }
