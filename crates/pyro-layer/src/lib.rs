@@ -1,5 +1,5 @@
 //! Everything that is done to trees and layers by ordinary file calls: copying a directory in, bringing it up to date, unpacking archives and
-//! environments, copying layers and making one of several, saying what changed, merging, taking trees out, removing, measuring.
+//! environments, copying layers and making one of several, saying what changed, merging, taking trees out, listing, removing, measuring.
 //!
 //! It is used outside by the host and inside a microVM by the agent, so it knows neither. It may assume that the
 //! process is root of its user namespace and that a layer belongs to it. It must assume that every *tree* was written by
@@ -39,6 +39,7 @@ mod layers;
 pub mod limits;
 mod lines;
 mod links;
+pub mod list;
 mod markers;
 mod marks;
 mod measure;
@@ -71,6 +72,7 @@ pub use export::{Existing, ExportOptions, Exported, export_directory};
 pub use export_tar::{TarOptions, export_tar};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use import::{SeedReport, import_directory};
+pub use list::{Listed, list};
 pub use markers::find_markers;
 pub use marks::Marks;
 pub use measure::{Usage, measure};
