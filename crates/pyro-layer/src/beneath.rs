@@ -140,9 +140,12 @@ struct Level {
 }
 
 /// Whether a walk may go into a directory that is the root of another mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mounts {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mounts {
+    /// It may: whoever made the mounts wants them to be one tree.
     Cross,
+    /// It may not.
+    #[default]
     Stay,
 }
 

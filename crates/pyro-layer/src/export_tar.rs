@@ -31,6 +31,8 @@ pub struct TarOptions {
     pub top: Vec<u8>,
     /// Which symbolic links come along.
     pub links: ExportedLinks,
+    /// What becomes of a directory that is a mount of its own: it is in the archive, or the export is refused.
+    pub mounts: Mounts,
 }
 
 /// Writes what is at `path` below `root` (the root itself when it is empty) as a PAX archive, in the order of names.
@@ -98,7 +100,7 @@ impl Archiving<'_> {
             };
             let stat = beneath::stat(walk.here(), &name).map_err(|errno| gone(&self.path.join(&name), errno))?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                let stat = walk.enter(&name, Mounts::Stay).map_err(|errno| match errno {
+                let stat = walk.enter(&name, self.options.mounts).map_err(|errno| match errno {
                     Errno::XDEV => Error::refused(&self.path.join(&name), "is another mount"),
                     errno => gone(&self.path.join(&name), errno),
                 })?;

@@ -62,6 +62,7 @@ mod testing;
 use std::ops::ControlFlow;
 
 pub use archive::{ArchiveLimits, import_archive};
+pub use beneath::Mounts;
 pub use changed::{Changed, Detail, MountedStack, changed};
 pub use copy::{Copied, copy_layer};
 pub use diff::{Change, Kind, Side, Status, diff};

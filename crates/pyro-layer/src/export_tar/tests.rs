@@ -15,7 +15,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use super::{TarOptions, export_tar};
 use crate::import::tests::{nasty_tree, set_time};
 use crate::testing::{Node, Scratch, go_on, name, snapshot};
-use crate::{ArchiveLimits, ErrorKind, Exported, ExportedLinks, Owners, beneath, import_archive};
+use crate::{ArchiveLimits, ErrorKind, Exported, ExportedLinks, Mounts, Owners, beneath, import_archive};
 
 fn archive(root: &Path, path: &str, options: &TarOptions) -> crate::Result<(Vec<u8>, Exported)> {
     let mut bytes = Vec::new();
@@ -188,4 +188,24 @@ fn it_ends_when_told_to_and_when_nothing_takes_it() {
     let error =
         export_tar(root.as_fd(), b"", &mut std::io::sink(), &options, &mut |_| ControlFlow::Break(())).expect_err("told to");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
+}
+
+#[test]
+fn a_mount_is_in_the_archive_only_when_that_is_wanted() {
+    let scratch = Scratch::new();
+    let (source, mount) = (scratch.directory("source"), scratch.directory("source/a/mount"));
+    let outside = scratch.directory("outside/deep");
+    fs::write(outside.join("file"), b"content").expect("write");
+    fs::write(scratch.path("source/z"), b"").expect("write");
+    rustix::mount::mount_bind(scratch.path("outside"), &mount).expect("bind mount");
+    let stays = archive(&source, "", &TarOptions::default());
+    let crosses = archive(&source, "", &TarOptions { mounts: Mounts::Cross, ..TarOptions::default() });
+    rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH).expect("unmount");
+    assert_eq!(stays.expect_err("a mount").to_string(), "a/mount is another mount");
+    let (bytes, exported) = crosses.expect("export");
+    let destination = scratch.directory("destination");
+    import_archive(&bytes[..], &destination, Owners::Canonical, ArchiveLimits::default(), &mut go_on).expect("import");
+    assert_eq!(exported.entry_count, 5);
+    assert_eq!(fs::read(destination.join("a/mount/deep/file")).expect("it is there"), b"content");
+    assert!(destination.join("z").exists());
 }
