@@ -13,6 +13,7 @@ pub mod clock;
 pub mod command;
 pub mod confine;
 pub mod files;
+pub mod in_root;
 pub mod inside;
 pub mod interrupt;
 pub mod kvm;
