@@ -47,6 +47,7 @@ mod state;
 mod store;
 mod supervisor;
 mod view;
+mod whole;
 
 pub use ahead::RunAhead;
 pub use ops::Handle;

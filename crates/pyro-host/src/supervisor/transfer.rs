@@ -18,10 +18,11 @@ use pyro_wire::{SandboxPath, Untrusted};
 
 use super::change::refused;
 use super::past::{Past, Point, Ways};
-use super::{Life, Supervisor, Work, complain, files};
+use super::{Life, Supervisor, Work, files};
 use crate::layers::{self, Naming};
 use crate::manifest::Mount;
 use crate::view::view;
+use crate::whole;
 
 /// Most bytes of a patch that is exported. It is put together in memory.
 const PATCH_BYTES_MAX: usize = 512 << 20;
@@ -195,7 +196,7 @@ impl Export {
             ExportFormat::Tree => {
                 let is_empty = fs::read_dir(&self.output).is_ok_and(|mut entries| entries.next().is_none());
                 if !is_empty && fs::symlink_metadata(&self.output).is_ok() {
-                    return Err(self.taken());
+                    return Err(whole::taken(&self.output));
                 }
                 let seen = seen()?;
                 let watch = &mut |_| ControlFlow::Continue(());
@@ -203,9 +204,10 @@ impl Export {
             }
             ExportFormat::Tar => {
                 let seen = seen()?;
-                self.whole(|file| {
+                whole::make(&self.output, |path| {
+                    let mut file = File::create_new(path).map_err(|error| crate::begin::no_room(&self.output, error))?;
                     let watch = &mut |_| ControlFlow::Continue(());
-                    pyro_layer::export_tar(seen.as_fd(), way, file, &TarOptions::default(), watch).map_err(refused)
+                    pyro_layer::export_tar(seen.as_fd(), way, &mut file, &TarOptions::default(), watch).map_err(refused)
                 })?
             }
             ExportFormat::Patch => {
@@ -213,8 +215,9 @@ impl Export {
                     return Err(Error::limit(format!("the patch would be larger than {} MiB", PATCH_BYTES_MAX >> 20))
                         .hint("export a part of it with path, or the files as they are"));
                 }
-                self.whole(|file| {
-                    file.write_all(changed.patch.text.as_bytes()).map_err(|error| crate::begin::no_room(&self.output, error))
+                whole::make(&self.output, |path| {
+                    let written = File::create_new(path).and_then(|mut file| file.write_all(changed.patch.text.as_bytes()));
+                    written.map_err(|error| crate::begin::no_room(&self.output, error))
                 })?;
                 response.entry_count = changed.changes.len() as u64;
                 response.bytes = changed.patch.text.len() as u64;
@@ -225,10 +228,6 @@ impl Export {
         response.bytes = exported.bytes;
         response.skipped = names(&exported.skipped);
         Ok(response)
-    }
-
-    fn taken(&self) -> Error {
-        Error::conflict(format!("{} is there already", self.output.display())).hint("give another output")
     }
 
     /// What was changed since the seed.
@@ -246,28 +245,5 @@ impl Export {
             text_bytes_max: Some(PATCH_BYTES_MAX),
         };
         pyro_layer::changed(&mounts, &self.path, detail, &mut |_| ControlFlow::Continue(())).map_err(refused)
-    }
-
-    /// Writes a file that is there whole or not at all, and never in the place of another.
-    fn whole<T>(&self, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
-        if fs::symlink_metadata(&self.output).is_ok() {
-            return Err(self.taken());
-        }
-        let unfinished = self.output.with_file_name(format!(".pyro-{}", crate::name::new_id()));
-        let mut file = File::create_new(&unfinished).map_err(|error| crate::begin::no_room(&self.output, error))?;
-        let written = write(&mut file).and_then(|written| {
-            let flags = rustix::fs::RenameFlags::NOREPLACE;
-            rustix::fs::renameat_with(rustix::fs::CWD, &unfinished, rustix::fs::CWD, &self.output, flags).map(|()| written).map_err(
-                |errno| {
-                    if errno == rustix::io::Errno::EXIST { self.taken() } else { crate::begin::no_room(&self.output, errno.into()) }
-                },
-            )
-        });
-        if written.is_err()
-            && let Err(error) = fs::remove_file(&unfinished)
-        {
-            complain(&Error::unavailable(format!("{} was left over", unfinished.display())).because(error));
-        }
-        written
     }
 }
