@@ -60,6 +60,8 @@ pub trait Op {
     const STDIN: Option<&'static str> = None;
     /// Fields that name something on the host: resolved by the command line, and guarded over MCP.
     const HOST_PATHS: &'static [&'static str] = &[];
+    /// Of these, the fields that name something that the op makes: it need not be there.
+    const HOST_MADE: &'static [&'static str] = &[];
     /// What it is asked with.
     type Request: Request;
     /// What it answers; always a struct.

@@ -28,6 +28,8 @@ pub struct OpSurface {
     pub stdin: Option<&'static str>,
     /// Fields that name something on the host.
     pub host_paths: &'static [&'static str],
+    /// Of these, the fields that name something that it makes.
+    pub host_made: &'static [&'static str],
     description: fn() -> String,
     input: fn() -> Value,
     output: fn() -> Value,
@@ -48,6 +50,7 @@ const fn surface<O: Op>() -> OpSurface {
         live: O::LIVE,
         stdin: O::STDIN,
         host_paths: O::HOST_PATHS,
+        host_made: O::HOST_MADE,
         description: schema::description_of::<O::Request>,
         input: schema::of_request::<O::Request>,
         output: schema::of_response::<O::Response>,

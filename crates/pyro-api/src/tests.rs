@@ -124,6 +124,9 @@ fn every_field_that_names_something_on_the_host_is_marked() {
         for field in op.stdin.iter().chain(op.host_paths) {
             assert!(properties(&schema).contains(*field), "{} has no {field}", op.name);
         }
+        for field in op.host_made {
+            assert!(op.host_paths.contains(field), "{} makes {field}, which is not guarded", op.name);
+        }
     }
 }
 

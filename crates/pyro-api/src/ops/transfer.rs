@@ -151,6 +151,7 @@ impl Op for WorkspaceExport {
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceFull;
     const HOST_PATHS: &'static [&'static str] = &["output", "to_git"];
+    const HOST_MADE: &'static [&'static str] = &["output"];
     type Request = ExportRequest;
     type Response = ExportResponse;
     fn check(request: &ExportRequest) -> Result<()> {

@@ -24,17 +24,18 @@ impl Grants {
         Ok(Self(resolved.collect::<Result<_>>()?))
     }
 
-    /// Refuses a request that names something outside, and resolves what it names.
-    pub(super) fn check(&self, fields: &[&str], request: &mut Value) -> Result<()> {
+    /// Refuses a request that names something outside, and resolves what it names. What is in the fields `made` need not be there: it is made in a
+    /// directory that is.
+    pub(super) fn check(&self, fields: &[&str], made: &[&str], request: &mut Value) -> Result<()> {
         for field in fields {
             if let Some(Value::String(path)) = request.get_mut(*field) {
-                *path = self.resolved(field, path)?;
+                *path = self.resolved(field, path, made.contains(field))?;
             }
         }
         Ok(())
     }
 
-    fn resolved(&self, field: &str, text: &str) -> Result<String> {
+    fn resolved(&self, field: &str, text: &str, is_made: bool) -> Result<String> {
         let path = Path::new(text);
         if !path.is_absolute() {
             return Err(Error::invalid(format!("{field} {text:?} is not an absolute path")).hint("begin it with /"));
@@ -50,7 +51,7 @@ impl Grants {
             }
         };
         // What is outside is refused in the same words whether it exists or not.
-        let Ok(real) = path.canonicalize() else {
+        let Some(real) = path.canonicalize().ok().or_else(|| is_made.then(|| place(path)).flatten()) else {
             let below = self.0.iter().any(|root| path.starts_with(root));
             return Err(if below { Error::not_found(format!("{field} {text:?} does not exist")) } else { refused() });
         };
@@ -61,4 +62,9 @@ impl Grants {
             .into_string()
             .map_err(|_| Error::invalid(format!("{field} {text:?} leads to a name that is not valid UTF-8")))
     }
+}
+
+/// Where something would be made: its name in a directory that is there. A link of that name is not followed, and nothing is made in its place.
+fn place(path: &Path) -> Option<PathBuf> {
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }

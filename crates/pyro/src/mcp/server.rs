@@ -74,7 +74,7 @@ impl Server {
     /// Checked, with every default, and nothing of the host in it that was not granted.
     fn request(&self, op: &OpSurface, arguments: Option<rmcp::model::JsonObject>) -> Result<Value> {
         let mut request = op.request_from_json(arguments.map_or(Value::Null, Value::Object))?;
-        self.options.grants.check(op.host_paths, &mut request)?;
+        self.options.grants.check(op.host_paths, op.host_made, &mut request)?;
         Ok(request)
     }
 

@@ -224,7 +224,11 @@ fn host_paths_are_only_taken_below_granted_directories() {
     let grants = Grants::new(&[root.join("granted")]).expect("a directory");
     let checked = |path: &str| {
         let mut request = json!({ "seed_path": path });
-        grants.check(&["seed_path"], &mut request).map(|()| request["seed_path"].as_str().unwrap_or_default().to_owned())
+        grants.check(&["seed_path"], &[], &mut request).map(|()| request["seed_path"].as_str().unwrap_or_default().to_owned())
+    };
+    let made = |path: &str| {
+        let mut request = json!({ "output": path });
+        grants.check(&["output"], &["output"], &mut request).map(|()| request["output"].as_str().unwrap_or_default().to_owned())
     };
     let at = |path: &str| root.join(path).display().to_string();
     assert_eq!(checked(&at("granted/src")).expect("below"), at("granted/src"));
@@ -235,9 +239,17 @@ fn host_paths_are_only_taken_below_granted_directories() {
         assert!(error.message.ends_with("is not below a directory that this server may read"), "{error}");
     }
     assert_eq!(checked(&at("granted/absent")).expect_err("absent").kind, pyro_api::ErrorKind::NotFound);
+    assert_eq!(made(&at("granted/src/../new")).expect("a new one below"), at("granted/new"));
+    assert_eq!(made(&at("in/new")).expect("leads below"), at("granted/src/new"));
+    for outside in ["new", "granted/out/new", "granted/../new", "granted-too/new", "granted/new/.."] {
+        made(&at(outside)).expect_err(outside);
+    }
+    assert_eq!(made(&at("granted/absent/new")).expect_err("no directory").kind, pyro_api::ErrorKind::NotFound);
     checked("src").expect_err("relative");
-    let none =
-        Grants::new(&[]).expect("nothing").check(&["seed_path"], &mut json!({"seed_path": "/"})).expect_err("nothing is granted");
+    let none = Grants::new(&[])
+        .expect("nothing")
+        .check(&["seed_path"], &[], &mut json!({"seed_path": "/"}))
+        .expect_err("nothing is granted");
     assert_eq!(none.hint.as_deref(), Some("a person can allow one: pyro mcp serve --allow-path DIR"));
     Grants::new(&[root.join("absent")]).expect_err("it does not exist");
 }
