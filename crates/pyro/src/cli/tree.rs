@@ -131,9 +131,12 @@ fn level(prefix: &str, depth: Depth<'_>) -> Vec<Command> {
         .collect()
 }
 
+fn about(group: &str) -> &'static str {
+    GROUPS.iter().find(|(name, _)| *name == group).map_or("", |(_, about)| about)
+}
+
 fn group(word: &'static str, path: &str, depth: Depth<'_>) -> Command {
-    let about = GROUPS.iter().find(|(name, _)| *name == path).map_or("", |(_, about)| about);
-    let mut command = Command::new(word).about(about).subcommand_required(true).arg_required_else_help(true);
+    let mut command = Command::new(word).about(about(path)).subcommand_required(true).arg_required_else_help(true);
     command = command.disable_help_subcommand(true);
     if path == "workspace" {
         command = command.visible_alias(WORKSPACE_ALIAS);
@@ -151,7 +154,7 @@ fn others(depth: Depth<'_>) -> Vec<Command> {
     let makers: [Maker; 4] = [
         ("mcp", |command| {
             command
-                .about(GROUPS[3].1)
+                .about(about("mcp"))
                 .subcommand_required(true)
                 .arg_required_else_help(true)
                 .disable_help_subcommand(true)
