@@ -1,5 +1,5 @@
 //! How a supervisor begins: a new workspace, a stopped one, or a one-shot run. Each ends with a sandbox that is up and a
-//! [`Supervisor`] that owns it, or with nothing left behind.
+//! [`Supervisor`] that owns it, or with nothing left behind. Only what is asked about a disk ([`disk`]) is answered without a sandbox.
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::OwnedFd;
@@ -30,12 +30,14 @@ use crate::name::{new_id, new_name};
 use crate::privilege::Privilege;
 use crate::seed;
 use crate::state::{StateEvent, WorkspaceState};
-use crate::store::{Store, WorkspaceRecord};
+use crate::store::{Position, Store, WorkspaceRecord};
 use crate::supervisor::control::Connection;
 use crate::supervisor::exec::{ExecPlan, compose_env, working_directory};
 use crate::supervisor::launch::{Live, bring_up};
 use crate::supervisor::past::{Past, Relaunch, Ways};
 use crate::supervisor::{Life, Subject, Supervisor};
+
+pub mod disk;
 
 /// Processes and threads of one sandbox. Enough for a parallel build of any size, far from what hurts a host (its own default is 32,768).
 const PIDS_MAX: u64 = 4096;
@@ -399,7 +401,12 @@ fn take_lease(place: &Place, name: &str) -> Result<Lease> {
             Ok(None) if begun.elapsed() < TRY_FOR && !matches!(crate::client::connect(&place.control()), Ok(Some(_))) => {
                 std::thread::sleep(TRY_EVERY);
             }
-            Ok(None) => return Err(Error::conflict(format!("workspace {name} has a supervisor already"))),
+            Ok(None) if matches!(crate::client::connect(&place.control()), Ok(Some(_))) => {
+                return Err(Error::conflict(format!("workspace {name} has a supervisor already")));
+            }
+            Ok(None) => {
+                return Err(Error::conflict(format!("somebody else has workspace {name} and needs it stopped")).hint("try again"));
+            }
             Err(error) => return Err(no_room(&place.lease(), error)),
         }
     }
@@ -457,10 +464,7 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
     let mut store = Store::open(setting.home)?;
     let position = store.position(id)?;
-    if position.live.as_str().is_empty() {
-        return Err(Error::unavailable(format!("workspace {} was made before there were layers", manifest.name))
-            .hint(format!("its files are in {}", place.root().display())));
-    }
+    before_layers(&position, &manifest.name, place)?;
     let since = store.first_unsealed(id)?;
     let layers = layers::stack(setting.home, &manifest.mounts, &position.layers, &position.live);
     let limits = (manifest.vcpu_count, manifest.mem_mib, manifest.disk_mib);
@@ -496,6 +500,15 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
         Past::new(setting.home, manifest.mounts, position, since, ways(setting.privilege), relaunch(setting, launch, minimum));
     let life = Life::Workspace { store, listener: Some(listener), last_exec: record.exec_count, past: Box::new(past) };
     Supervisor::new(subject, life, live, signals).map(|supervisor| supervisor.until(record.expires_at))
+}
+
+/// Refuses a workspace whose files are not layers.
+fn before_layers(position: &Position, name: &str, place: &Place) -> Result<()> {
+    if !position.live.as_str().is_empty() {
+        return Ok(());
+    }
+    Err(Error::unavailable(format!("workspace {name} was made before there were layers"))
+        .hint(format!("its files are in {}", place.root().display())))
 }
 
 /// Tells the caller why, and ends.

@@ -384,7 +384,7 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a call to a new supervisor, which then belongs to what the call makes.
+    /// Makes a call to a new supervisor, which then belongs to what the call makes, or ends when it has answered.
     fn run_in_supervisor<O: Handle>(&self, request: &O::Request, session: &mut Session<'_>) -> Result<O::Response> {
         recovery::sweep_runs(&self.home)?;
         let call = Call {
@@ -487,6 +487,9 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, signals, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, signals, &ops::parse::<String>(call.request)?, connection),
+                api::DiskList::NAME | api::DiskRead::NAME | api::DiskExport::NAME => {
+                    begin::disk::answer(setting, signals, call, connection)
+                }
                 api::Run::NAME => begin::run(setting, signals, &ops::parse(call.request)?, connection, call.stdin, inputs),
                 other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
             }

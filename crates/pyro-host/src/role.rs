@@ -17,7 +17,7 @@ use crate::supervisor::control::{Connection, Said};
 /// What a process can be started as. The word is its first argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Owns one sandbox.
+    /// Owns one sandbox, or one stopped workspace whose disk is read.
     Supervisor,
     /// Builds one environment.
     Builder,

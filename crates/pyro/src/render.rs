@@ -8,6 +8,7 @@ use serde_json::Value;
 
 pub(crate) mod page;
 
+mod disk;
 mod environment;
 mod exec;
 mod file;

@@ -30,14 +30,23 @@ pub struct FileListRequest {
 impl FileListRequest {
     /// Most entries of one listing: what the agent's listing is limited to as well.
     pub const LIMIT_MAX: u32 = pyro_wire::limits::ENTRIES_MAX;
-    fn path_default() -> String {
+    pub(super) fn path_default() -> String {
         "/workspace".to_owned()
     }
-    fn depth_default() -> u32 {
+    pub(super) fn depth_default() -> u32 {
         1
     }
-    fn limit_default() -> u32 {
+    pub(super) fn limit_default() -> u32 {
         1000
+    }
+    pub(super) fn check_bounds(depth: u32, limit: u32) -> Result<()> {
+        if limit == 0 || limit > Self::LIMIT_MAX {
+            return Err(Error::invalid(format!("limit {limit} is not between 1 and {}", Self::LIMIT_MAX)));
+        }
+        if depth == 0 {
+            return Err(Error::invalid("depth 0 is not 1 or more").hint("1 lists the directory itself"));
+        }
+        Ok(())
     }
 }
 
@@ -91,13 +100,7 @@ impl Op for FileList {
     type Request = FileListRequest;
     type Response = FileListResponse;
     fn check(request: &FileListRequest) -> Result<()> {
-        if request.limit == 0 || request.limit > FileListRequest::LIMIT_MAX {
-            return Err(Error::invalid(format!("limit {} is not between 1 and {}", request.limit, FileListRequest::LIMIT_MAX)));
-        }
-        if request.depth == 0 {
-            return Err(Error::invalid("depth 0 is not 1 or more").hint("1 lists the directory itself"));
-        }
-        Ok(())
+        FileListRequest::check_bounds(request.depth, request.limit)
     }
 }
 
@@ -122,8 +125,14 @@ pub struct FileReadRequest {
 
 impl FileReadRequest {
     /// The baseline's default.
-    fn bytes_default() -> u64 {
+    pub(super) fn bytes_default() -> u64 {
         65_536
+    }
+    pub(super) fn check_bounds(max_bytes: u64) -> Result<()> {
+        if max_bytes == 0 || max_bytes > Self::BYTES_MAX {
+            return Err(Error::invalid(format!("max_bytes {max_bytes} is not between 1 and {}", Self::BYTES_MAX)));
+        }
+        Ok(())
     }
     /// Largest part of a file that one call reads.
     pub const BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -167,14 +176,7 @@ impl Op for FileRead {
     type Request = FileReadRequest;
     type Response = FileReadResponse;
     fn check(request: &FileReadRequest) -> Result<()> {
-        if request.max_bytes == 0 || request.max_bytes > FileReadRequest::BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "max_bytes {} is not between 1 and {}",
-                request.max_bytes,
-                FileReadRequest::BYTES_MAX
-            )));
-        }
-        Ok(())
+        FileReadRequest::check_bounds(request.max_bytes)
     }
 }
 

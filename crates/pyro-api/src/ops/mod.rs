@@ -1,5 +1,6 @@
 //! Every op, by area. The file names are those of the handlers in `pyro-host/src/ops`.
 
+pub mod disk;
 pub mod environment;
 pub mod exec;
 pub mod file;
@@ -8,6 +9,7 @@ pub mod past;
 pub mod transfer;
 pub mod workspace;
 
+pub use disk::{DiskExport, DiskList, DiskRead};
 pub use environment::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
 pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};

@@ -76,10 +76,15 @@ fn subject<'a>(host: &'a Host, record: &'a WorkspaceRecord) -> Subject<'a> {
 
 /// Refuses for workspaces whose files nobody outside reads.
 fn need_layers(record: &WorkspaceRecord) -> Result<()> {
+    if has_layers(record)? { Ok(()) } else { Err(crate::supervisor::past::not_outside(&record.manifest.name)) }
+}
+
+/// Whether what a workspace has changed is in layers that we can read, and not on a disk of a machine's own.
+pub(super) fn has_layers(record: &WorkspaceRecord) -> Result<bool> {
     let minimum: IsolationMinimum = record.manifest.isolation_minimum.parse()?;
     match minimum.level {
-        IsolationLevel::Namespaces => Ok(()),
-        IsolationLevel::Microvm => Err(crate::supervisor::past::not_outside(&record.manifest.name)),
+        IsolationLevel::Namespaces => Ok(true),
+        IsolationLevel::Microvm => Ok(false),
     }
 }
 

@@ -375,7 +375,8 @@ impl Kind {
     }
 }
 
-fn octal(mode: u32) -> String {
+/// Permission bits as answers show them.
+pub fn octal(mode: u32) -> String {
     format!("{:04o}", mode & 0o7777)
 }
 
@@ -394,10 +395,10 @@ fn convert(entry: &Entry) -> FileEntry {
     }
 }
 
-fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u64, mut content: Vec<u8>) -> FileReadResponse {
+/// The answer to a read of `content` from `offset` on. A part that ends inside a character is shown up to that character.
+pub fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u64, mut content: Vec<u8>) -> FileReadResponse {
     let end = offset.saturating_add(content.len() as u64);
     let mut truncated = end < size_bytes;
-    // A part that ends inside a character is shown up to that character.
     if truncated
         && let Err(error) = std::str::from_utf8(&content)
         && error.error_len().is_none()

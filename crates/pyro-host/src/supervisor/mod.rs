@@ -31,7 +31,7 @@ pub mod change;
 pub mod control;
 mod end;
 pub mod exec;
-mod files;
+pub mod files;
 mod inside;
 pub mod launch;
 pub mod link;

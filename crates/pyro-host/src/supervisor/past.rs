@@ -369,8 +369,8 @@ impl Supervisor<'_> {
     }
 }
 
-/// Why.
-const NOT_OUTSIDE: &str = "what a machine of its own has written is on a disk that only it reads";
+/// Why nobody outside reads what a machine has changed.
+pub const NOT_OUTSIDE: &str = "what a machine of its own has written is on a disk that only it reads";
 
 /// Refuses the past of a workspace whose changes nobody outside can read.
 #[must_use]

@@ -82,6 +82,12 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
         "workspace file write",
         &["pyro workspace file write demo notes.txt --text 'hello'", "pyro ws file write demo run.sh --mode 755 < run.sh"],
     ),
+    ("workspace disk list", &["pyro workspace disk list demo", "pyro ws disk list demo /etc --depth 2"]),
+    ("workspace disk read", &["pyro workspace disk read demo README.md", "pyro ws disk read demo /etc/os-release"]),
+    (
+        "workspace disk export",
+        &["pyro workspace disk export demo --output demo.ext4", "pyro ws disk export demo --format tar --output demo.tar"],
+    ),
     ("env list", &["pyro env list"]),
     ("env inspect", &["pyro env inspect debian:12"]),
     ("env build", &["pyro env build debian:12-build", "pyro env build host --include /opt/toolchain"]),

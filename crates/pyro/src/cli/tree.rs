@@ -10,9 +10,10 @@ use super::examples;
 use crate::{mcp, reference};
 
 /// Groups of ops and what help says of them.
-const GROUPS: [(&str, &str); 6] = [
+const GROUPS: [(&str, &str); 7] = [
     ("workspace", "Create and use workspaces: computers that are kept"),
     ("workspace file", "List, read and write files of a workspace"),
+    ("workspace disk", "Look at a stopped workspace, and copy all of it, without starting it"),
     ("workspace sync", "Bring files of the host into a workspace"),
     ("workspace snapshot", "Name states of a workspace to reset to"),
     ("env", "Manage environments: what workspaces start from"),

@@ -6,7 +6,7 @@ use super::page::{inline, plural, size};
 use super::{Show, Shown, Style};
 
 /// `left out: a, b`, when something was.
-fn skipped(names: &[String]) -> String {
+pub(super) fn skipped(names: &[String]) -> String {
     if names.is_empty() {
         return String::new();
     }

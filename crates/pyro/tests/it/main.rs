@@ -10,6 +10,7 @@ use pyro_testkit::{DEADLINE, TestEnv};
 use rustix::process::{Pid, Signal, kill_process};
 
 mod diff;
+mod disk;
 mod environment;
 mod exec;
 mod faults;

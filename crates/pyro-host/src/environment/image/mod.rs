@@ -1,4 +1,5 @@
-//! Disk images: what a guest with a kernel of its own gets instead of a directory. Layers and seeds, which it only reads, and blank ones to write to.
+//! Disk images: what a guest with a kernel of its own gets instead of a directory, and what a user gets who wants a whole file system as a file.
+//! Layers and seeds, which a guest only reads, and blank ones to write to.
 //!
 //! They are made by `mke2fs`, which fills an image from a directory without mounting anything and without privilege: it writes the ids that this process
 //! sees, which are those of the inside in all modes. An image is made beside its place and renamed into it: it is there whole or not at all,
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use pyro_api::{Error, ErrorKind, Result};
+use pyro_layer::Usage;
 
 use super::build::LAYERS;
 use super::command;
@@ -85,6 +87,29 @@ pub fn make_seed_image(tree: &Path, to: &Path, size_bytes_fixed: u64) -> Result<
         .and_then(|file| file.set_len(size_bytes_fixed))
         .and_then(|()| publish(&unfinished, to, 0o444))
         .map_err(|error| failed(doing, error))
+}
+
+/// Largest content of an image that leaves, holes included: what somebody inside says that a sparse file is long. An image of 1 TiB takes
+/// 64 MiB for the bitmaps of its 8,192 groups whatever is in it; more would be theirs to make us write.
+const LEAVING_BYTES_MAX: u64 = 1 << 40;
+
+/// Makes the image of a whole file system that is to be read elsewhere, at a path at which nothing is. `usage` is what was measured of it, `identity`
+/// tells its images from those of others.
+///
+/// # Errors
+/// `Limit` when it is too large or the disk is full; `Unavailable` when `mke2fs` is missing; `Cancelled`. What was written until then is the
+/// caller's to remove.
+pub fn make_leaving_image(tree: &Path, usage: Usage, identity: &str, to: &Path, cancelled: &dyn Fn() -> bool) -> Result<()> {
+    if usage.size_bytes > LEAVING_BYTES_MAX {
+        return Err(Error::limit(format!(
+            "its files are {} GiB long, more than the {} of an image",
+            usage.size_bytes >> 30,
+            LEAVING_BYTES_MAX >> 30
+        ))
+        .hint("export it as tar, in which holes take no room"));
+    }
+    let room = Room::for_usage(usage.size_bytes, usage.entry_count);
+    Filesystem { identity, room, journal: false, tree }.write(to, cancelled)
 }
 
 /// Directories at the root of a blank image: the writable layer of an overlay, what the overlay works in, and where a seed is mounted.

@@ -208,6 +208,26 @@ fn a_seed_has_a_device_of_the_same_size_whatever_is_in_it() {
 }
 
 #[test]
+fn an_image_that_leaves_holds_the_tree_and_has_a_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tree, image) = (directory.path().join("tree"), directory.path().join("image"));
+    fs::create_dir(&tree).unwrap();
+    files(&tree);
+    File::create(tree.join("hole")).unwrap().set_len(3 << 30).unwrap();
+    let usage = pyro_layer::measure(&tree).unwrap();
+    make_leaving_image(&tree, usage, "one", &image, NEVER).unwrap();
+    check(&image);
+    assert!(debugfs("stat /hole", &image).contains("Size: 3221225472"));
+    assert!(fs::metadata(&image).unwrap().blocks() * 512 < 16 << 20);
+    let endless = Usage { size_bytes: u64::MAX, ..usage };
+    assert_eq!(
+        make_leaving_image(&tree, endless, "one", &directory.path().join("other"), NEVER).unwrap_err().kind,
+        ErrorKind::Limit
+    );
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[test]
 fn what_mke2fs_complains_of_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let room = Room { needed_blocks: 0, blocks: 1024, inodes: Some(100) };
