@@ -29,8 +29,9 @@ pub(crate) enum Purpose {
     Layer,
     /// Several layers become one that says the same. Whoever makes it marks its directories anew.
     Squash(Marks),
-    /// Some of what a stack of layers shows becomes a part of another layer. It keeps its owners, and says nothing about layers below.
-    Shown(Owners),
+    /// Some of what a stack of layers shows becomes a part of another layer. It keeps its owners, and what it says about layers below is not
+    /// taken over.
+    Shown(Owners, Marks),
     /// What an enemy may have written becomes the caller's own, outside.
     Export(ExportedLinks),
 }
@@ -41,7 +42,7 @@ impl Purpose {
         let mut metadata = Metadata::of(stat);
         match self {
             Self::Seed(_) => {}
-            Self::Layer | Self::Squash(_) | Self::Shown(_) => metadata.owner = Some((stat.st_uid, stat.st_gid)),
+            Self::Layer | Self::Squash(_) | Self::Shown(..) => metadata.owner = Some((stat.st_uid, stat.st_gid)),
             // Set-id bits give away the rights of whoever owns the copy, and that is the caller. Sticky means something on directories only.
             Self::Export(_) => metadata.mode &= if is_directory(stat) { 0o1777 } else { 0o777 },
         }
@@ -50,7 +51,7 @@ impl Purpose {
 
     fn owners(self) -> Owners {
         match self {
-            Self::Seed(owners) | Self::Shown(owners) => owners,
+            Self::Seed(owners) | Self::Shown(owners, _) => owners,
             Self::Layer | Self::Squash(_) => Owners::Canonical,
             Self::Export(_) => Owners::CallerOnly,
         }
@@ -58,7 +59,8 @@ impl Purpose {
 
     fn fate(self, attribute: &[u8], is_directory: bool) -> Fate {
         match self {
-            Self::Seed(owners) | Self::Shown(owners) => attributes::in_seed(attribute, owners),
+            Self::Shown(_, marks) if marks.is_mark(attribute) => Fate::Dropped,
+            Self::Seed(owners) | Self::Shown(owners, _) => attributes::in_seed(attribute, owners),
             Self::Squash(marks) if is_directory && marks.is_directory_mark(attribute) => Fate::Dropped,
             Self::Layer | Self::Squash(_) => attributes::in_layer(attribute, is_directory),
             Self::Export(_) => attributes::in_seed(attribute, Owners::CallerOnly),
@@ -287,10 +289,10 @@ impl<'a> Copier<'a> {
                 self.tally.entry_count += 1;
                 return Ok(Found::Copied);
             }
-            (FileType::Fifo, Purpose::Seed(_) | Purpose::Layer | Purpose::Squash(_) | Purpose::Shown(_))
+            (FileType::Fifo, Purpose::Seed(_) | Purpose::Layer | Purpose::Squash(_) | Purpose::Shown(..))
             | (FileType::Socket, Purpose::Layer | Purpose::Squash(_)) => {}
             (FileType::Socket, Purpose::Seed(_))
-            | (FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice, Purpose::Shown(_) | Purpose::Export(_))
+            | (FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice, Purpose::Shown(..) | Purpose::Export(_))
             | (FileType::Fifo, Purpose::Export(_)) => {
                 self.tally.skipped.add(path.to_owned());
                 return Ok(Found::LeftOut);

@@ -47,6 +47,15 @@ impl Marks {
         }
     }
 
+    /// Whether an attribute is overlayfs's own, and nothing that it would show to anybody: what is set inside by such a name gets another.
+    pub(crate) fn is_mark(self, attribute: &[u8]) -> bool {
+        let prefix: &[u8] = match self {
+            Self::Trusted => b"trusted.overlay.",
+            Self::User => b"user.overlay.",
+        };
+        attribute.strip_prefix(prefix).is_some_and(|rest| !rest.starts_with(b"overlay."))
+    }
+
     /// Whether an attribute says on a directory what [`Self::make_opaque`] or [`Self::make_merged`] does.
     pub(crate) fn is_directory_mark(self, attribute: &[u8]) -> bool {
         [self.opaque(), self.origin()].iter().any(|mark| mark.to_bytes() == attribute)

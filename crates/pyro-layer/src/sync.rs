@@ -582,7 +582,7 @@ impl Sync<'_> {
                 self.copier.finish(self.source.here(), to, stat, path)
             }
             Sides::View { stat, .. } | Sides::Both { given: Given::View(stat), .. } => {
-                self.copier.finish_as(Purpose::Shown(self.options.owners), self.view.here(), to, stat, path)
+                self.copier.finish_as(Purpose::Shown(self.options.owners, self.marks), self.view.here(), to, stat, path)
             }
         }
     }

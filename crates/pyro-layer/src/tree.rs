@@ -118,7 +118,7 @@ impl Tree<'_> {
         let path = self.path.join(name);
         let mounts = match self.copier.purpose {
             Purpose::Seed(_) => Mounts::Cross,
-            Purpose::Layer | Purpose::Squash(_) | Purpose::Shown(_) | Purpose::Export(_) => Mounts::Stay,
+            Purpose::Layer | Purpose::Squash(_) | Purpose::Shown(..) | Purpose::Export(_) => Mounts::Stay,
         };
         let stat = match self.from.enter(name, mounts) {
             Ok(stat) => stat,

@@ -576,6 +576,26 @@ fn what_is_taken_keeps_owner_time_attributes_holes_and_links() {
 }
 
 #[test]
+fn what_layers_say_about_each_other_is_no_attribute_that_was_left_behind() {
+    let attributes = ["user.overlay.origin", "user.overlay.impure", "user.overlay.overlay.origin", "trusted.overlay.origin"];
+    // Where the mount does not obey it, it is data, and so it is always where it is escaped.
+    for (marks, left_behind) in [(Marks::Trusted, 3), (Marks::User, 1)] {
+        let scratch = Scratch::new();
+        let stacks = by_hand(&scratch);
+        for attribute in attributes {
+            setxattr(scratch.directory("theirs/d"), attribute, b"", XattrFlags::empty()).expect("setxattr");
+        }
+        let layer = scratch.directory("into");
+        let into = NewLayer { marks, ..into(&layer) };
+        let merged = merge(&stacks, &MergeOptions::default(), Some(into), &mut go_on).expect("merge");
+        assert_eq!(merged.written.map(|written| written.attributes_left_behind), Some(left_behind), "{marks:?}");
+        let kept: Vec<Vec<u8>> = snapshot(&layer)[b"d".as_slice()].attributes.keys().cloned().collect();
+        let opaque = if marks == Marks::User { b"user.overlay.opaque".to_vec() } else { b"trusted.overlay.opaque".to_vec() };
+        assert_eq!(kept, [opaque], "{marks:?}");
+    }
+}
+
+#[test]
 fn what_is_merged_by_lines_keeps_ours_owner_and_attributes_and_is_of_now() {
     let scratch = Scratch::new();
     let stacks = by_hand(&scratch);

@@ -39,7 +39,7 @@ pub(super) fn write(
     let mut writing = Writing {
         steps,
         sources,
-        copier: Copier::new(root.as_fd(), Purpose::Shown(into.owners), watch)?,
+        copier: Copier::new(root.as_fd(), Purpose::Shown(into.owners, into.marks), watch)?,
         to: Descent::new(root).naming(name, "open the directory")?,
         ours,
         frames: Vec::new(),
