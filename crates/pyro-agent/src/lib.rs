@@ -97,8 +97,8 @@ pub enum Place {
 /// Serves one link until it ends: a stream socket, or the port of a machine. `build` is the build id of this binary.
 /// `layers` are those that only the inside may read: with them it says what changed, without them it is not asked.
 ///
-/// Whether a directory of the upper layer hides what is below it is an attribute; for the process to see it, the overlay is mounted
-/// with `userxattr`, or the process holds `CAP_SYS_ADMIN` (xattr(7): `trusted.*` is invisible to others).
+/// Whether a directory of the upper layer hides what is below it is an attribute, of the kind that the layers say. Where that is
+/// [`pyro_layer::Marks::Trusted`] the process holds `CAP_SYS_ADMIN` (xattr(7): `trusted.*` is invisible to others).
 pub fn serve(link: impl Into<OwnedFd>, place: Place, build: &str, layers: Option<Layers>) -> End {
     let end = match Agent::start(link.into(), place, build, layers) {
         Ok(mut agent) => {

@@ -29,6 +29,7 @@ use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pyro_layer::Marks;
 use pyro_sys::mount::{self, Refuses, Setting};
 use pyro_sys::spawn::{Namespaces, fork_into};
 use pyro_sys::{machine, network, socket};
@@ -354,7 +355,8 @@ fn assemble(wake: &Wake, ready: Ready) -> io::Result<Layers> {
     let upper = held("/writable/upper")?;
     let lowers = lowers.iter().map(|lower| held(lower)).collect::<io::Result<_>>()?;
     machine::switch_root(Path::new("/root"))?;
-    Ok(Layers { upper, lowers })
+    // Mounted above without `userxattr`.
+    Ok(Layers { upper, lowers, marks: Marks::Trusted })
 }
 
 /// A directory by a name that it keeps for as long as this process lives: that of a descriptor.

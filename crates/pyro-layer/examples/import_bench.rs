@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use pyro_layer::{Owners, Stack, diff, import_directory, measure, remove_tree};
+use pyro_layer::{Marks, Owners, Stack, diff, import_directory, measure, remove_tree};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    let stack = Stack { upper, lowers: vec![lower.clone()] };
+    let stack = Stack { upper, lowers: vec![lower.clone()], marks: Marks::User };
     let started_at = Instant::now();
     let changes = diff(&stack.changes_of_upper(), b"", &mut |_| std::ops::ControlFlow::Continue(()))?;
     println!("diff    {:8.1} ms  {} changes", milliseconds(started_at), changes.len());

@@ -134,7 +134,7 @@ pub fn diff(stacks: &Stacks, below: &[u8], watch: Watch<'_>) -> Result<Vec<Chang
     let below: Vec<&[u8]> = below.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
     let (layers, arrangement) = OpenStacks::open(stacks)?.into_parts();
     let mut comparison = Comparison {
-        layers: Layers::new(layers)?,
+        layers: Layers::new(layers, stacks.marks)?,
         arrangement,
         frames: Vec::new(),
         changes: Vec::new(),

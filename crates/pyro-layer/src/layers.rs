@@ -3,8 +3,9 @@
 //! # What a layer looks like
 //!
 //! A deletion is a character device 0:0, or an empty file with an `overlay.whiteout` attribute (written by tools). A directory whose
-//! `overlay.opaque` is `y` hides what is below it. Both spellings of attributes are read, `trusted.` (root) and `user.` (others). Layers are assumed to
-//! be written with `redirect_dir`, `metacopy` and `index` off, as everything of ours is mounted.
+//! `overlay.opaque` is `y` hides what is below it. Attributes are read in the one spelling that the mount of the stack obeys ([`Marks`]): of the other
+//! they are data, which anybody inside may have set to have more deleted in a comparison than is. Layers are assumed to be written with
+//! `redirect_dir`, `metacopy` and `index` off, as everything of ours is mounted.
 //!
 //! The uppermost layer that has a name says what it is. A deletion ends the search; directories are put together downwards, up to one that is
 //! opaque, a deletion, or something that is no directory. The root of a layer is never opaque: what is mounted is all of the layers.
@@ -17,14 +18,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::attributes;
 use crate::beneath::{self, Descent, Entry, Mounts, WalkPath};
 use crate::error::{Error, ErrorKind, Naming, Result, shown};
 use crate::limits::{OPEN_DIRECTORIES_IN_ALL_MAX, OPEN_DIRECTORIES_MAX};
+use crate::marks::Marks;
 
 /// Opened layers and one directory, which the walk is in as far as they have it.
 pub(crate) struct Layers {
     descents: Vec<Descent>,
+    marks: Marks,
     path: WalkPath,
 }
 
@@ -46,14 +48,14 @@ enum InLayer {
 }
 
 impl Layers {
-    pub(crate) fn new(opened: Vec<OwnedFd>) -> Result<Self> {
+    pub(crate) fn new(opened: Vec<OwnedFd>, marks: Marks) -> Result<Self> {
         let open_max = (OPEN_DIRECTORIES_IN_ALL_MAX / opened.len().max(1)).clamp(1, OPEN_DIRECTORIES_MAX);
         let descents = opened
             .into_iter()
             .map(|layer| Descent::holding(layer, open_max))
             .collect::<rustix::io::Result<_>>()
             .naming(b"", "open a layer")?;
-        Ok(Self { descents, path: WalkPath::default() })
+        Ok(Self { descents, marks, path: WalkPath::default() })
     }
 
     /// Where the walk is.
@@ -98,18 +100,23 @@ impl Layers {
     /// What one layer has at a name.
     fn look(&self, layer: usize, name: &CStr) -> Result<InLayer> {
         let directory = self.here(layer);
-        match beneath::stat(directory, name) {
-            Err(Errno::NOENT) => Ok(InLayer::Absent),
-            Err(errno) => Err(errno).naming(&self.path.join(name), "look at it"),
-            Ok(stat) if is_deletion(directory, name, &stat) => Ok(InLayer::Deleted),
-            Ok(stat) => Ok(InLayer::Present(stat)),
+        let stat = match beneath::stat(directory, name) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(InLayer::Absent),
+            Err(errno) => return Err(errno).naming(&self.path.join(name), "look at it"),
+        };
+        match self.marks.is_whiteout(directory, name, &stat) {
+            Ok(true) | Err(Errno::NOENT) => Ok(InLayer::Deleted),
+            // It turned into a link or a socket meanwhile, and was met as a file.
+            Ok(false) | Err(Errno::LOOP | Errno::NXIO) => Ok(InLayer::Present(stat)),
+            Err(errno) => Err(errno).naming(&self.path.join(name), "read an attribute"),
         }
     }
 
     /// Whether a directory of one layer hides what is below it. One that vanished left a deletion behind, which does too.
     fn hides(&self, layer: usize, name: &CStr) -> Result<bool> {
         match beneath::open_beneath(self.here(layer), name.to_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(opened) => is_opaque(opened.as_fd()).naming(&self.path.join(name), "read an attribute"),
+            Ok(opened) => self.marks.is_opaque(opened.as_fd()).naming(&self.path.join(name), "read an attribute"),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(true),
             Err(errno) => Err(errno).naming(&self.path.join(name), "open it"),
         }
@@ -147,27 +154,4 @@ impl Layers {
             errno => Error::system(self.path.here(), "go back up from it", errno),
         }
     }
-}
-
-fn is_deletion(directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> bool {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice => stat.st_rdev == 0,
-        FileType::RegularFile if stat.st_size == 0 => {
-            let Ok(file) = beneath::open_content(directory, name) else { return false };
-            [c"trusted.overlay.whiteout", c"user.overlay.whiteout"]
-                .iter()
-                .any(|attribute| attributes::value(file.as_fd(), attribute).is_ok_and(|value| value.is_some()))
-        }
-        _ => false,
-    }
-}
-
-/// Whether a directory hides what is below it. `x` only says that whiteouts in it may be attributes.
-fn is_opaque(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    for attribute in [c"trusted.overlay.opaque", c"user.overlay.opaque"] {
-        if attributes::value(directory, attribute)?.as_deref() == Some(b"y") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -2,7 +2,7 @@
 //!
 //! Overlayfs keeps these in extended attributes of one of two name spaces, and a mount obeys only its own: `trusted.overlay.*` where the
 //! host's root mounted it, `user.overlay.*` where the root of a user namespace did. In a layer of the first kind `user.overlay.*` is data that
-//! anybody inside may have set, so whoever rewrites a layer must obey no other marks than the mount does: to it they mean nothing.
+//! anybody inside may have set, so whoever reads or rewrites a layer must obey no other marks than the mount does: to it they mean nothing.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -61,7 +61,9 @@ impl Marks {
         [self.opaque(), self.origin()].iter().any(|mark| mark.to_bytes() == attribute)
     }
 
-    /// Whether a name of a layer says that there is nothing: a character device 0:0, or an empty file with a mark.
+    /// Whether a name of a layer says that there is nothing: a character device 0:0, whatever the marks, or an empty file with one, whatever its
+    /// value. Overlayfs obeys the latter since Linux 6.7 wherever it looks a name up; whether the directory above is marked with `x`
+    /// only decides whether it lists the name (`ovl_path_is_whiteout` and `ovl_fill_merge`, tried with 6.18).
     pub(crate) fn is_whiteout(self, directory: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> rustix::io::Result<bool> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::CharacterDevice => Ok(stat.st_rdev == 0),

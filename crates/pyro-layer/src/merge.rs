@@ -46,6 +46,8 @@ pub struct MergeStacks {
     pub ours: Vec<PathBuf>,
     /// The fork whose changes are taken over.
     pub theirs: Vec<PathBuf>,
+    /// What the mounts of all obey, and with what the result is marked.
+    pub marks: Marks,
 }
 
 /// Whose version is right where both changed the same.
@@ -73,8 +75,6 @@ pub struct NewLayer<'a> {
     pub directory: &'a Path,
     /// Whose ids files may get.
     pub owners: Owners,
-    /// How it is said that a directory hides what is below it.
-    pub marks: Marks,
 }
 
 /// What became of a merge. All lists are in byte order of paths.
@@ -211,7 +211,7 @@ impl From<Tally> for Written {
 /// When a layer cannot be read, or changes while it is read; when the states differ in more than can be listed; when the new layer is not an empty directory or
 /// cannot be written; or `watch` broke it off.
 pub fn merge(stacks: &MergeStacks, options: &MergeOptions, into: Option<NewLayer<'_>>, watch: Watch<'_>) -> Result<Merged> {
-    let since_base = |fork: &[PathBuf]| Stacks { old: stacks.base.clone(), new: fork.to_vec() };
+    let since_base = |fork: &[PathBuf]| Stacks { old: stacks.base.clone(), new: fork.to_vec(), marks: stacks.marks };
     let ours = diff(&since_base(&stacks.ours), b"", &mut *watch)?;
     let theirs = diff(&since_base(&stacks.theirs), b"", &mut *watch)?;
     let sources = Sources::open(stacks)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::beneath;
 use crate::error::{Error, ErrorKind, Naming, Result};
 use crate::limits::COMPARED_LAYERS_MAX;
+use crate::marks::Marks;
 
 /// The layers of one mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Stack {
     pub upper: PathBuf,
     /// What is below it, uppermost first.
     pub lowers: Vec<PathBuf>,
+    /// What the mount obeys.
+    pub marks: Marks,
 }
 
 impl Stack {
@@ -23,7 +26,7 @@ impl Stack {
     #[must_use]
     pub fn changes_of_upper(&self) -> Stacks {
         let new = std::iter::once(&self.upper).chain(&self.lowers).cloned().collect();
-        Stacks { old: self.lowers.clone(), new }
+        Stacks { old: self.lowers.clone(), new, marks: self.marks }
     }
 }
 
@@ -36,6 +39,8 @@ pub struct Stacks {
     pub old: Vec<PathBuf>,
     /// The state after.
     pub new: Vec<PathBuf>,
+    /// What the mounts of both obey.
+    pub marks: Marks,
 }
 
 /// One of two states.
@@ -99,7 +104,7 @@ impl Arrangement {
 
 impl OpenStacks {
     pub(crate) fn open(stacks: &Stacks) -> Result<Self> {
-        let Stacks { old, new } = stacks;
+        let Stacks { old, new, marks: _ } = stacks;
         if old.is_empty() || new.is_empty() {
             return Err(Error::new(ErrorKind::Refused, "a stack to be compared has no layer"));
         }

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pyro_agent::Layers;
+use pyro_layer::Marks;
 use pyro_wire::limits::ENTRIES_PER_FRAME_MAX;
 use pyro_wire::message::{Change, ChangeStatus, Diff, Diffed, EntryKind, Failed, FileStep, ModeChange};
 use pyro_wire::{Bytes, Frame, FromAgent, Stream, ToAgent};
@@ -16,14 +17,14 @@ use rustix::io::Errno;
 
 use crate::client::{Client, path};
 
-/// An upper and one lower layer, both with an empty workspace.
+/// An upper and one lower layer, both with an empty workspace, and the marks that anybody may make.
 fn layers(directory: &tempfile::TempDir) -> Layers {
     let layer = |name: &str| {
         let layer = directory.path().join(name);
         fs::create_dir_all(layer.join("workspace")).expect("writable");
         layer
     };
-    Layers { upper: layer("upper"), lowers: vec![layer("lower")] }
+    Layers { upper: layer("upper"), lowers: vec![layer("lower")], marks: Marks::User }
 }
 
 fn write(layer: &Path, name: &str, content: &str) {
@@ -108,6 +109,19 @@ fn what_changed_is_told_with_its_patch() {
     assert_eq!(counted, (vec![tool, edited, gone.clone(), binary], String::new(), 0));
     assert_eq!(ask(&mut client, "gone", true).expect("a diff").0, [gone]);
     assert_eq!(ask(&mut client, "/nowhere", false).expect("a diff"), (Vec::new(), String::new(), 0));
+}
+
+#[test]
+fn marks_that_the_overlay_does_not_obey_delete_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let layers = layers(&directory);
+    write(&layers.lowers[0], "workspace/kept", "kept\n");
+    rustix::fs::setxattr(layers.upper.join("workspace"), c"user.overlay.opaque", b"y", XattrFlags::empty()).expect("attributes");
+    let hidden = ask(&mut Client::with_layers(layers.clone()), "/", true).expect("a diff").0;
+    assert_eq!(hidden.iter().map(|change| change.status).collect::<Vec<_>>(), [ChangeStatus::Deleted]);
+    // As in a machine.
+    let layers = Layers { marks: Marks::Trusted, ..layers };
+    assert_eq!(ask(&mut Client::with_layers(layers), "/", true).expect("a diff").0, []);
 }
 
 #[test]

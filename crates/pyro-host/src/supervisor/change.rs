@@ -131,8 +131,9 @@ impl Supervisor<'_> {
                     base: layers::lowers(&past.home, mount, &order.base),
                     ours: layers::lowers(&past.home, mount, &past.position.layers),
                     theirs: layers::lowers(&past.home, theirs, &order.theirs.layers),
+                    marks: past.ways.marks,
                 };
-                let into = directory.map(|directory| NewLayer { directory, owners: past.ways.owners, marks: past.ways.marks });
+                let into = directory.map(|directory| NewLayer { directory, owners: past.ways.owners });
                 pyro_layer::merge(&stacks, &options, into, &mut |_| ControlFlow::Continue(())).map_err(refused)
             };
             let pairs = || past.mounts.iter().zip(&order.mounts).zip(directories);

@@ -175,7 +175,7 @@ impl Supervisor<'_> {
                 Error::invalid(format!("{against} has another file system")).hint("compare workspaces of one environment")
             })?;
             let new_side = std::iter::once(&new.upper).chain(&new.lowers).cloned().collect();
-            let stacks = Stacks { old: layers::lowers(&past.home, below, &old), new: new_side };
+            let stacks = Stacks { old: layers::lowers(&past.home, below, &old), new: new_side, marks: past.ways.marks };
             Ok(MountedStack { at: new.at.clone(), stacks })
         });
         stacked.collect()

@@ -771,7 +771,8 @@ fn an_answer_that_no_caller_would_read_becomes_an_error() {
 fn a_diff_is_the_same_whoever_reads_the_layers() {
     within("a diff", || {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let layers = Stack { upper: directory.path().join("upper"), lowers: vec![directory.path().join("lower")] };
+        let layers =
+            Stack { upper: directory.path().join("upper"), lowers: vec![directory.path().join("lower")], marks: Marks::User };
         let write = |layer: &std::path::Path, name: &str, content: &str| {
             let path = layer.join(name);
             std::fs::create_dir_all(path.parent().expect("it is in the layer")).expect("a directory");

@@ -234,7 +234,11 @@ impl Export {
     fn changed(&self) -> Result<pyro_layer::Changed> {
         let stacked = |mount: &Mount| MountedStack {
             at: mount.at.clone(),
-            stacks: Stacks { old: mount.lowers.clone(), new: layers::lowers(&self.home, mount, &self.point.layers) },
+            stacks: Stacks {
+                old: mount.lowers.clone(),
+                new: layers::lowers(&self.home, mount, &self.point.layers),
+                marks: self.ways.marks,
+            },
         };
         let mounts: Vec<MountedStack> = self.mounts.iter().map(stacked).collect();
         let detail = Detail {

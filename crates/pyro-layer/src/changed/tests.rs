@@ -7,7 +7,7 @@ use pyro_wire::SandboxPath;
 use pyro_wire::message::ChangeStatus;
 
 use super::{Detail, MountedStack, below_in_mount, changed};
-use crate::{ErrorKind, Progress, Stack, Stacks};
+use crate::{ErrorKind, Marks, Progress, Stack, Stacks};
 
 fn path(text: &str) -> SandboxPath {
     text.parse().expect("a path")
@@ -15,8 +15,10 @@ fn path(text: &str) -> SandboxPath {
 
 #[test]
 fn a_path_is_looked_for_in_the_mount_that_shows_it() {
-    let mount =
-        |at: &str| MountedStack { at: at.into(), stacks: Stacks { old: vec!["l".into()], new: vec!["u".into(), "l".into()] } };
+    let mount = |at: &str| MountedStack {
+        at: at.into(),
+        stacks: Stacks { old: vec!["l".into()], new: vec!["u".into(), "l".into()], marks: Marks::Trusted },
+    };
     let all = [mount("/"), mount("/usr")];
     let table = [
         ("/workspace", Some("workspace"), None),
@@ -40,7 +42,7 @@ fn two_mounts(directory: &tempfile::TempDir) -> [MountedStack; 2] {
             fs::create_dir(&layer).expect("mkdir");
             layer
         };
-        let stack = Stack { upper: layer("upper"), lowers: vec![layer("lower")] };
+        let stack = Stack { upper: layer("upper"), lowers: vec![layer("lower")], marks: Marks::Trusted };
         fs::write(stack.upper.join("file"), "line\n").expect("write");
         MountedStack { at: at.into(), stacks: stack.changes_of_upper() }
     })
@@ -75,7 +77,7 @@ fn what_was_moved_is_one_change() {
         .iter()
         .map(|mount| MountedStack {
             at: mount.at.clone(),
-            stacks: Stacks { old: mount.stacks.old.clone(), new: vec![mount.stacks.new[0].clone()] },
+            stacks: Stacks { old: mount.stacks.old.clone(), new: vec![mount.stacks.new[0].clone()], marks: Marks::Trusted },
         })
         .collect();
     let detail = Detail { renames: true, ..Detail::default() };

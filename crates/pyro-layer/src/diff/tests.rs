@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
+use rustix::fs::{XattrFlags, setxattr};
 
 use super::{Change, Kind, Status, diff};
 use crate::testing::model::{self, Edit, Item, Tree, Whims, directory, file};
 use crate::testing::{Node, Scratch, go_on, name, slice, snapshot};
-use crate::{ErrorKind, PatchLimits, Stack, Stacks, unified_patch};
+use crate::{ErrorKind, Marks, PatchLimits, Stack, Stacks, unified_patch};
 
 /// Something that a workload does to its files.
 #[derive(Clone, Debug)]
@@ -311,7 +312,7 @@ proptest! {
             perform(&second, operation);
         }
         let after = snapshot(&second);
-        let stacks = Stack { upper: scratch.path("live"), lowers: vec![scratch.path("sealed"), scratch.path("base")] }.changes_of_upper();
+        let stacks = Stack { upper: scratch.path("live"), lowers: vec![scratch.path("sealed"), scratch.path("base")], marks: Marks::Trusted }.changes_of_upper();
 
         let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
         prop_assert_eq!(told(&changes), expected(&before, &after));
@@ -347,18 +348,24 @@ proptest! {
         base in steps(1..4),
         old in steps(0..4),
         new in steps(0..4),
+        marks in prop::sample::select(vec![Marks::Trusted, Marks::User]),
         seed in any::<u64>(),
     ) {
-        let scratch = Scratch::new();
-        let mut whims = Whims::any(seed);
+        let mut scratch = Scratch::new();
+        let mut whims = Whims::any(seed, marks);
         let (base, base_tree) = model::write_layers(&scratch.path("base"), (&[], &Tree::new()), &base, &mut whims);
         let (old, old_tree) = model::write_layers(&scratch.path("old"), (&base, &base_tree), &old, &mut whims);
         let (new, new_tree) = model::write_layers(&scratch.path("new"), (&base, &base_tree), &new, &mut whims);
-        let stacks = Stacks { old: old.clone(), new: new.clone() };
+        for (name, stack, tree) in [("old view", &old, &old_tree), ("new view", &new, &new_tree)] {
+            let view = scratch.sealed_overlay(name, stack, marks);
+            prop_assert_eq!(&model::shown(&snapshot(&view)), tree, "the model of these tests is that of the kernel");
+            scratch.unmount(&view);
+        }
+        let stacks = Stacks { old: old.clone(), new: new.clone(), marks };
         let changes = diff(&stacks, b"", &mut go_on).expect("diff");
         prop_assert_eq!(model::told(&changes), model::difference(&old_tree, &new_tree));
 
-        let back = diff(&Stacks { old: new, new: old.clone() }, b"", &mut go_on).expect("the way back");
+        let back = diff(&Stacks { old: new, new: old.clone(), marks }, b"", &mut go_on).expect("the way back");
         prop_assert_eq!(model::told(&back), model::difference(&new_tree, &old_tree));
 
         for below in old_tree.keys().chain(new_tree.keys()) {
@@ -371,7 +378,7 @@ proptest! {
         for (name, below, tree) in [("squashed", base, base_tree), ("whole", Vec::new(), Tree::new())] {
             let layer = scratch.path(name);
             model::write_layer(&layer, &tree, &old_tree, &mut whims);
-            let same = Stacks { old: old.clone(), new: std::iter::once(layer).chain(below).collect() };
+            let same = Stacks { old: old.clone(), new: std::iter::once(layer).chain(below).collect(), marks };
             prop_assert_eq!(diff(&same, b"", &mut go_on).expect("diff"), []);
         }
     }
@@ -504,11 +511,69 @@ fn a_layer_says_what_it_says_wherever_it_is_in_a_stack() {
             layers.iter().enumerate().map(|(number, parts)| lay(&scratch, &format!("{state}{number}"), parts)).collect()
         };
         let (old, new, shared) = (stack("old", old), stack("new", new), stack("shared", shared));
-        let stacks = Stacks { old: [old, shared.clone()].concat(), new: [new, shared].concat() };
+        let stacks = Stacks { old: [old, shared.clone()].concat(), new: [new, shared].concat(), marks: Marks::Trusted };
         let changes = diff(&stacks, b"", &mut go_on).expect(title);
         let told: Vec<(&str, Status)> =
             changes.iter().map(|change| (std::str::from_utf8(&change.path).expect("text"), change.status)).collect();
         assert_eq!(&told, expected, "{title}");
+    }
+}
+
+/// Whatever anybody inside may set: a file or directory counts as deleted where the kernel shows it as deleted, by the marks of its mount.
+#[test]
+fn only_what_the_mount_obeys_deletes() {
+    // Title, where in the upper layer, attribute, its value, and what is gone where the mount obeys it.
+    let table: &[(&str, &str, &str, &str, &[&str])] = &[
+        ("nothing", "d", "nothing", "", &[]),
+        ("an opaque directory", "d", "opaque", "y", &["d/below", "d/empty", "d/full"]),
+        ("a directory that may have attributes for whiteouts", "d", "opaque", "x", &[]),
+        ("another value", "d", "opaque", "yes", &[]),
+        ("the root", "", "opaque", "y", &[]),
+        ("an empty file", "d/same/empty", "whiteout", "", &["d/same/empty"]),
+        ("an empty file, with a value", "d/same/empty", "whiteout", "y", &["d/same/empty"]),
+        ("a file with content", "d/same/full", "whiteout", "y", &[]),
+        ("a directory", "d", "whiteout", "y", &[]),
+        ("what has nothing below", "d/new", "whiteout", "y", &["d/new"]),
+    ];
+    for marks in [Marks::Trusted, Marks::User] {
+        for (spelling, is_obeyed) in [("trusted", marks == Marks::Trusted), ("user", marks == Marks::User)] {
+            for (title, at, attribute, value, gone) in table {
+                let title = format!("{title}, {spelling}, {marks:?}");
+                let mut scratch = Scratch::new();
+                for path in ["lower/d/same", "upper/d/same"] {
+                    scratch.directory(path);
+                }
+                let below = ["d/below", "d/empty", "d/full", "d/same/empty", "d/same/full"];
+                for (path, content) in below.iter().zip(["below", "", "full", "", "full"]) {
+                    fs::write(scratch.path("lower").join(path), content).expect("write");
+                }
+                for (path, content) in [("d/same/empty", ""), ("d/same/full", "full"), ("d/new", "")] {
+                    fs::write(scratch.path("upper").join(path), content).expect("write");
+                }
+                let attribute = format!("{spelling}.overlay.{attribute}");
+                setxattr(scratch.path("upper").join(at), attribute, value.as_bytes(), XattrFlags::empty()).expect("setxattr");
+                let gone: &[&str] = if is_obeyed { gone } else { &[] };
+
+                let layers = [scratch.path("upper"), scratch.path("lower")];
+                let stack = Stack { upper: layers[0].clone(), lowers: vec![layers[1].clone()], marks };
+                let changes = diff(&stack.changes_of_upper(), b"", &mut go_on).expect("diff");
+                let told: Vec<(&str, Status)> =
+                    changes.iter().map(|change| (std::str::from_utf8(&change.path).expect("text"), change.status)).collect();
+                let is_new = (!gone.contains(&"d/new")).then_some(("d/new", Status::Added));
+                let gone_below = gone.iter().filter(|path| below.contains(path)).map(|path| (*path, Status::Deleted));
+                let mut expected: Vec<(&str, Status)> = gone_below.chain(is_new).collect();
+                expected.sort_by_key(|(path, _)| *path);
+                assert_eq!(told, expected, "{title}");
+
+                let sealed = scratch.sealed_overlay("sealed", &layers, marks);
+                let live = scratch.overlay_with("live", "upper", &["lower"], marks);
+                for view in [sealed, live] {
+                    let is_gone = |path: &&&str| fs::symlink_metadata(view.join(path)).is_err();
+                    let missing: Vec<&str> = below.iter().chain(&["d/new"]).filter(is_gone).copied().collect();
+                    assert_eq!(missing, gone, "{title}: the kernel shows the same");
+                }
+            }
+        }
     }
 }
 
@@ -520,17 +585,22 @@ fn a_place_deep_inside_is_compared_across_layers() {
         &scratch.path("base"),
         (&[], &Tree::new()),
         &[vec![put("a/b/c/d/1", file("1")), put("a/b/c/d/2", file("2")), put("a/x", file("x"))]],
-        &mut Whims::any(1),
+        &mut Whims::any(1, Marks::Trusted),
     );
-    let (old, _) = model::write_layers(&scratch.path("old"), (&base, &tree), &[vec![put("a/b/c", file("c"))]], &mut Whims::any(2));
+    let (old, _) = model::write_layers(
+        &scratch.path("old"),
+        (&base, &tree),
+        &[vec![put("a/b/c", file("c"))]],
+        &mut Whims::any(2, Marks::Trusted),
+    );
     let (new, _) = model::write_layers(
         &scratch.path("new"),
         (&base, &tree),
         &[vec![put("a/b/c/d/3", file("3"))], vec![put("a/b/c/d/2", directory()), put("a/y", file("y"))]],
-        &mut Whims::any(3),
+        &mut Whims::any(3, Marks::Trusted),
     );
     let at = |below: &str| -> Vec<(String, Status)> {
-        diff(&Stacks { old: old.clone(), new: new.clone() }, below.as_bytes(), &mut go_on)
+        diff(&Stacks { old: old.clone(), new: new.clone(), marks: Marks::Trusted }, below.as_bytes(), &mut go_on)
             .expect("diff")
             .into_iter()
             .map(|change| (String::from_utf8(change.path).expect("text"), change.status))
@@ -549,7 +619,7 @@ fn a_stack_without_layers_is_refused_and_one_with_too_many_is_a_limit() {
     let scratch = Scratch::new();
     let layer = scratch.directory("layer");
     let kind = |old: usize, new: usize| {
-        let stacks = Stacks { old: vec![layer.clone(); old], new: vec![scratch.directory("other"); new] };
+        let stacks = Stacks { old: vec![layer.clone(); old], new: vec![scratch.directory("other"); new], marks: Marks::Trusted };
         diff(&stacks, b"", &mut go_on).map_err(|error| error.kind())
     };
     assert_eq!(kind(0, 1), Err(ErrorKind::Refused));
@@ -572,7 +642,8 @@ fn many_layers_and_deep_directories_fit_into_few_descriptors() {
             layer
         })
         .collect();
-    let changes = diff(&Stacks { old: vec![scratch.directory("empty")], new: stack }, b"", &mut go_on).expect("diff");
+    let changes =
+        diff(&Stacks { old: vec![scratch.directory("empty")], new: stack, marks: Marks::Trusted }, b"", &mut go_on).expect("diff");
     assert_eq!(changes.len(), 40 + 2 * 199);
 }
 
@@ -583,21 +654,30 @@ fn deep_chains_are_compared_without_recursion() {
     let scratch = Scratch::new();
     let (deep, empty) = (scratch.directory("deep"), scratch.directory("empty"));
     deep_tree(&deep, 4000);
-    let added =
-        diff(&Stack { upper: deep.clone(), lowers: vec![empty.clone()] }.changes_of_upper(), b"", &mut go_on).expect("diff");
+    let added = diff(
+        &Stack { upper: deep.clone(), lowers: vec![empty.clone()], marks: Marks::Trusted }.changes_of_upper(),
+        b"",
+        &mut go_on,
+    )
+    .expect("diff");
     assert_eq!(added.len(), 4002);
     assert!(added.iter().all(|change| change.status == Status::Added));
     // The top directory deleted.
     let whiteout = rustix::fs::FileType::CharacterDevice;
     rustix::fs::mknodat(rustix::fs::CWD, empty.join("d"), whiteout, rustix::fs::Mode::empty(), rustix::fs::Dev::default())
         .expect("make a whiteout");
-    let deleted = diff(&Stack { upper: empty, lowers: vec![deep.clone()] }.changes_of_upper(), b"d", &mut go_on).expect("diff");
+    let deleted =
+        diff(&Stack { upper: empty, lowers: vec![deep.clone()], marks: Marks::Trusted }.changes_of_upper(), b"d", &mut go_on)
+            .expect("diff");
     assert_eq!(deleted.len(), 4001);
     assert!(deleted.iter().all(|change| change.status == Status::Deleted));
     // The same in both: one file at the bottom to compare.
     let other = scratch.directory("other");
     deep_tree(&other, 4000);
-    assert_eq!(diff(&Stack { upper: other, lowers: vec![deep] }.changes_of_upper(), b"", &mut go_on).expect("diff"), []);
+    assert_eq!(
+        diff(&Stack { upper: other, lowers: vec![deep], marks: Marks::Trusted }.changes_of_upper(), b"", &mut go_on).expect("diff"),
+        []
+    );
 }
 
 #[test]
@@ -610,6 +690,7 @@ fn a_layer_whose_names_would_fill_memory_is_a_limit() {
         rustix::fs::mkdirat(&at, &long, rustix::fs::Mode::RWXU).expect("mkdir");
         at = rustix::fs::openat(&at, &long, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).expect("open");
     }
-    let error = diff(&Stack { upper, lowers: vec![lower] }.changes_of_upper(), b"", &mut go_on).expect_err("too much");
+    let error = diff(&Stack { upper, lowers: vec![lower], marks: Marks::Trusted }.changes_of_upper(), b"", &mut go_on)
+        .expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::Limit);
 }

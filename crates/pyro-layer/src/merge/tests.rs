@@ -91,7 +91,7 @@ fn steps(layers: std::ops::Range<usize>, edits: std::ops::Range<usize>) -> impl 
 }
 
 fn into(directory: &Path) -> NewLayer<'_> {
-    NewLayer { directory, owners: Owners::Canonical, marks: Marks::Trusted }
+    NewLayer { directory, owners: Owners::Canonical }
 }
 
 /// What the kernel shows of a stack of layers of `scratch`, with an upper layer for it to write to.
@@ -120,7 +120,7 @@ proptest! {
         let (base, base_tree) = model::write_layers(&scratch.path("base"), (&[], &Tree::new()), &base, &mut whims);
         let (ours, our_tree) = model::write_layers(&scratch.path("ours"), (&base, &base_tree), &ours, &mut whims);
         let (theirs, their_tree) = model::write_layers(&scratch.path("theirs"), (&base, &base_tree), &theirs, &mut whims);
-        let stacks = MergeStacks { base, ours: ours.clone(), theirs: theirs.clone() };
+        let stacks = MergeStacks { base, ours: ours.clone(), theirs: theirs.clone(), marks: Marks::Trusted };
         let layer = scratch.directory("into");
         let dry = merge(&stacks, &MergeOptions::default(), None, &mut go_on).expect("say what would come of it");
         let merged = merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
@@ -178,7 +178,7 @@ proptest! {
         let after = mounted(&mut scratch, "into", &ours);
         prop_assert_eq!(&model::shown(&after), &expected);
         // Our own look-up sees the same as the kernel.
-        let all = diff(&Stacks { old: vec![scratch.directory("empty")], new: result }, b"", &mut go_on).expect("list the result");
+        let all = diff(&Stacks { old: vec![scratch.directory("empty")], new: result, marks: Marks::Trusted }, b"", &mut go_on).expect("list the result");
         prop_assert_eq!(model::told(&all), model::difference(&Tree::new(), &expected));
 
         // Nothing but what is told has changed, not even a time; and what is taken is as theirs has it. The root is as the uppermost layer has it.
@@ -201,15 +201,16 @@ proptest! {
     fn a_fork_that_changed_nothing_is_merged_as_nothing_and_into_it_as_everything(
         base in steps(1..3, 0..8),
         fork in steps(1..4, 0..6),
+        marks in prop::sample::select(vec![Marks::Trusted, Marks::User]),
         seed in any::<u64>(),
     ) {
         let scratch = Scratch::new();
-        let mut whims = Whims::any(seed);
+        let mut whims = Whims::any(seed, marks);
         let (base, base_tree) = model::write_layers(&scratch.path("base"), (&[], &Tree::new()), &base, &mut whims);
         let (fork, fork_tree) = model::write_layers(&scratch.path("fork"), (&base, &base_tree), &fork, &mut whims);
         let into_of = |ours: &Vec<PathBuf>, theirs: &Vec<PathBuf>, name: &str| {
             let layer = scratch.directory(name);
-            let stacks = MergeStacks { base: base.clone(), ours: ours.clone(), theirs: theirs.clone() };
+            let stacks = MergeStacks { base: base.clone(), ours: ours.clone(), theirs: theirs.clone(), marks };
             let merged = merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
             (layer, merged)
         };
@@ -223,7 +224,7 @@ proptest! {
         let changed = model::difference(&base_tree, &fork_tree).into_iter().map(|(path, (status, _, _))| (path, status));
         prop_assert_eq!(told, changed.collect::<BTreeMap<_, _>>());
         let result = std::iter::once(layer).chain(base.iter().cloned()).collect();
-        prop_assert_eq!(diff(&Stacks { old: fork.clone(), new: result }, b"", &mut go_on).expect("diff"), []);
+        prop_assert_eq!(diff(&Stacks { old: fork.clone(), new: result, marks }, b"", &mut go_on).expect("diff"), []);
     }
 }
 
@@ -240,7 +241,7 @@ impl Forks {
         let (base, tree) = model::write_layers(&scratch.path("base"), (&[], &Tree::new()), &[base.to_vec()], &mut whims);
         let (ours, _) = model::write_layers(&scratch.path("ours"), (&base, &tree), &[ours.to_vec()], &mut whims);
         let (theirs, _) = model::write_layers(&scratch.path("theirs"), (&base, &tree), &[theirs.to_vec()], &mut whims);
-        Self { scratch, stacks: MergeStacks { base, ours, theirs } }
+        Self { scratch, stacks: MergeStacks { base, ours, theirs, marks: Marks::Trusted } }
     }
 
     fn merge(&self, options: &MergeOptions) -> Merged {
@@ -521,7 +522,7 @@ fn changes_that_go_together_are_put_together() {
 /// Three states with one layer each of their own, written by hand.
 fn by_hand(scratch: &Scratch) -> MergeStacks {
     let [base, ours, theirs] = ["base", "ours", "theirs"].map(|name| scratch.directory(name));
-    MergeStacks { base: vec![base.clone()], ours: vec![ours, base.clone()], theirs: vec![theirs, base] }
+    MergeStacks { base: vec![base.clone()], ours: vec![ours, base.clone()], theirs: vec![theirs, base], marks: Marks::Trusted }
 }
 
 #[test]
@@ -581,13 +582,12 @@ fn what_layers_say_about_each_other_is_no_attribute_that_was_left_behind() {
     // Where the mount does not obey it, it is data, and so it is always where it is escaped.
     for (marks, left_behind) in [(Marks::Trusted, 3), (Marks::User, 1)] {
         let scratch = Scratch::new();
-        let stacks = by_hand(&scratch);
+        let stacks = MergeStacks { marks, ..by_hand(&scratch) };
         for attribute in attributes {
             setxattr(scratch.directory("theirs/d"), attribute, b"", XattrFlags::empty()).expect("setxattr");
         }
         let layer = scratch.directory("into");
-        let into = NewLayer { marks, ..into(&layer) };
-        let merged = merge(&stacks, &MergeOptions::default(), Some(into), &mut go_on).expect("merge");
+        let merged = merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
         assert_eq!(merged.written.map(|written| written.attributes_left_behind), Some(left_behind), "{marks:?}");
         let kept: Vec<Vec<u8>> = snapshot(&layer)[b"d".as_slice()].attributes.keys().cloned().collect();
         let opaque = if marks == Marks::User { b"user.overlay.opaque".to_vec() } else { b"trusted.overlay.opaque".to_vec() };
@@ -641,8 +641,8 @@ fn new_directories_are_opaque() {
             &[write("old/g", "2"), write("gone/g", "2"), write("file/g/h", "2"), write("new/g", "2")],
         );
         let layer = forks.scratch.directory("into");
-        let into = NewLayer { marks, ..into(&layer) };
-        merge(&forks.stacks, &MergeOptions::default(), Some(into), &mut go_on).expect("merge");
+        let stacks = MergeStacks { marks, ..forks.stacks };
+        merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
         let all = snapshot(&layer);
         let marked: Vec<&str> = all
             .iter()
@@ -650,6 +650,40 @@ fn new_directories_are_opaque() {
             .map(|(path, _)| std::str::from_utf8(path).expect("text"))
             .collect();
         assert_eq!(marked, ["file", "gone", "new"]);
+    }
+}
+
+/// What anybody inside may set takes nothing away: not what the other side has, nor what there is to be merged with it.
+#[test]
+fn marks_that_the_mount_does_not_obey_are_no_changes() {
+    for (marks, lie) in [(Marks::Trusted, "user"), (Marks::User, "trusted")] {
+        for liar in ["ours", "theirs"] {
+            let mut scratch = Scratch::new();
+            let stacks = MergeStacks { marks, ..by_hand(&scratch) };
+            for layer in ["base", "ours", "theirs"] {
+                scratch.directory(&format!("{layer}/d"));
+            }
+            for (path, content) in [("base/d/kept", "1\n"), ("base/d/empty", ""), ("base/d/edited", "1\n")] {
+                fs::write(scratch.path(path), content).expect("write");
+            }
+            fs::write(scratch.path("ours/d/ours"), "2\n").expect("write");
+            fs::write(scratch.path("theirs/d/edited"), "2\n").expect("write");
+            fs::write(scratch.path("theirs/d/theirs"), "2\n").expect("write");
+            let liar = scratch.path(liar);
+            fs::write(liar.join("d/empty"), "").expect("write");
+            for (path, mark) in [("d", "opaque"), ("d/empty", "whiteout")] {
+                setxattr(liar.join(path), format!("{lie}.overlay.{mark}"), b"y", XattrFlags::empty()).expect("setxattr");
+            }
+            let layer = scratch.directory("into");
+            let merged = merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
+            assert_eq!(merged.conflicts, [], "{marks:?}");
+            let taken: Vec<(&[u8], Status)> = merged.taken.iter().map(|taken| (taken.path.as_slice(), taken.status)).collect();
+            assert_eq!(taken, [(b"d/edited".as_slice(), Status::Modified), (b"d/theirs", Status::Added)], "{marks:?}");
+            let view = scratch.sealed_overlay("view", &[vec![layer], stacks.ours].concat(), marks);
+            let names =
+                ["d/edited", "d/empty", "d/kept", "d/ours", "d/theirs"].map(|name| fs::read_to_string(view.join(name)).ok());
+            assert_eq!(names, ["2\n", "", "1\n", "2\n", "2\n"].map(|content| Some(content.to_owned())), "{marks:?}");
+        }
     }
 }
 
@@ -759,13 +793,17 @@ fn deep_chains_are_merged_without_recursion() {
     let merged = merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
     assert_eq!(merged.taken.len(), 4002);
     let result = vec![layer, scratch.path("base")];
-    assert_eq!(diff(&Stacks { old: stacks.theirs, new: result.clone() }, b"", &mut go_on).expect("diff"), []);
+    assert_eq!(
+        diff(&Stacks { old: stacks.theirs, new: result.clone(), marks: Marks::Trusted }, b"", &mut go_on).expect("diff"),
+        []
+    );
     // From there back to nothing.
-    let back = MergeStacks { base: result.clone(), ours: result.clone(), theirs: vec![scratch.path("base")] };
+    let back =
+        MergeStacks { base: result.clone(), ours: result.clone(), theirs: vec![scratch.path("base")], marks: Marks::Trusted };
     let emptied = scratch.directory("emptied");
     let merged = merge(&back, &MergeOptions::default(), Some(into(&emptied)), &mut go_on).expect("merge");
     assert_eq!((merged.taken.len(), merged.written.map(|written| written.entry_count)), (4002, Some(2)));
-    let stacks = Stacks { old: vec![scratch.path("base")], new: [vec![emptied], result].concat() };
+    let stacks = Stacks { old: vec![scratch.path("base")], new: [vec![emptied], result].concat(), marks: Marks::Trusted };
     assert_eq!(diff(&stacks, b"", &mut go_on).expect("diff"), []);
 }
 

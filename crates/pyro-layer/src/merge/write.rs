@@ -35,15 +35,15 @@ pub(super) fn write(
     if sources.has(&fs::fstat(&root).naming(name, "look at it")?)? {
         return Err(Error::refused(name, "is a layer of what is to be merged"));
     }
-    let ours = Layers::new(open_layers(stacks.ours.iter())?)?;
+    let ours = Layers::new(open_layers(stacks.ours.iter())?, stacks.marks)?;
     let mut writing = Writing {
         steps,
         sources,
-        copier: Copier::new(root.as_fd(), Purpose::Shown(into.owners, into.marks), watch)?,
+        copier: Copier::new(root.as_fd(), Purpose::Shown(into.owners, stacks.marks), watch)?,
         to: Descent::new(root).naming(name, "open the directory")?,
         ours,
         frames: Vec::new(),
-        marks: into.marks,
+        marks: stacks.marks,
     };
     writing.run(stacks.ours.len())?;
     Ok(writing.copier.tally.into())

@@ -7,10 +7,11 @@ use std::path::Path;
 use super::{BinaryFiles, Patch, PatchLimits, unified_patch};
 use crate::diff::tests::{git_apply, git_apply_with};
 use crate::testing::{Scratch, go_on, name, snapshot};
-use crate::{Change, Stack, Stacks, diff};
+use crate::{Change, Marks, Stack, Stacks, diff};
 
 fn patch_of(scratch: &Scratch, limits: PatchLimits) -> (Vec<Change>, Patch) {
-    let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")] }.changes_of_upper();
+    let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")], marks: Marks::Trusted }
+        .changes_of_upper();
     let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
     let patch = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch");
     (changes, patch)
@@ -80,7 +81,7 @@ fn git_applies_binary_files_and_takes_them_back() {
             for (layer, content, mode) in [("old", &old, modes.0), ("new", &new, modes.1), ("target", &old, modes.0)] {
                 write(layer, content, mode);
             }
-            let stacks = Stacks { old: vec![scratch.path("old")], new: vec![scratch.path("new")] };
+            let stacks = Stacks { old: vec![scratch.path("old")], new: vec![scratch.path("new")], marks: Marks::Trusted };
             let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
             let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
             let patch = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch");
@@ -106,7 +107,8 @@ fn git_applies_binary_files_and_takes_them_back() {
 fn a_binary_file_is_written_as_git_writes_it() {
     let scratch = Scratch::new();
     versions(&scratch, "b", Some(b"\0"), Some(b"\0\x01\x02"));
-    let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")] }.changes_of_upper();
+    let stacks = Stack { upper: scratch.directory("upper"), lowers: vec![scratch.directory("lower")], marks: Marks::Trusted }
+        .changes_of_upper();
     let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
     let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
     let ours = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch").text;
@@ -135,7 +137,7 @@ fn git_applies_links_that_lead_to_no_text() {
     for (path, to) in [("changed", b"\xff2"), ("made", b"\xff3"), ("file", b"\xff4")] {
         link(&new, path, to);
     }
-    let stacks = Stacks { old: vec![old], new: vec![new.clone()] };
+    let stacks = Stacks { old: vec![old], new: vec![new.clone()], marks: Marks::Trusted };
     let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
     let limits = PatchLimits { binary: BinaryFiles::Written, ..PatchLimits::default() };
     let patch = unified_patch(&stacks, &mut changes, b"", limits, &mut go_on).expect("patch");
@@ -189,7 +191,8 @@ fn what_is_left_out_is_counted() {
 fn a_fifo_in_place_of_a_file_does_not_block() {
     let scratch = Scratch::new();
     versions(&scratch, "file", Some(b"was\n"), Some(b"now\n"));
-    let stacks = Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")] }.changes_of_upper();
+    let stacks =
+        Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")], marks: Marks::Trusted }.changes_of_upper();
     let mut changes = diff(&stacks, b"", &mut go_on).expect("diff");
     // Between diff and patch the workload swaps it.
     let path = scratch.path("upper/file");
@@ -211,7 +214,8 @@ fn paths_are_relative_to_where_the_patch_is_applied() {
     let scratch = Scratch::new();
     versions(&scratch, "workspace/src/main.rs", Some(b"old\n"), Some(b"new\n"));
     versions(&scratch, "workspaces", None, Some(b"not below\n"));
-    let stacks = Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")] }.changes_of_upper();
+    let stacks =
+        Stack { upper: scratch.path("upper"), lowers: vec![scratch.path("lower")], marks: Marks::Trusted }.changes_of_upper();
     for below in [b"workspace".as_slice(), b"/workspace/", b"workspace/src"] {
         let mut changes = diff(&stacks, below, &mut go_on).expect("diff");
         let patch = unified_patch(&stacks, &mut changes, b"workspace/", PatchLimits::default(), &mut go_on).expect("patch");
@@ -274,29 +278,6 @@ fn git_applies_every_special_case() {
                 assert_eq!(executable, new.len() % 2 == 0, "{}", patch.text);
             }
         }
-    }
-}
-
-#[test]
-fn attribute_whiteouts_and_opaque_directories_of_both_spellings_are_read() {
-    for prefix in ["trusted", "user"] {
-        let scratch = Scratch::new();
-        versions(&scratch, "gone", Some(b"1\n"), Some(b""));
-        versions(&scratch, "d/hidden", Some(b"2\n"), None);
-        versions(&scratch, "d/new", None, Some(b"3\n"));
-        let attribute = |path: &str, what: &str, value: &[u8]| {
-            rustix::fs::setxattr(scratch.path(path), format!("{prefix}.overlay.{what}"), value, rustix::fs::XattrFlags::empty())
-                .expect("setxattr");
-        };
-        attribute("upper/gone", "whiteout", b"");
-        attribute("upper", "opaque", b"x");
-        attribute("upper/d", "opaque", b"y");
-        let (changes, _) = patch_of(&scratch, PatchLimits::default());
-        let told: Vec<(&[u8], crate::Status)> = changes.iter().map(|change| (change.path.as_slice(), change.status)).collect();
-        assert_eq!(
-            told,
-            [(b"d/hidden".as_slice(), crate::Status::Deleted), (b"d/new", crate::Status::Added), (b"gone", crate::Status::Deleted)]
-        );
     }
 }
 

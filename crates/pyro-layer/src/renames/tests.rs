@@ -10,7 +10,7 @@ use super::find_renames;
 use crate::diff::tests::git_apply;
 use crate::testing::model::{self, Edit, Item, Tree, Whims, file};
 use crate::testing::{Scratch, go_on, slice, snapshot};
-use crate::{Change, PatchLimits, Stacks, Status, diff, limits, unified_patch};
+use crate::{Change, Marks, PatchLimits, Stacks, Status, diff, limits, unified_patch};
 
 /// Two states with nothing in common.
 fn states(scratch: &Scratch, old: &[(&str, &str)], new: &[(&str, &str)]) -> Stacks {
@@ -23,7 +23,7 @@ fn states(scratch: &Scratch, old: &[(&str, &str)], new: &[(&str, &str)]) -> Stac
         }
         vec![layer]
     };
-    Stacks { old: layer("old", old), new: layer("new", new) }
+    Stacks { old: layer("old", old), new: layer("new", new), marks: Marks::Trusted }
 }
 
 fn changes(stacks: &Stacks) -> Vec<Change> {
@@ -150,7 +150,7 @@ proptest! {
         for (name, tree) in [("old", &old), ("new", &new), ("target", &old)] {
             copied(tree, &scratch.path(name));
         }
-        let stacks = Stacks { old: vec![scratch.path("old")], new: vec![scratch.path("new")] };
+        let stacks = Stacks { old: vec![scratch.path("old")], new: vec![scratch.path("new")], marks: Marks::Trusted };
         let mut changes = changes(&stacks);
         let patch = unified_patch(&stacks, &mut changes, b"", PatchLimits::default(), &mut go_on).expect("patch");
         if !patch.text.is_empty() {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use rustix::fs::{CWD, Dev, FileType, Mode, XattrFlags, mknodat, setxattr};
 
 use super::{Node, name};
+use crate::Marks;
 use crate::diff::{Change, Kind, Status};
 
 /// What is at a path.
@@ -106,17 +107,37 @@ pub(crate) fn after(tree: &Tree, edits: &[Edit]) -> Tree {
 /// Choices between ways to write the same, made by a seed.
 pub(crate) struct Whims {
     state: u64,
-    /// Only what one kernel writes and reads in one mount.
+    /// What says something. Those of the other kind are lies, which nothing may believe.
+    marks: Marks,
+    /// Only what a kernel writes, and no lies.
     is_plain: bool,
 }
 
 impl Whims {
-    pub(crate) fn any(seed: u64) -> Self {
-        Self { state: seed, is_plain: false }
+    pub(crate) fn any(seed: u64, marks: Marks) -> Self {
+        Self { state: seed, marks, is_plain: false }
     }
 
     pub(crate) fn plain(seed: u64) -> Self {
-        Self { state: seed, is_plain: true }
+        Self { state: seed, marks: Marks::Trusted, is_plain: true }
+    }
+
+    fn lies(&mut self) -> bool {
+        !self.is_plain && self.one_in(3)
+    }
+
+    fn spelling(&self) -> &'static str {
+        match self.marks {
+            Marks::Trusted => "trusted",
+            Marks::User => "user",
+        }
+    }
+
+    fn other_spelling(&self) -> &'static str {
+        match self.marks {
+            Marks::Trusted => "user",
+            Marks::User => "trusted",
+        }
     }
 
     fn one_in(&mut self, count: u64) -> bool {
@@ -129,19 +150,26 @@ impl Whims {
 /// Writes a layer that makes `after` of whatever layers show `before`.
 pub(crate) fn write_layer(layer: &Path, before: &Tree, after: &Tree, whims: &mut Whims) {
     fs::create_dir_all(layer).expect("mkdir");
-    write_directory(layer, b"", before, after, whims);
+    if write_directory(layer, b"", before, after, whims) {
+        set_attribute(layer, whims.spelling(), "opaque", "x");
+    }
 }
 
-fn write_directory(layer: &Path, path: &[u8], before: &Tree, after: &Tree, whims: &mut Whims) {
+/// Whether deletions of it are attributes. Unless it says so the kernel lists their names.
+fn write_directory(layer: &Path, path: &[u8], before: &Tree, after: &Tree, whims: &mut Whims) -> bool {
+    let mut has_attributes = false;
     for child in children(before, path).union(&children(after, path)) {
         let at = layer.join(name(child));
         let (old, new) = (before.get(child), after.get(child));
         match (old, new) {
             (None, None) => {}
-            (Some(_), None) => write_deletion(&at, whims),
+            (Some(_), None) => has_attributes |= write_deletion(&at, whims),
             // Copied up without being changed, now and then.
             (_, Some(Item::File { content, mode })) if old != new || whims.one_in(6) => {
                 fs::write(&at, content).expect("write");
+                if content.is_empty() && whims.lies() {
+                    set_attribute(&at, whims.other_spelling(), "whiteout", "y");
+                }
                 chmod(&at, *mode);
             }
             (_, Some(Item::Symlink { target })) if old != new || whims.one_in(6) => {
@@ -158,32 +186,39 @@ fn write_directory(layer: &Path, path: &[u8], before: &Tree, after: &Tree, whims
                 }
                 fs::create_dir(&at).expect("mkdir");
                 let is_opaque = if merges { whims.one_in(5) } else { whims.one_in(2) };
-                if is_opaque {
-                    set_attribute(&at, "opaque", "y", whims);
-                } else if !whims.is_plain && whims.one_in(8) {
-                    set_attribute(&at, "opaque", "x", whims);
-                }
                 let nothing = Tree::new();
-                write_directory(layer, child, if merges && !is_opaque { before } else { &nothing }, after, whims);
+                let has_attributes =
+                    write_directory(layer, child, if merges && !is_opaque { before } else { &nothing }, after, whims);
+                if is_opaque {
+                    set_attribute(&at, whims.spelling(), "opaque", "y");
+                } else if has_attributes || !whims.is_plain && whims.one_in(8) {
+                    set_attribute(&at, whims.spelling(), "opaque", "x");
+                }
+                if whims.lies() {
+                    set_attribute(&at, whims.other_spelling(), "opaque", "y");
+                }
                 chmod(&at, *mode);
             }
             (_, Some(_)) => {}
         }
     }
+    has_attributes
 }
 
-fn write_deletion(at: &Path, whims: &mut Whims) {
-    if !whims.is_plain && whims.one_in(4) {
+/// Whether it is an attribute.
+fn write_deletion(at: &Path, whims: &mut Whims) -> bool {
+    let is_attribute = !whims.is_plain && whims.one_in(4);
+    if is_attribute {
         fs::write(at, b"").expect("write");
-        set_attribute(at, "whiteout", "y", whims);
+        set_attribute(at, whims.spelling(), "whiteout", "y");
     } else {
         mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), Dev::default()).expect("make a whiteout");
     }
+    is_attribute
 }
 
-fn set_attribute(at: &Path, what: &str, value: &str, whims: &mut Whims) {
-    let prefix = if !whims.is_plain && whims.one_in(2) { "user" } else { "trusted" };
-    setxattr(at, format!("{prefix}.overlay.{what}"), value.as_bytes(), XattrFlags::empty()).expect("setxattr");
+fn set_attribute(at: &Path, spelling: &str, what: &str, value: &str) {
+    setxattr(at, format!("{spelling}.overlay.{what}"), value.as_bytes(), XattrFlags::empty()).expect("setxattr");
 }
 
 fn chmod(at: &Path, mode: u32) {
