@@ -103,19 +103,25 @@ pub(crate) fn in_seed(name: &[u8], owners: Owners) -> Fate {
     }
 }
 
+/// In a layer that gets some of what others show. Access lists are the workload's own here.
+pub(crate) fn in_shown(name: &[u8], owners: Owners) -> Fate {
+    if is_access_list(name) { Fate::Taken } else { in_seed(name, owners) }
+}
+
+fn is_access_list(name: &[u8]) -> bool {
+    name == b"system.posix_acl_access" || name == b"system.posix_acl_default"
+}
+
 /// In a copy of a layer, as the kernel's overlay documentation has it. What overlayfs notes about the inodes and file systems of the layers below
 /// is not true of a copy; that a directory was copied up from *somewhere* still is, and decides how it is listed
-/// ([`crate::marks::Marks::make_merged`]). Access lists are the workload's own here.
+/// ([`crate::marks::Marks::make_merged`]). Access lists as in [`in_shown`].
 pub(crate) fn in_layer(name: &[u8], is_directory: bool) -> Fate {
     let overlay = name.strip_prefix(b"trusted.overlay.").or_else(|| name.strip_prefix(b"user.overlay."));
     match overlay {
         Some(b"origin") if is_directory => Fate::Emptied,
         Some(b"origin" | b"impure" | b"uuid" | b"nlink") => Fate::Dropped,
         Some(_) => Fate::Vital,
-        None if name.starts_with(b"user.") => Fate::Taken,
-        None if [b"security.capability".as_slice(), b"system.posix_acl_access", b"system.posix_acl_default"].contains(&name) => {
-            Fate::Taken
-        }
+        None if name.starts_with(b"user.") || name == b"security.capability" || is_access_list(name) => Fate::Taken,
         None => Fate::Dropped,
     }
 }

@@ -60,7 +60,8 @@ impl Purpose {
     fn fate(self, attribute: &[u8], is_directory: bool) -> Fate {
         match self {
             Self::Shown(_, marks) if marks.is_mark(attribute) => Fate::Dropped,
-            Self::Seed(owners) | Self::Shown(owners, _) => attributes::in_seed(attribute, owners),
+            Self::Shown(owners, _) => attributes::in_shown(attribute, owners),
+            Self::Seed(owners) => attributes::in_seed(attribute, owners),
             Self::Squash(marks) if is_directory && marks.is_directory_mark(attribute) => Fate::Dropped,
             Self::Layer | Self::Squash(_) => attributes::in_layer(attribute, is_directory),
             Self::Export(_) => attributes::in_seed(attribute, Owners::CallerOnly),
@@ -207,7 +208,7 @@ impl<'a> Copier<'a> {
         Err(keeps_changing(&at.join(name)))
     }
 
-    /// Gives the copy of a file or directory everything but its content.
+    /// Gives the copy of a file or directory everything but its content. What is made in a directory afterwards inherits its default access list.
     pub(crate) fn finish(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
         self.finish_as(self.purpose, from, to, stat, path)
     }
@@ -224,34 +225,10 @@ impl<'a> Copier<'a> {
         let metadata = purpose.metadata(stat);
         // Before the attributes: a change of owner takes capabilities away.
         metadata.give_owner(to, path, purpose.owners())?;
-        self.give_attributes(purpose, from, to, stat, path)?;
-        metadata.give_mode_and_time(to, path)
-    }
-
-    /// The first part of it, for a directory that gets the rest when everything is in it, and when `from` is not open any more.
-    pub(crate) fn begin(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
-        self.give_attributes(self.purpose, from, to, stat, path)
-    }
-
-    /// The rest.
-    pub(crate) fn end(&self, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
-        let metadata = self.purpose.metadata(stat);
-        metadata.give_owner(to, path, self.purpose.owners())?;
-        metadata.give_mode_and_time(to, path)
-    }
-
-    fn give_attributes(
-        &mut self,
-        purpose: Purpose,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        stat: &Stat,
-        path: &[u8],
-    ) -> Result<()> {
         let is_directory = is_directory(stat);
         let fate = |name: &[u8]| purpose.fate(name, is_directory);
         self.tally.attributes_left_behind += attributes::copy(from, to, path, fate, &mut self.names)?;
-        Ok(())
+        metadata.give_mode_and_time(to, path)
     }
 
     /// A link whose target has been read.

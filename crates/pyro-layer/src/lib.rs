@@ -16,6 +16,7 @@
 //!
 //! Names as bytes, permission bits with setuid, setgid and sticky, modification times to the nanosecond, symbolic links as they
 //! are (they are only ever resolved inside), hard links within the tree, holes, FIFOs, `user.*` attributes and file capabilities.
+//! Access lists stay where what is inside is copied or merged; they neither come from outside nor leave, as their ids mean others there.
 //! Attributes that an overlay would take for its own (`user.overlay.*`, `trusted.*`) are never taken over: a tree could
 //! otherwise hide or redirect files of the layers below it.
 
@@ -84,7 +85,7 @@ pub use renames::find_renames;
 pub use runs_outside::runs_outside;
 pub use squash::squash;
 pub use stack::{Stack, Stacks};
-pub use sync::{IgnoredNames, Missing, SyncOptions, Synced, plan_sync};
+pub use sync::{IgnoredNames, Missing, SyncOptions, Synced, plan_sync, repeat_directory};
 
 /// Whose ids files may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,11 @@
 //! Another kind, other permission bits, another target, other content. Files of the same size and time are taken to have the same content, as
 //! rsync takes it; others of the same size are read. A different time alone, another owner or other attributes change nothing: tools
 //! touch files all the time. What did not change keeps what it has inside, directories also where the layer has to have them for
-//! what is in them. Two names of one file outside become two names of one file inside where both are written.
+//! what is in them: their access lists too, while those of the host stay outside. Two names of one file outside become two names of one file inside where both are written.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -147,6 +148,22 @@ pub fn plan_sync(
         attributes_left_behind: tally.attributes_left_behind,
         ..sync.synced
     })
+}
+
+/// Gives a directory of a layer everything but its content of the directory `inside`, which a view has at the same place: for those on the way to
+/// where a layer of [`plan_sync`] begins, when everything is in them. The answer is how many attributes had to be left behind.
+///
+/// # Errors
+/// When either cannot be read or written.
+pub fn repeat_directory(inside: BorrowedFd<'_>, into: &Path, owners: Owners, marks: Marks) -> Result<u64> {
+    let name = into.as_os_str().as_encoded_bytes();
+    let from = beneath::open_beneath(inside, b"", OFlags::RDONLY | OFlags::DIRECTORY).naming(name, "open what is inside")?;
+    let to = beneath::open_root(into).naming(name, "open the directory")?;
+    let stat = fs::fstat(&from).naming(name, "look at what is inside")?;
+    let watch = &mut |_| ControlFlow::Continue(());
+    let mut copier = Copier::new(to.as_fd(), Purpose::Shown(owners, marks), watch)?;
+    copier.finish(from.as_fd(), to.as_fd(), &stat, name)?;
+    Ok(copier.tally.attributes_left_behind)
 }
 
 struct Sync<'a> {

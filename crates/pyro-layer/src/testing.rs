@@ -37,6 +37,16 @@ pub(crate) fn name(bytes: &[u8]) -> &OsStr {
     OsStr::from_bytes(bytes)
 }
 
+/// An access list as the kernel has it in an attribute (`linux/posix_acl_xattr.h`): mode 0755, and one more user who may read and enter.
+pub(crate) fn access_list(user: u32) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] =
+        [(0x01, 7, NOBODY), (0x02, 5, user), (0x04, 5, NOBODY), (0x10, 5, NOBODY), (0x20, 5, NOBODY)];
+    let bytes =
+        |(tag, permissions, id): (u16, u16, u32)| [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat();
+    [2_u32.to_le_bytes().to_vec(), entries.map(bytes).concat()].concat()
+}
+
 /// One entry of a tree, with everything that has to survive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {

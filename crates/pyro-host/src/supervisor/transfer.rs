@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use pyro_api::ops::transfer::{ExportFormat, ExportRequest, ExportResponse, SyncPushRequest, SyncPushResponse};
@@ -118,11 +118,13 @@ fn sync(past: &Past<'_>, directories: &[PathBuf], request: &SyncPushRequest, pat
     if !fs::metadata(source).is_ok_and(|found| found.is_dir()) {
         return Err(Error::invalid(format!("{} is not a directory", request.source)).hint("give a directory of this machine"));
     }
-    pyro_layer::plan_sync(source, inside.as_fd(), options, &into, past.ways.marks, &mut |_| ControlFlow::Continue(()))
-        .map_err(refused)
+    let watch = &mut |_| ControlFlow::Continue(());
+    let mut synced = pyro_layer::plan_sync(source, inside.as_fd(), options, &into, past.ways.marks, watch).map_err(refused)?;
+    synced.attributes_left_behind += repeat_way(&directories[index], &seen, &way, past.ways)?;
+    Ok(synced)
 }
 
-/// Makes the directories that lead to a place in a new layer, as they are where they are, and gives the last one and what is there.
+/// Makes the directories that lead to a place in a new layer, and gives the last one and what is there.
 fn way_to(layer: &Path, seen: &OwnedFd, way: &Path, path: &SandboxPath) -> Result<(PathBuf, OwnedFd)> {
     let cannot = |error: std::io::Error| Error::unavailable(format!("{path} cannot be looked at")).because(error);
     let mut into = layer.to_owned();
@@ -134,10 +136,7 @@ fn way_to(layer: &Path, seen: &OwnedFd, way: &Path, path: &SandboxPath) -> Resul
         so_far.push(name);
         fs::DirBuilder::new().mode(0o755).create(&into).map_err(|error| crate::begin::no_room(&into, error))?;
         inside = match beneath::directory(seen, &so_far, Mounts::Stay) {
-            Ok(found) => {
-                like(&into, &found).map_err(|error| crate::begin::no_room(&into, error))?;
-                found
-            }
+            Ok(found) => found,
             // Not there yet: nothing is in it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => File::open(&into).map(OwnedFd::from).map_err(cannot)?,
             Err(error) => {
@@ -148,15 +147,22 @@ fn way_to(layer: &Path, seen: &OwnedFd, way: &Path, path: &SandboxPath) -> Resul
     Ok((into, inside))
 }
 
-/// Gives a directory the mode, owner and time of another.
-fn like(path: &Path, found: &OwnedFd) -> std::io::Result<()> {
-    let found = File::from(found.try_clone()?);
-    let stat = found.metadata()?;
-    if (stat.uid(), stat.gid()) != (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()) {
-        std::os::unix::fs::lchown(path, Some(stat.uid()), Some(stat.gid()))?;
+/// Has the directories above a place be in a new layer as they are, the root of it last: what is made in a directory changes its time, and
+/// inherits its access list. The answer is how many attributes had to be left behind.
+fn repeat_way(layer: &Path, seen: &OwnedFd, way: &Path, ways: Ways) -> Result<u64> {
+    let mut left_behind = 0;
+    for above in way.ancestors().skip(1) {
+        match beneath::directory(seen, &Path::new(".").join(above), Mounts::Stay) {
+            Ok(found) => {
+                left_behind +=
+                    pyro_layer::repeat_directory(found.as_fd(), &layer.join(above), ways.owners, ways.marks).map_err(refused)?;
+            }
+            // It is new.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::unavailable(format!("{} cannot be looked at", above.display())).because(error)),
+        }
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(stat.mode() & 0o7777))?;
-    File::open(path)?.set_times(fs::FileTimes::new().set_modified(stat.modified()?))
+    Ok(left_behind)
 }
 
 /// What is to be taken out, and where to.

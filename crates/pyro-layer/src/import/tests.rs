@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Dev, FileType, Mode, XattrFlags, makedev, mknodat, setxatt
 
 use super::import_directory;
 use crate::beneath::{self, Descent, Mounts};
-use crate::testing::{Scratch, go_on, name, snapshot};
+use crate::testing::{Scratch, access_list, go_on, name, snapshot};
 use crate::{ErrorKind, Owners, SeedReport, measure, remove_tree};
 
 fn import(source: &Path, destination: &Path) -> crate::Result<SeedReport> {
@@ -146,6 +146,20 @@ fn attributes_that_an_overlay_would_obey_are_not_taken_over() {
     let attributes: Vec<Vec<u8>> = snapshot(&destination)[b"d".as_slice()].attributes.keys().cloned().collect();
     assert_eq!(attributes, [b"user.kept".to_vec()]);
     assert_eq!(report.attributes_left_behind, 2);
+}
+
+#[test]
+fn access_lists_of_the_host_stay_there() {
+    let scratch = Scratch::new();
+    let (source, destination) = (scratch.directory("source"), scratch.directory("destination"));
+    fs::create_dir(source.join("d")).expect("mkdir");
+    for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
+        setxattr(source.join("d"), list, &access_list(7), XattrFlags::empty()).expect("setxattr");
+    }
+    fs::write(source.join("d/f"), b"inherits").expect("write");
+    let report = import(&source, &destination).expect("import");
+    assert_eq!(report.attributes_left_behind, 0);
+    assert!(snapshot(&destination).values().all(|node| node.attributes.is_empty()));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{Conflict, ConflictHunk, ConflictKind, Favour, Marks, MergeOptions, M
 use crate::diff::{Kind, Status, is_at_or_below};
 use crate::limits::{CONFLICT_TEXT_BYTES_MAX, CONFLICTS_MAX};
 use crate::testing::model::{self, Edit, Item, Tree, Whims, directory, file};
-use crate::testing::{Node, Scratch, go_on, slice, snapshot};
+use crate::testing::{Node, Scratch, access_list, go_on, slice, snapshot};
 use crate::{ErrorKind, Owners, Progress, Stacks, diff};
 
 /// What a merge has to come to, from the rules alone: each path by itself, then directories for what is in them.
@@ -574,6 +574,49 @@ fn what_is_taken_keeps_owner_time_attributes_holes_and_links() {
     let links = ["d/one", "another"].map(|path| fs::metadata(layer.join(path)).expect("stat").ino());
     assert_eq!(links[0], links[1]);
     assert!(fs::metadata(layer.join("sparse")).expect("stat").blocks() * 512 < 1 << 20, "holes stay holes");
+}
+
+#[test]
+fn access_lists_are_part_of_a_state() {
+    let mut scratch = Scratch::new();
+    let stacks = by_hand(&scratch);
+    let set = |path: &str, list: &str, user: u32| {
+        setxattr(scratch.path(path), format!("system.posix_acl_{list}"), &access_list(user), XattrFlags::empty())
+            .expect("setxattr");
+    };
+    for path in ["base/d", "theirs/d", "theirs/new/sub"] {
+        scratch.directory(path);
+    }
+    for (path, content) in [("base/d/both", "1\n2\n3\n"), ("theirs/d/both", "1\n2\nthree\n")] {
+        fs::write(scratch.path(path), content).expect("write");
+    }
+    for path in ["theirs/d/taken", "theirs/d/plain", "theirs/new/plain", "theirs/new/sub/taken"] {
+        fs::write(scratch.path(path), path).expect("write");
+    }
+    fs::write(scratch.directory("ours/d").join("both"), "one\n2\n3\n").expect("write");
+    // After what is in them, which has none of its own and must not inherit any on the way.
+    for (path, user) in [("base/d", 1), ("ours/d", 2), ("theirs/d", 3), ("theirs/new", 4)] {
+        set(path, "access", user);
+        set(path, "default", user);
+    }
+    for (path, user) in
+        [("base/d/both", 5), ("ours/d/both", 6), ("theirs/d/both", 7), ("theirs/d/taken", 8), ("theirs/new/sub/taken", 9)]
+    {
+        set(path, "access", user);
+    }
+    let (our_tree, their_tree) = (snapshot(&scratch.path("ours")), snapshot(&scratch.path("theirs")));
+    let layer = scratch.directory("into");
+    let merged = merge(&stacks, &MergeOptions::default(), Some(into(&layer)), &mut go_on).expect("merge");
+    assert_eq!(merged.merged, [b"d/both".to_vec()]);
+    assert_eq!(merged.written.map(|written| written.attributes_left_behind), Some(0));
+    let after = mounted(&mut scratch, "into", &stacks.ours);
+    for path in ["d/taken", "d/plain", "new", "new/plain", "new/sub", "new/sub/taken"] {
+        assert_eq!(after[path.as_bytes()], their_tree[path.as_bytes()], "{path}");
+    }
+    assert_eq!(after[b"d".as_slice()], our_tree[b"d".as_slice()]);
+    let both = &after[b"d/both".as_slice()];
+    assert_eq!((&both.attributes, both.mode), (&our_tree[b"d/both".as_slice()].attributes, 0o755));
+    assert_eq!(both.content, b"one\n2\nthree\n");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Writing the layer that a merge comes to.
 //!
 //! Steps come in the order of the tree, so the way leads through it once: each directory of the new layer is made when the first thing in it is, and
-//! gets its mode and time when the last is. How ours looks is read along the way, from its layers: whether a directory is there already, what it is like,
+//! gets its metadata when the last is. How ours looks is read along the way, from its layers: whether a directory is there already, what it is like,
 //! and whether there is anything to delete.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{self, FileType, OFlags, Stat};
+use rustix::fs::{self, FileType, Stat};
 
 use super::sources::{Sources, changed};
 use super::{MergeStacks, NewLayer, Origin, Step, What, Written};
@@ -66,16 +66,24 @@ struct Writing<'a> {
 struct Frame {
     /// Layers of ours that make it up there; none when ours has no such directory.
     parts: Vec<usize>,
-    /// What it is to be like when everything is in it. It has the attributes already.
-    stat: Stat,
+    /// What it is to be like when everything is in it.
+    like: Like,
+}
+
+/// Where a directory of the new layer has its metadata from.
+#[derive(Clone, Copy)]
+enum Like {
+    /// The directory of ours at the same place.
+    Ours,
+    /// What a state has at the same place, with these permission bits.
+    Put(Origin, Side, u32),
+    /// What theirs has at the same place, where ours has none.
+    Theirs,
 }
 
 impl Writing<'_> {
     fn run(&mut self, layer_count: usize) -> Result<()> {
-        let like = self.ours.here(0);
-        let stat = fs::fstat(like).naming(b"", "look at it")?;
-        self.copier.begin(like, self.to.here(), &stat, b"")?;
-        self.frames.push(Frame { parts: (0..layer_count).collect(), stat });
+        self.frames.push(Frame { parts: (0..layer_count).collect(), like: Like::Ours });
         // What is no directory in the end has nothing below.
         let mut closed: Option<&[u8]> = None;
         for step in self.steps {
@@ -87,8 +95,7 @@ impl Writing<'_> {
             let name = beneath::c_name(name).naming(&step.path, "write it")?;
             match &step.what {
                 What::Put { from, side, mode, .. } if side.kind == Kind::Directory => {
-                    let like = self.sources.directory(*from, *side, &step.path)?;
-                    self.enter(&name, Some((like, *mode)))?;
+                    self.enter(&name, Some(Like::Put(*from, *side, *mode)))?;
                 }
                 What::Delete => self.delete(&name, &step.path)?,
                 What::Put { from, side, mode, text } => self.put(&name, &step.path, (*from, *side), *mode, text.as_deref())?,
@@ -117,20 +124,13 @@ impl Writing<'_> {
     }
 
     /// Makes a directory and goes into it. Without `like` it is as ours has it, or theirs when ours has none.
-    fn enter(&mut self, name: &CStr, like: Option<(OwnedFd, u32)>) -> Result<()> {
+    fn enter(&mut self, name: &CStr, like: Option<Like>) -> Result<()> {
         let path = self.ours.path().join(name);
         let parts_above = &self.frames.last().expect("the root is left last").parts;
         let met = self.ours.find(parts_above, name)?.filter(|met| !met.parts.is_empty());
         // A new directory must not show what layers further down have under its name. In one that is new itself nothing is below.
         let is_opaque = met.is_none() && !parts_above.is_empty();
-        let (like, mode) = match (like, &met) {
-            (Some((like, mode)), _) => (like, Some(mode)),
-            (None, Some(met)) => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                (beneath::open_beneath(self.ours.here(met.layer), name.to_bytes(), flags).naming(&path, "open it")?, None)
-            }
-            (None, None) => (self.sources.known_directory(Origin::Theirs, &path)?, None),
-        };
+        let like = like.unwrap_or(if met.is_some() { Like::Ours } else { Like::Theirs });
         let parts = met.map_or_else(Vec::new, |met| met.parts);
         if !self.ours.enter(name, &parts)? {
             return Err(changed(&path));
@@ -138,22 +138,28 @@ impl Writing<'_> {
         writer::make_directory(self.to.here(), name, &path)?;
         self.to.enter(name, Mounts::Stay).naming(&path, "open what was made of it")?;
         self.copier.links.enter(name);
-        let mut stat = fs::fstat(&like).naming(&path, "look at it")?;
-        if let Some(mode) = mode {
-            set_mode(&mut stat, mode);
-        }
-        self.copier.begin(like.as_fd(), self.to.here(), &stat, &path)?;
         if is_opaque {
             self.marks.make_opaque(self.to.here(), &path)?;
         }
-        self.frames.push(Frame { parts, stat });
+        self.frames.push(Frame { parts, like });
         self.copier.tally.entry_count += 1;
         Ok(())
     }
 
     fn leave(&mut self) -> Result<()> {
         let frame = self.frames.pop().expect("a directory that was entered is left");
-        self.copier.end(self.to.here(), &frame.stat, self.ours.path().here())?;
+        let path = self.ours.path().here();
+        let opened = match frame.like {
+            Like::Ours => None,
+            Like::Put(from, side, _) => Some(self.sources.directory(from, side, path)?),
+            Like::Theirs => Some(self.sources.known_directory(Origin::Theirs, path)?),
+        };
+        let like = opened.as_ref().map_or_else(|| self.ours.here(frame.parts[0]), AsFd::as_fd);
+        let mut stat = fs::fstat(like).naming(path, "look at it")?;
+        if let Like::Put(_, _, mode) = frame.like {
+            set_mode(&mut stat, mode);
+        }
+        self.copier.finish(like, self.to.here(), &stat, path)?;
         if !self.frames.is_empty() {
             self.to.leave().naming(self.ours.path().here(), "go back up from what was made of it")?;
             self.ours.leave(&frame.parts)?;

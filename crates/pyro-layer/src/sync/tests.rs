@@ -13,9 +13,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::{CWD, Dev, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 
-use super::{IgnoredNames, Missing, SyncOptions, Synced, plan_sync};
+use super::{IgnoredNames, Missing, SyncOptions, Synced, plan_sync, repeat_directory};
 use crate::import::tests::{deep_tree, set_time};
-use crate::testing::{Node, Scratch, go_on, name, snapshot};
+use crate::testing::{Node, Scratch, access_list, go_on, name, snapshot};
 use crate::{ErrorKind, Marks, Owners, beneath};
 
 const BRING: SyncOptions = SyncOptions { missing: Missing::Keep, ignored: IgnoredNames::Bring, owners: Owners::Canonical };
@@ -274,6 +274,34 @@ fn directories_on_the_way_keep_what_they_have_inside() {
     let changed = &layer[b"d/e".as_slice()];
     assert_eq!((changed.mode, changed.modified_at, changed.owner), (0o700, (4_321, 5), (0, 0)));
     assert_eq!(layer[b"d/e/new".as_slice()].owner, (0, 0));
+}
+
+#[test]
+fn access_lists_stay_inside_and_those_of_the_host_outside() {
+    let scratch = Scratch::new();
+    let (source, view, into) = alike(&scratch);
+    for (root, user) in [(&source, 7), (&view, 1234)] {
+        for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
+            setxattr(root.join("d"), list, &access_list(user), XattrFlags::empty()).expect("setxattr");
+        }
+    }
+    // It inherits what is outside, and the directory around it would have its own inherited in the layer.
+    fs::write(source.join("d/e/new"), b"new").expect("write");
+    fs::write(source.join("d/new"), b"new").expect("write");
+    assert!(!snapshot(&source)[b"d/new".as_slice()].attributes.is_empty());
+    let synced = sync(&source, &view, MIRROR, &into).expect("sync");
+    assert_eq!((synced.added, synced.changed, synced.attributes_left_behind), (2, 0, 0));
+    let (layer, before) = (snapshot(&into), snapshot(&view));
+    assert_eq!(layer[b"d".as_slice()], before[b"d".as_slice()]);
+    assert_eq!(layer[b"d".as_slice()].attributes.len(), 2);
+    for path in [b"d/e".as_slice(), b"d/e/new", b"d/new"] {
+        assert!(layer[path].attributes.is_empty(), "{}", String::from_utf8_lossy(path));
+    }
+    // The same on the way to where a layer begins.
+    let on_the_way = scratch.directory("on the way");
+    let inside = beneath::open_root(&view.join("d")).expect("open");
+    assert_eq!(repeat_directory(inside.as_fd(), &on_the_way, Owners::Canonical, Marks::Trusted).expect("repeat"), 0);
+    assert_eq!(Node { same_as: b"d".to_vec(), ..snapshot(&on_the_way)[b"".as_slice()].clone() }, before[b"d".as_slice()]);
 }
 
 #[test]
