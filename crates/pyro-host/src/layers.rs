@@ -10,12 +10,13 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyro_api::{Error, Result};
-use pyro_layer::Marks;
+use pyro_layer::{Likeness, Marks};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -152,16 +153,20 @@ pub fn make(home: &Home, _naming: &Naming, mounts: &[Mount], workspace: &str, be
 /// Mode of the root of an overlay that nothing was done to.
 const FIRST_MODE: u32 = 0o755;
 
-/// Gives a directory the mode, owner and time of another.
+/// Gives a directory the owner, mode, time and attributes of another.
 fn like(new: &Path, old: &Path) -> io::Result<()> {
-    let (old, now) = (fs::symlink_metadata(old)?, fs::symlink_metadata(new)?);
-    if (old.uid(), old.gid()) != (now.uid(), now.gid()) {
-        std::os::unix::fs::lchown(new, Some(old.uid()), Some(old.gid()))?;
-    }
-    if old.mode() != now.mode() {
-        fs::set_permissions(new, old.permissions())?;
-    }
-    File::open(new)?.set_times(fs::FileTimes::new().set_modified(old.modified()?))
+    likeness(old)?.give(File::open(new)?.as_fd()).map_err(io::Error::other)
+}
+
+fn likeness(of: &Path) -> io::Result<Likeness> {
+    Likeness::of(File::open(of)?.as_fd()).map_err(io::Error::other)
+}
+
+/// What the root of an overlay is like that nothing was done to.
+fn first_likeness() -> Likeness {
+    let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Likeness::plain(FIRST_MODE, owner, (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), now.subsec_nanos()))
 }
 
 /// Puts a live layer that nothing was written to yet over others.
@@ -175,7 +180,7 @@ pub fn put_over(home: &Home, mounts: &[Mount], live: &LayerId, workspace: &str, 
             let upper = overlay(home, live, mount);
             match below.first() {
                 Some(top) => like(&upper, &overlay(home, top, mount))?,
-                None => fs::set_permissions(&upper, fs::Permissions::from_mode(FIRST_MODE))?,
+                None => first_likeness().give(File::open(&upper)?.as_fd()).map_err(io::Error::other)?,
             }
         }
         say(&root, &MadeFor::now(workspace, below))
@@ -230,7 +235,7 @@ pub fn lowers(home: &Home, mount: &Mount, sealed: &[LayerId]) -> Vec<PathBuf> {
     sealed.iter().map(|id| upper(&home.layer(id), &name)).chain(mount.lowers.iter().cloned()).collect()
 }
 
-/// Whether nothing was ever written to a layer that lies over others. The mode and owner of an overlay's own root count, its time does not.
+/// Whether nothing was ever written to a layer that lies over others. What an overlay's own root is like counts, its time does not.
 ///
 /// # Errors
 /// When it cannot be looked at.
@@ -241,16 +246,12 @@ pub fn is_blank(home: &Home, mounts: &[Mount], live: &LayerId, below: &[LayerId]
         let upper_directory = upper(&layer, &name);
         let upper = &upper_directory;
         let look = || -> io::Result<bool> {
-            let found = fs::symlink_metadata(upper)?;
-            // As it was made.
-            let untouched = match below.first() {
-                Some(top) => {
-                    let top = fs::symlink_metadata(self::upper(&home.layer(top), &name))?;
-                    (found.mode(), found.uid(), found.gid()) == (top.mode(), top.uid(), top.gid())
-                }
-                None => found.mode() & 0o7777 == FIRST_MODE && found.uid() == rustix::process::geteuid().as_raw(),
+            let first = match below.first() {
+                Some(top) => likeness(&self::upper(&home.layer(top), &name))?,
+                None => first_likeness(),
             };
-            // A directory that cannot be read was made so, which is a change.
+            // As it was made. A directory that cannot be read was made so, which is a change.
+            let untouched = likeness(upper).is_ok_and(|found| found.is_same_but_for_time(&first));
             Ok(untouched && fs::read_dir(upper).is_ok_and(|mut entries| entries.next().is_none()))
         };
         match look() {

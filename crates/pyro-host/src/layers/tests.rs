@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::{LayerId, Naming, is_blank, make, on_disk, overlay_name, stack, tidy};
+use super::{LayerId, Naming, is_blank, make, on_disk, overlay_name, put_over, stack, tidy};
 use crate::home::Home;
 use crate::manifest::Mount;
 
@@ -61,6 +61,34 @@ fn a_layer_is_blank_until_something_is_written_to_any_of_its_overlays() {
     let above = make(&home, &naming, &mounts(), "0123456789ab", std::slice::from_ref(&changed)).unwrap();
     assert_eq!(fs::metadata(home.layer(&above).join("root")).unwrap().permissions().mode() & 0o7777, 0o700);
     assert!(is_blank(&home, &mounts(), &above, &[changed]).unwrap());
+}
+
+#[test]
+fn the_root_of_a_layer_is_like_that_of_the_one_below_in_all_but_what_is_in_it() {
+    let (_directory, home) = home();
+    let naming = Naming::shared(&home).unwrap();
+    let root = |layer: &LayerId| home.layer(layer).join("root");
+    let colour = |layer: &LayerId| {
+        let mut value = [0; 16];
+        rustix::fs::getxattr(root(layer), "user.colour", &mut value[..]).map(|length| value[..length].to_vec()).ok()
+    };
+    let below = make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+    rustix::fs::setxattr(root(&below), "user.colour", b"red", rustix::fs::XattrFlags::empty()).unwrap();
+    assert!(!is_blank(&home, &mounts(), &below, &[]).unwrap(), "an attribute is a change");
+    let below = std::slice::from_ref(&below);
+    let live = make(&home, &naming, &mounts(), "0123456789ab", below).unwrap();
+    assert_eq!(colour(&live).as_deref(), Some(b"red".as_slice()));
+    assert!(is_blank(&home, &mounts(), &live, below).unwrap());
+    put_over(&home, &mounts(), &live, "0123456789ab", &[]).unwrap();
+    assert_eq!(colour(&live), None);
+    assert!(is_blank(&home, &mounts(), &live, &[]).unwrap());
+    if rustix::process::geteuid().is_root() {
+        let owned = make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+        std::os::unix::fs::chown(root(&owned), Some(1000), Some(50)).unwrap();
+        let live = make(&home, &naming, &mounts(), "0123456789ab", &[owned]).unwrap();
+        put_over(&home, &mounts(), &live, "0123456789ab", &[]).unwrap();
+        assert!(is_blank(&home, &mounts(), &live, &[]).unwrap(), "it belongs to root again");
+    }
 }
 
 #[test]
