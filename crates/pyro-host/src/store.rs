@@ -111,7 +111,7 @@ pub struct EventRecord {
 }
 
 /// A row of the log that was begun and is to be closed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenEvent(i64);
 
 fn failed(error: rusqlite::Error) -> Error {

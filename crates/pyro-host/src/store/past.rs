@@ -13,6 +13,9 @@ use crate::layers::LayerId;
 /// Ops whose events a step may be made of.
 const CHANGING: &str = "('workspace exec', 'workspace file write', 'workspace sync push', 'workspace merge')";
 
+/// Ops whose events have a step that may be a copy: what is copied is in no step of its own by that.
+const COPYING: &str = "('workspace snapshot create', 'workspace fork')";
+
 /// Where a workspace stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -84,7 +87,10 @@ impl Store {
         let found = self
             .connection
             .prepare_cached(
-                "SELECT live, head, redo, layers, (SELECT max(step) FROM step WHERE workspace_id = workspace.id)
+                // The log remembers numbers of steps that were forgotten.
+                "SELECT live, head, redo, layers,
+                        max((SELECT max(step) FROM step WHERE workspace_id = workspace.id),
+                            (SELECT coalesce(max(step), 0) FROM event WHERE workspace_id = workspace.id))
                  FROM workspace JOIN step ON workspace_id = id AND step = head WHERE id = ?1",
             )
             .and_then(|mut statement| {
@@ -242,7 +248,8 @@ impl Store {
             .query_row(
                 &format!(
                     "SELECT min(id) FROM event WHERE workspace_id = ?1 AND op IN {CHANGING}
-                     AND id > (SELECT coalesce(max(id), 0) FROM event WHERE workspace_id = ?1 AND step IS NOT NULL)"
+                     AND id > (SELECT coalesce(max(id), 0) FROM event WHERE workspace_id = ?1 AND step IS NOT NULL
+                               AND op NOT IN {COPYING})"
                 ),
                 [id],
                 |row| row.get::<_, Option<i64>>(0),

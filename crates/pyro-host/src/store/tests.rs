@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pyro_api::ErrorKind;
 use pyro_api::ops::exec::Outcome;
 
-use super::{ExecEnd, Store, WorkspaceRecord};
+use super::{ExecEnd, NewStep, Store, WorkspaceRecord};
 use crate::clock::Instant;
 use crate::home::Home;
 use crate::layers::{self, LayerId, Naming};
@@ -158,6 +158,44 @@ fn commands_and_events_tell_the_same_story() {
     assert_eq!(store.exec("aaaaaaaaaaaa", "one", 1).unwrap().outcome, Some(Outcome::Exited { code: 2 }));
     assert_eq!(store.exec("aaaaaaaaaaaa", "one", 3).unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(store.get("aaaaaaaaaaaa").unwrap().exec_count, 2);
+}
+
+/// A new step that is a copy, as a snapshot makes it under somebody who writes.
+fn copied(store: &mut Store, snapshot: &str) -> u64 {
+    let position = store.position("aaaaaaaaaaaa").unwrap();
+    let new = NewStep { op: "workspace snapshot create", subject: snapshot, layers: Vec::new() };
+    let step = store.add_copy("aaaaaaaaaaaa", &position, &new).unwrap().last;
+    store.add_snapshot("aaaaaaaaaaaa", "one", snapshot, step).unwrap();
+    step
+}
+
+#[test]
+fn what_was_only_copied_is_still_in_no_step() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    assert_eq!(store.first_unsealed("aaaaaaaaaaaa").unwrap(), None);
+    let first = store.begin_exec("aaaaaaaaaaaa", 1, "sleep 1000 &").unwrap();
+    let step = copied(&mut store, "moving");
+    store.add_forks("aaaaaaaaaaaa", "two", step).unwrap();
+    store.begin_exec("aaaaaaaaaaaa", 2, "touch more").unwrap();
+    assert_eq!(store.first_unsealed("aaaaaaaaaaaa").unwrap(), Some(first));
+    let position = store.position("aaaaaaaaaaaa").unwrap();
+    let live = LayerId::from_record("another".into());
+    let sealed = store.seal("aaaaaaaaaaaa", &position, &live, Some(first)).unwrap();
+    assert_eq!(store.step("aaaaaaaaaaaa", "one", sealed.head).unwrap().op_count, 2);
+    assert_eq!(store.first_unsealed("aaaaaaaaaaaa").unwrap(), None);
+}
+
+#[test]
+fn no_number_of_a_step_is_given_twice() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    let first = copied(&mut store, "moving");
+    store.remove_snapshot("aaaaaaaaaaaa", "moving").unwrap();
+    assert_eq!(store.forget_left_behind("aaaaaaaaaaaa").unwrap(), 1);
+    assert_eq!(copied(&mut store, "again"), first + 1);
 }
 
 #[test]
