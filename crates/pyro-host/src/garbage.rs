@@ -50,12 +50,23 @@ pub fn collect(home: &Home, measure: Measure) -> Result<Collected> {
     // A database of its own: who holds the host's may be waiting for the lock that we hold.
     let store = Store::open(home)?;
     let _alone = Naming::alone(home)?;
-    collect_alone(home, &store, measure)
+    collect_alone(home, &store, measure, None)
 }
 
-fn collect_alone(home: &Home, store: &Store, measure: Measure) -> Result<Collected> {
+/// Clears away what nothing names but one workspace that is being deleted: on a full disk that it is cannot be recorded before.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_of(home: &Home, workspace: &str) -> Result<Collected> {
+    let store = Store::open(home)?;
+    let _alone = Naming::alone(home)?;
+    collect_alone(home, &store, Measure::No, Some(workspace))
+}
+
+fn collect_alone(home: &Home, store: &Store, measure: Measure, without: Option<&str>) -> Result<Collected> {
     let mut collected = Collected::default();
-    let (named, records) = (store.named_layers()?, store.workspaces()?);
+    let (named, mut records) = (store.named_layers(without)?, store.workspaces()?);
+    records.retain(|record| without != Some(record.manifest.id.as_str()));
     let mut discard = |path: &Path| -> Result<()> {
         if measure == Measure::Yes {
             // What cannot be measured is cleared away all the same.

@@ -191,6 +191,7 @@ pub(crate) fn delete(host: &Host, record: WorkspaceRecord, session: &mut Session
     let forgotten = host.store()?.delete(&id, &name);
     if forgotten.is_err() {
         // On a full disk not even this can be written until what was thrown away is gone.
+        crate::garbage::collect_of(host.home(), &id)?;
         janitor::run(host)?;
         host.store()?.delete(&id, &name)?;
     }

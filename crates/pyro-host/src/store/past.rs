@@ -363,19 +363,19 @@ impl Store {
         .map_err(failed)
     }
 
-    /// Every layer that any workspace names.
+    /// Every layer that any workspace names, but for one that is being deleted.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn named_layers(&self) -> Result<std::collections::HashSet<LayerId>> {
+    pub fn named_layers(&self, without: Option<&str>) -> Result<std::collections::HashSet<LayerId>> {
         let read = || {
             let mut named = std::collections::HashSet::new();
-            let mut statement = self.connection.prepare("SELECT layers FROM step")?;
-            for layers in statement.query_map([], |row| parse::<Vec<LayerId>>(0, &row.get::<_, String>(0)?))? {
+            let mut statement = self.connection.prepare("SELECT layers FROM step WHERE workspace_id IS NOT ?1")?;
+            for layers in statement.query_map([without], |row| parse::<Vec<LayerId>>(0, &row.get::<_, String>(0)?))? {
                 named.extend(layers?);
             }
-            let mut statement = self.connection.prepare("SELECT live FROM workspace")?;
-            for live in statement.query_map([], |row| row.get(0))? {
+            let mut statement = self.connection.prepare("SELECT live FROM workspace WHERE id IS NOT ?1")?;
+            for live in statement.query_map([without], |row| row.get(0))? {
                 named.insert(LayerId::from_record(live?));
             }
             Ok(named)
