@@ -274,6 +274,57 @@ fn a_merge_takes_what_a_fork_did_and_tells_conflicts_by_their_lines() {
     });
 }
 
+/// Sets an attribute of a file inside. The value is an expression of perl.
+fn set_attribute(env: &TestEnv, workspace: &str, path: &str, attribute: &str, value: &str) {
+    // setxattr(2) of x86-64: no environment brings a program for it.
+    let call = format!("$v = {value}; syscall(188, $ARGV[0], $ARGV[1], $v, length $v, 0) == 0 or die $!");
+    sh(env, workspace, &format!("perl -e '{call}' {path} {attribute}"));
+}
+
+#[test]
+fn marks_that_are_set_inside_make_no_deletion() {
+    case(|env| {
+        let name = env.workspace("past");
+        sh(env, &name, "mkdir d; echo 1 > d/kept; touch d/empty");
+        env.pyro(&["workspace", "snapshot", "create", &name, "before"]).expect_ok();
+        let fork = env.name("fork");
+        env.pyro(&["workspace", "fork", &name, "--name", &fork]).expect_ok();
+        set_attribute(env, &name, "d", "user.overlay.opaque", "\"y\"");
+        set_attribute(env, &name, "d/empty", "user.overlay.whiteout", "\"y\"");
+        assert_eq!(sh(env, &name, "ls d; cat d/kept"), "empty\nkept\n1\n");
+        let changes = env.document(&["workspace", "diff", &name, "--against", "snapshot:before"]);
+        assert_eq!(changes["changes"].as_array().map(Vec::len), Some(0), "{changes}");
+        sh(env, &fork, "echo 2 > d/kept; echo full > d/empty");
+        env.pyro(&["workspace", "merge", &name, &fork]).expect_ok();
+        assert_eq!(sh(env, &name, "cat d/kept d/empty"), "2\nfull\n");
+        env.pyro(&["workspace", "delete", &fork]).expect_ok();
+    });
+}
+
+#[test]
+fn directories_above_a_push_stay_as_they_are() {
+    case(|env| {
+        let scratch = env.scratch();
+        fs::write(scratch.path().join("new"), "new\n").expect("a file");
+        let (name, from) = (env.workspace("past"), scratch.path().to_str().expect("UTF-8").to_owned());
+        sh(env, &name, "mkdir -p a/b/c && chmod 750 a && touch -d 2001-02-03 a/b/c a/b a");
+        set_attribute(env, &name, "a/b", "user.kept", "\"yes\"");
+        // Mode 0755, and one more user who may read and enter; what is made in it inherits that.
+        let list = "pack(\"L(SSL)5\", 2, 1,7,4294967295, 2,5,7, 4,5,4294967295, 16,5,4294967295, 32,5,4294967295)";
+        for attribute in ["system.posix_acl_access", "system.posix_acl_default"] {
+            set_attribute(env, &name, "a/b", attribute, list);
+        }
+        // listxattr(2) and the time and mode of everything above.
+        let look = "stat -c '%n %a %Y' / /workspace a a/b; \
+             perl -e 'for (\"a/b\", \"a/b/c\") { $path = $_; $v = \"\\0\" x 999; syscall(194, $path, $v, 999); $v =~ tr/\\0/ /s; print \"$v\\n\" }'";
+        let before = sh(env, &name, look);
+        assert!(before.contains("posix_acl_default") && before.contains("user.kept"), "{before}");
+        let pushed = env.document(&["workspace", "sync", "push", &name, &from, "a/b/c"]);
+        assert_eq!(pushed["added"].as_u64(), Some(1), "{pushed}");
+        assert_eq!(sh(env, &name, &format!("cat a/b/c/new; {look}")), format!("new\n{before}"));
+    });
+}
+
 #[test]
 fn a_push_brings_what_differs_and_an_export_takes_it_out_again() {
     case(|env| {
