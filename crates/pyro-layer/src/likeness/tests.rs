@@ -8,7 +8,7 @@ use super::Likeness;
 
 /// The value of an attribute.
 fn attribute(of: &File, name: &str) -> Option<Vec<u8>> {
-    let mut value = vec![0; 64];
+    let mut value = [0; 64];
     let length = fgetxattr(of, name, &mut value[..]).ok()?;
     Some(value[..length].to_vec())
 }
