@@ -1,7 +1,7 @@
 //! The whole past against a model: random sequences of everything that can be done to workspaces and their past, through the real program, and after
 //! each the trees must be what the rules say, to the last attribute.
 //!
-//! The same sequences every time, so that a change is judged by itself. `PYRO_TEST_PAST` says how many (`cargo xtask test --past N` sets it),
+//! The same sequences every time, so that a change is judged by itself. `PYRO_TEST_PAST` says how many ,
 //! `PYRO_TEST_PAST_SEED` which is the first. One that fails is made shorter, and said with its seed and all that was done.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -88,7 +88,7 @@ struct Failure {
 }
 
 fn is_deep(seed: u64) -> bool {
-    seed % DEEP_ONE_IN == 0
+    seed.is_multiple_of(DEEP_ONE_IN)
 }
 
 /// The numbers of the acts of a sequence.

@@ -238,8 +238,7 @@ impl<'a> World<'a> {
             self.learn(w);
             self.look(w);
         }
-        while !self.workspaces.is_empty() {
-            let gone = self.workspaces.pop().expect("there is one");
+        while let Some(gone) = self.workspaces.pop() {
             self.rpc.call("workspace delete", &json!({ "workspace": gone.name }));
         }
         self.rpc.call("gc", &json!({}));
