@@ -1,7 +1,7 @@
 //! The whole past against a model: random sequences of everything that can be done to workspaces and their past, through the real program, and after
 //! each the trees must be what the rules say, to the last attribute.
 //!
-//! The same sequences every time, so that a change is judged by itself. `PYRO_TEST_PAST` says how many ,
+//! The same sequences every time, so that a change is judged by itself. `PYRO_TEST_PAST` says how many,
 //! `PYRO_TEST_PAST_SEED` which is the first. One that fails is made shorter, and said with its seed and all that was done.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
