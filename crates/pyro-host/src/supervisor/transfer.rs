@@ -1,10 +1,10 @@
 //! Files between the host and the workspace: a push becomes a layer, an export is read from layers that never change again. Nothing inside takes part.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use pyro_api::ops::transfer::{ExportFormat, ExportRequest, ExportResponse, SyncPushRequest, SyncPushResponse};
@@ -130,6 +130,8 @@ fn way_to(layer: &Path, seen: &OwnedFd, way: &Path, path: &SandboxPath) -> Resul
     let mut into = layer.to_owned();
     let mut inside = seen.try_clone().map_err(cannot)?;
     let mut so_far = PathBuf::new();
+    // What is made in a directory may get its setgid bit, and the root of a layer is like the one below it until `repeat_way` says so again.
+    fs::set_permissions(&into, Permissions::from_mode(0o755)).map_err(cannot)?;
     for part in way.components() {
         let Component::Normal(name) = part else { continue };
         into.push(name);

@@ -310,7 +310,7 @@ fn directories_above_a_push_stay_as_they_are() {
         sh(env, &name, "mkdir -p a/b/c && chmod 750 a && touch -d 2001-02-03 a/b/c a/b a");
         set_attribute(env, &name, "a/b", "user.kept", "\"yes\"");
         // Mode 0755, and one more user who may read and enter; what is made in it inherits that.
-        let list = "pack(\"L(SSL)5\", 2, 1,7,4294967295, 2,5,7, 4,5,4294967295, 16,5,4294967295, 32,5,4294967295)";
+        let list = "pack(\"L(SSL)5\", 2, 1,7,4294967295, 2,5,0, 4,5,4294967295, 16,5,4294967295, 32,5,4294967295)";
         for attribute in ["system.posix_acl_access", "system.posix_acl_default"] {
             set_attribute(env, &name, "a/b", attribute, list);
         }
@@ -322,6 +322,11 @@ fn directories_above_a_push_stay_as_they_are() {
         let pushed = env.document(&["workspace", "sync", "push", &name, &from, "a/b/c"]);
         assert_eq!(pushed["added"].as_u64(), Some(1), "{pushed}");
         assert_eq!(sh(env, &name, &format!("cat a/b/c/new; {look}")), format!("new\n{before}"));
+
+        // Nothing that a push makes is of the group of a directory whose files are all of its group.
+        sh(env, &name, "chmod 2755 /");
+        env.pyro(&["workspace", "sync", "push", &name, &from, "/made/for/it"]).expect_ok();
+        assert_eq!(sh(env, &name, "stat -c %a / /made /made/for /made/for/it/new"), "2755\n755\n755\n644\n");
     });
 }
 
