@@ -1,5 +1,5 @@
 //! How a supervisor begins: a new workspace, a stopped one, or a one-shot run. Each ends with a sandbox that is up and a
-//! [`Supervisor`] that owns it, or with nothing left behind. Only what is asked about a disk ([`disk`]) is answered without a sandbox.
+//! [`Supervisor`] that owns it, or with nothing left behind.
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::OwnedFd;
@@ -36,8 +36,6 @@ use crate::supervisor::exec::{ExecPlan, compose_env, working_directory};
 use crate::supervisor::launch::{Live, bring_up};
 use crate::supervisor::past::{Past, Relaunch, Ways};
 use crate::supervisor::{Life, Subject, Supervisor};
-
-pub mod disk;
 
 /// Processes and threads of one sandbox. Enough for a parallel build of any size, far from what hurts a host (its own default is 32,768).
 const PIDS_MAX: u64 = 4096;
@@ -254,7 +252,7 @@ fn owners(privilege: &Privilege) -> Owners {
 }
 
 /// How layers are written in this place.
-fn ways(privilege: &Privilege) -> Ways {
+pub fn ways(privilege: &Privilege) -> Ways {
     let marks = if in_first_user_namespace(privilege) { Marks::Trusted } else { Marks::User };
     Ways { owners: owners(privilege), marks }
 }
@@ -394,19 +392,28 @@ pub(crate) fn free_name(store: &Store, is_taken: &dyn Fn(&str) -> bool) -> Resul
 /// Takes the lease of a workspace. Who clears up after a dead supervisor holds it for some milliseconds, so it is tried for a
 /// while unless somebody listens already.
 fn take_lease(place: &Place, name: &str) -> Result<Lease> {
+    if let Some(lease) = try_lease(place)? {
+        return Ok(lease);
+    }
+    if matches!(crate::client::connect(&place.control()), Ok(Some(_))) {
+        return Err(Error::conflict(format!("workspace {name} has a supervisor already")));
+    }
+    Err(Error::conflict(format!("somebody else has workspace {name} and needs it stopped")).hint("try again"))
+}
+
+/// The lease of a workspace, for which somebody who is just ending is waited for; `None` when somebody has it for longer.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn try_lease(place: &Place) -> Result<Option<Lease>> {
     let begun = std::time::Instant::now();
     loop {
         match Lease::take(&place.lease()) {
-            Ok(Some(lease)) => return Ok(lease),
+            Ok(Some(lease)) => return Ok(Some(lease)),
             Ok(None) if begun.elapsed() < TRY_FOR && !matches!(crate::client::connect(&place.control()), Ok(Some(_))) => {
                 std::thread::sleep(TRY_EVERY);
             }
-            Ok(None) if matches!(crate::client::connect(&place.control()), Ok(Some(_))) => {
-                return Err(Error::conflict(format!("workspace {name} has a supervisor already")));
-            }
-            Ok(None) => {
-                return Err(Error::conflict(format!("somebody else has workspace {name} and needs it stopped")).hint("try again"));
-            }
+            Ok(None) => return Ok(None),
             Err(error) => return Err(no_room(&place.lease(), error)),
         }
     }
@@ -469,7 +476,8 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
     let layers = layers::stack(setting.home, &manifest.mounts, &position.layers, &position.live);
     let limits = (manifest.vcpu_count, manifest.mem_mib, manifest.disk_mib);
     let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
-    let live = bring_up_here(setting, &launch, &mut || Ok(()), &minimum);
+    let mut furnish = || layers::furnish(setting.home, &manifest.mounts, &position.live, &position.layers);
+    let live = bring_up_here(setting, &launch, &mut furnish, &minimum);
     keep_log(place)?;
     let record = store.get(id)?;
     store.close_open(id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
@@ -503,7 +511,11 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
 }
 
 /// Refuses a workspace whose files are not layers.
-fn before_layers(position: &Position, name: &str, place: &Place) -> Result<()> {
+/// Refuses for a workspace that no layers are recorded of.
+///
+/// # Errors
+/// `Unavailable` with where its files are.
+pub fn before_layers(position: &Position, name: &str, place: &Place) -> Result<()> {
     if !position.live.as_str().is_empty() {
         return Ok(());
     }
@@ -522,17 +534,7 @@ fn refuse(mut connection: Connection, error: Error) -> Result<()> {
 /// When the caller cannot be waited for. That it is gone is none.
 pub fn last_answer(connection: &mut Connection, answer: Result<serde_json::Value>) -> Result<()> {
     connection.answer(answer);
-    while connection.wants_to_write() {
-        if connection.flush().is_err() {
-            break;
-        }
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(connection.fd(), rustix::event::PollFlags::OUT)];
-        match rustix::event::poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Error::internal("poll").because(error)),
-        }
-    }
-    Ok(())
+    connection.send_all()
 }
 
 /// A one-shot run from its request to its end: brings up a sandbox, runs the command, and takes everything away when its caller has

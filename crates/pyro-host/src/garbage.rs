@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 use crate::janitor;
@@ -15,7 +16,7 @@ use crate::layers::{self, Naming};
 use crate::store::Store;
 
 /// What was cleared away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collected {
     /// Layers of changes.
     pub layers: u64,

@@ -121,33 +121,62 @@ pub fn overlay_name(at: &str) -> String {
     }
 }
 
-/// Makes a layer with nothing in it, and room for overlays to work beside it.
+/// Makes a layer over others that somebody can write to at once.
 ///
 /// # Errors
-/// When the disk refuses.
-pub fn make(home: &Home, _naming: &Naming, mounts: &[Mount], workspace: &str, below: &[LayerId]) -> Result<LayerId> {
+/// When the disk refuses; nothing is left then.
+pub fn make(home: &Home, naming: &Naming, mounts: &[Mount], workspace: &str, below: &[LayerId]) -> Result<LayerId> {
+    let id = reserve(home, naming, workspace, below)?;
+    furnish(home, mounts, &id, below).inspect_err(|_| discard(home, &id))?;
+    Ok(id)
+}
+
+/// Makes a layer over others that has no directories yet: whoever starts the workspace [furnishes](furnish) it. To make those takes who is root of
+/// the namespace that layers belong to, as they are like what is below them, and most are never needed.
+///
+/// # Errors
+/// As [`make`].
+pub fn reserve(home: &Home, _naming: &Naming, workspace: &str, below: &[LayerId]) -> Result<LayerId> {
     let id = LayerId(new_id());
     let root = home.layer(&id);
-    let made_for = MadeFor::now(workspace, below);
-    let make = || -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(&root)?;
-        for mount in mounts {
-            let name = overlay_name(&mount.at);
-            for directory in [upper(&root, &name), work(&root, &name)] {
-                DirBuilder::new().mode(FIRST_MODE).create(directory)?;
-            }
-            // What an overlay shows of its own root is that of the uppermost layer.
-            if let Some(top) = below.first() {
-                like(&upper(&root, &name), &upper(&home.layer(top), &name))?;
-            }
-        }
-        say(&root, &made_for)
-    };
-    make().map_err(|error| {
+    let made = DirBuilder::new().mode(0o700).create(&root).and_then(|()| say(&root, &MadeFor::now(workspace, below)));
+    made.map_err(|error| {
         discard(home, &id);
         crate::begin::no_room(&root, error)
     })?;
     Ok(id)
+}
+
+/// Makes the directories of a layer that are not there yet. One that is there is as it should be, whatever happened meanwhile.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn furnish(home: &Home, mounts: &[Mount], id: &LayerId, below: &[LayerId]) -> Result<()> {
+    let root = home.layer(id);
+    let directory = |path: &Path| match DirBuilder::new().mode(FIRST_MODE).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    let make = |name: &str| -> io::Result<()> {
+        if upper(&root, name).exists() {
+            return Ok(());
+        }
+        directory(&work(&root, name))?;
+        let unfinished = root.join(format!("new-{name}"));
+        directory(&unfinished)?;
+        // What an overlay shows of its own root is that of the uppermost layer.
+        if let Some(top) = below.first() {
+            like(&unfinished, &upper(&home.layer(top), name))?;
+        }
+        fs::rename(unfinished, upper(&root, name))
+    };
+    mounts.iter().try_for_each(|mount| make(&overlay_name(&mount.at))).map_err(|error| crate::begin::no_room(&root, error))
+}
+
+/// Whether a layer has its directories.
+#[must_use]
+pub fn is_furnished(home: &Home, mounts: &[Mount], id: &LayerId) -> bool {
+    mounts.iter().all(|mount| overlay(home, id, mount).exists())
 }
 
 /// Mode of the root of an overlay that nothing was done to.
@@ -178,6 +207,10 @@ pub fn put_over(home: &Home, mounts: &[Mount], live: &LayerId, workspace: &str, 
     let put = || -> io::Result<()> {
         for mount in mounts {
             let upper = overlay(home, live, mount);
+            if !upper.exists() {
+                // Nobody has started it yet: it will be furnished over these.
+                continue;
+            }
             match below.first() {
                 Some(top) => like(&upper, &overlay(home, top, mount))?,
                 None => first_likeness().give(File::open(&upper)?.as_fd()).map_err(io::Error::other)?,
@@ -245,6 +278,10 @@ pub fn is_blank(home: &Home, mounts: &[Mount], live: &LayerId, below: &[LayerId]
         let name = overlay_name(&mount.at);
         let upper_directory = upper(&layer, &name);
         let upper = &upper_directory;
+        if !upper.exists() {
+            // Nobody has started the workspace yet.
+            continue;
+        }
         let look = || -> io::Result<bool> {
             let first = match below.first() {
                 Some(top) => likeness(&self::upper(&home.layer(top), &name))?,
@@ -257,8 +294,6 @@ pub fn is_blank(home: &Home, mounts: &[Mount], live: &LayerId, below: &[LayerId]
         match look() {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            // A guest's changes are on a disk that nobody outside looks into.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(Error::unavailable(format!("{} cannot be read", upper.display())).because(error)),
         }
     }

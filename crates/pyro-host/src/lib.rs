@@ -32,6 +32,7 @@ mod garbage;
 mod golden;
 mod home;
 mod janitor;
+mod keeper;
 mod layers;
 mod lease;
 mod manifest;
@@ -362,6 +363,46 @@ impl Host {
         Ok(())
     }
 
+    /// Asks whoever can be asked about a workspace now, without starting it: its supervisor while it runs, else a keeper, who gets its id.
+    ///
+    /// `may`: refuses, knowing whether it runs.
+    fn ask_without_starting(
+        &self,
+        workspace: &WorkspaceRef,
+        mut call: Call,
+        session: &mut Session<'_>,
+        may: &dyn Fn(&WorkspaceRecord, bool) -> Result<()>,
+    ) -> Result<Value> {
+        let begun = Instant::now();
+        loop {
+            let record = self.find_settled(workspace)?;
+            let supervisor = self.connect(&record)?;
+            may(&record, supervisor.is_some())?;
+            let answered = match supervisor {
+                Some(stream) => client::ask(&stream, &call, session)?,
+                None => {
+                    call.request["workspace"] = Value::String(record.manifest.id.clone());
+                    let stream = role::start(&self.options.binary, &self.home, Role::Keeper)?;
+                    client::ask(&stream, &call, session)?
+                }
+            };
+            match answered {
+                client::Answered::Response(answer) => return Ok(answer),
+                client::Answered::Declined if begun.elapsed() > ASKED_FOR => {
+                    return Err(Error::conflict(format!("workspace {workspace} is being started and stopped")).hint("try again"));
+                }
+                // It is beginning or ending.
+                client::Answered::Declined => std::thread::sleep(TRY_EVERY),
+            }
+        }
+    }
+
+    /// Has a keeper do what is about no workspace.
+    fn ask_keeper<T: serde::de::DeserializeOwned>(&self, op: &str, request: Value, session: &mut Session<'_>) -> Result<T> {
+        let call = Call { op: op.to_owned(), request, stream: true, stdin: false };
+        ops::parse(client::converse(&role::start(&self.options.binary, &self.home, Role::Keeper)?, &call, session)?)
+    }
+
     /// Stops a running workspace and waits until it is.
     fn stop(&self, record: &WorkspaceRecord, session: &mut Session<'_>) -> Result<()> {
         let Some(stream) = self.connect(record)? else { return Ok(()) };
@@ -480,6 +521,10 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
             let (connection, call, _) = role::take_call()?;
             ops::build_here(&home, &privilege, call, connection)
         }
+        Role::Keeper => {
+            let (connection, call, _) = role::take_call()?;
+            keeper::answer(&home, &privilege, signals, call, connection)
+        }
         Role::Supervisor => {
             let (connection, call, inputs) = role::take_call()?;
             let backend = backend::namespaces::Namespaces::new(binary.to_owned(), privilege.clone());
@@ -487,9 +532,6 @@ fn role_body(role: Role, arguments: &[std::ffi::OsString], binary: &Path, signal
             match call.op.as_str() {
                 api::WorkspaceCreate::NAME => begin::create(setting, signals, &ops::parse(call.request)?, connection),
                 api::WorkspaceStart::NAME => begin::start(setting, signals, &ops::parse::<String>(call.request)?, connection),
-                api::DiskList::NAME | api::DiskRead::NAME | api::DiskExport::NAME => {
-                    begin::disk::answer(setting, signals, call, connection)
-                }
                 api::Run::NAME => begin::run(setting, signals, &ops::parse(call.request)?, connection, call.stdin, inputs),
                 other => Err(Error::internal(format!("a supervisor cannot begin with {other}"))),
             }

@@ -1,4 +1,4 @@
-//! Role processes: the same binary, started to be a supervisor, an environment builder or a janitor.
+//! Role processes: the same binary, started to be a supervisor, a keeper of layers, an environment builder or a janitor.
 //!
 //! A role process is started in its own session and as root of the user namespace that sandboxes and layers belong to
 //! (see `privilege`), with its caller's socket as standard input. The first line on it is the call that tells what to do.
@@ -17,8 +17,10 @@ use crate::supervisor::control::{Connection, Said};
 /// What a process can be started as. The word is its first argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Owns one sandbox, or one stopped workspace whose disk is read.
+    /// Owns one sandbox.
     Supervisor,
+    /// Answers one call about layers that no sandbox is needed for.
+    Keeper,
     /// Builds one environment.
     Builder,
     /// Empties the trash.
@@ -31,6 +33,7 @@ impl Role {
     pub fn word(self) -> &'static str {
         match self {
             Self::Supervisor => "@supervisor",
+            Self::Keeper => "@keeper",
             Self::Builder => "@builder",
             Self::Janitor => "@janitor",
         }

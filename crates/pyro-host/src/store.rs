@@ -24,7 +24,7 @@ use crate::state::WorkspaceState;
 
 mod past;
 
-pub use past::{NewStep, Position, StepRecord, snapshot_taken};
+pub use past::{NewStep, Position, SnapshotRecord, StepRecord, snapshot_taken};
 
 /// How long a writer waits for another: a commit takes some 10 ms, and seconds where a disk has just been given gigabytes to write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ pub(crate) fn play(role: &str, arguments: &[OsString]) -> ExitCode {
         "@agent" => agent(),
         "@machine" => ExitCode::from(pyro_agent::machine::boot(pyro_host::BUILD)),
         "@probe" => probe(arguments),
-        _ => match [Role::Supervisor, Role::Builder, Role::Janitor].into_iter().find(|known| known.word() == role) {
+        _ => match [Role::Supervisor, Role::Keeper, Role::Builder, Role::Janitor].into_iter().find(|known| known.word() == role) {
             Some(role) => outside(role, arguments),
             // A name that is not listed must not fall through to the command line.
             None => refused(&format!("{role} is not a role of this build")),

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::{LayerId, Naming, is_blank, make, on_disk, overlay_name, put_over, stack, tidy};
+use super::{LayerId, Naming, furnish, is_blank, is_furnished, make, on_disk, overlay_name, put_over, reserve, stack, tidy};
 use crate::home::Home;
 use crate::manifest::Mount;
 
@@ -89,6 +89,28 @@ fn the_root_of_a_layer_is_like_that_of_the_one_below_in_all_but_what_is_in_it() 
         put_over(&home, &mounts(), &live, "0123456789ab", &[]).unwrap();
         assert!(is_blank(&home, &mounts(), &live, &[]).unwrap(), "it belongs to root again");
     }
+}
+
+#[test]
+fn a_layer_that_nobody_has_started_is_blank_and_gets_its_directories_whole() {
+    let (_directory, home) = home();
+    let naming = Naming::shared(&home).unwrap();
+    let below = make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+    fs::set_permissions(home.layer(&below).join("root"), Permissions::from_mode(0o700)).unwrap();
+    let below = std::slice::from_ref(&below);
+    let live = reserve(&home, &naming, "0123456789ab", below).unwrap();
+    assert!(!is_furnished(&home, &mounts(), &live) && is_blank(&home, &mounts(), &live, below).unwrap());
+    put_over(&home, &mounts(), &live, "0123456789ab", below).unwrap();
+    assert!(!is_furnished(&home, &mounts(), &live), "whoever goes back in it need not be able to");
+    // One who has begun with it and died.
+    fs::create_dir(home.layer(&live).join("new-root")).unwrap();
+    furnish(&home, &mounts(), &live, below).unwrap();
+    assert_eq!(fs::metadata(home.layer(&live).join("root")).unwrap().permissions().mode() & 0o7777, 0o700);
+    assert!(is_furnished(&home, &mounts(), &live) && is_blank(&home, &mounts(), &live, below).unwrap());
+    // What was written to it stays.
+    fs::write(home.layer(&live).join("root/x"), "x").unwrap();
+    furnish(&home, &mounts(), &live, below).unwrap();
+    assert!(!is_blank(&home, &mounts(), &live, below).unwrap());
 }
 
 #[test]

@@ -1,23 +1,25 @@
 //! The machine itself.
 
-use pyro_api::Result;
 use pyro_api::ops::host::{DoctorRequest, DoctorResponse, GcRequest, GcResponse};
 use pyro_api::ops::{Doctor, Gc};
+use pyro_api::{Op, Result};
+
+use serde_json::Value;
 
 use super::Handle;
 use crate::doctor::{self, Findings};
-use crate::garbage::{self, Measure};
+use crate::garbage::Collected;
 use crate::{Host, Session, recovery};
 
 impl Handle for Gc {
-    fn handle(host: &Host, _request: GcRequest, _session: &mut Session<'_>) -> Result<GcResponse> {
+    fn handle(host: &Host, _request: GcRequest, session: &mut Session<'_>) -> Result<GcResponse> {
         recovery::sweep_runs(host.home())?;
         let mut steps = 0;
         let records = host.store()?.workspaces()?;
         for record in records {
             steps += host.store()?.forget_left_behind(&record.manifest.id)? as u64;
         }
-        let collected = garbage::collect(host.home(), Measure::Yes)?;
+        let collected: Collected = host.ask_keeper(Self::NAME, Value::Null, session)?;
         host.start_janitor();
         Ok(GcResponse { steps, layers: collected.layers, seeds: collected.seeds, freed_bytes: collected.bytes })
     }

@@ -1,5 +1,6 @@
-//! The past of a workspace, seen from a front end. While it runs its supervisor does it; else whoever holds its lease, without starting it.
+//! The past of a workspace, seen from a front end. While it runs its supervisor does it; else a keeper, without starting it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
@@ -19,59 +20,24 @@ use serde_json::{Value, json};
 use super::Handle;
 use crate::begin::{Unfinished, no_room};
 use crate::clock::Instant;
+use crate::keeper::SIZES;
 use crate::layers::{self, LayerId, Naming};
-use crate::lease::Lease;
-use crate::past::{self, Subject, Target};
+use crate::past::{self, Target};
 use crate::state::WorkspaceState;
-use crate::store::{Store, WorkspaceRecord};
+use crate::store::{SnapshotRecord, StepRecord, Store, WorkspaceRecord};
 use crate::supervisor::change::MergeOrder;
 use crate::supervisor::past::Point;
-use crate::{Host, Session, client};
+use crate::{Host, Session};
 
 /// What a supervisor is asked for by us, and by nobody else: the files as they are now.
 pub const POINT: &str = "workspace point";
 
-/// What is done with a workspace: by its supervisor, or here.
-enum Owner {
-    /// It runs, and this was its answer.
-    Supervisor(Value),
-    /// It does not, and nobody starts it while this is held.
-    Us(Box<WorkspaceRecord>, Lease),
-}
-
-/// Asks the supervisor of a workspace that runs, or takes the lease of one that does not.
-fn ask_or_hold(host: &Host, workspace: &WorkspaceRef, op: &str, request: Value, session: &mut Session<'_>) -> Result<Owner> {
+/// Has something done with a workspace as it is: running or not, it stays so.
+fn ask(host: &Host, workspace: &WorkspaceRef, op: &str, request: Value, session: &mut Session<'_>) -> Result<Value> {
     let call = Call { op: op.to_owned(), request, stream: true, stdin: false };
-    loop {
-        let record = host.find_settled(workspace)?;
-        if let Some(stream) = host.connect(&record)? {
-            match client::ask(&stream, &call, session)? {
-                client::Answered::Response(answer) => return Ok(Owner::Supervisor(answer)),
-                // It is ending; then it is ours.
-                client::Answered::Declined => {
-                    std::thread::sleep(crate::lease::TRY_EVERY);
-                    continue;
-                }
-            }
-        }
-        let manifest = &record.manifest;
-        match host.hold(&manifest.id, &manifest.name) {
-            Ok(Some(lease)) => {
-                // Between our look and the lease it may have run and been stopped.
-                let record = host.settle(host.store()?.get(&manifest.id)?)?;
-                return Ok(Owner::Us(Box::new(record), lease));
-            }
-            Ok(None) => return Err(Error::not_found(format!("workspace {} was deleted", manifest.name))),
-            // Somebody has started it: then they are asked.
-            Err(_) if matches!(host.connect(&record), Ok(Some(_))) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn subject<'a>(host: &'a Host, record: &'a WorkspaceRecord) -> Subject<'a> {
-    let manifest = &record.manifest;
-    Subject { home: host.home(), id: &manifest.id, name: &manifest.name, mounts: &manifest.mounts }
+    // A supervisor says so itself.
+    let may = |record: &WorkspaceRecord, runs: bool| if runs { Ok(()) } else { need_layers(record) };
+    host.ask_without_starting(workspace, call, session, &may)
 }
 
 /// Refuses for workspaces whose files nobody outside reads.
@@ -88,82 +54,38 @@ pub(super) fn has_layers(record: &WorkspaceRecord) -> Result<bool> {
     }
 }
 
-/// The files of a workspace that stands still, sealed.
-fn settled_point(host: &Host, record: &WorkspaceRecord) -> Result<Point> {
-    need_layers(record)?;
-    let mut store = host.store()?;
-    let position = store.position(&record.manifest.id)?;
-    let since = store.first_unsealed(&record.manifest.id)?;
-    let sealed = past::seal(&mut store, subject(host, record), &position, since)?;
-    Ok(Point { step: sealed.head, layers: sealed.layers, copied: None })
-}
-
 /// The files of a workspace as they are now, as a state that never changes again.
 fn point(host: &Host, workspace: &WorkspaceRef, session: &mut Session<'_>) -> Result<Point> {
-    match ask_or_hold(host, workspace, POINT, Value::Null, session)? {
-        Owner::Supervisor(answer) => super::parse(answer),
-        Owner::Us(record, _lease) => settled_point(host, &record),
-    }
+    super::parse(ask(host, workspace, POINT, json!({}), session)?)
 }
 
 impl Handle for SnapshotCreate {
     fn handle(host: &Host, request: SnapshotCreateRequest, session: &mut Session<'_>) -> Result<SnapshotCreateResponse> {
-        match ask_or_hold(host, &request.workspace, Self::NAME, super::to_value(&request)?, session)? {
-            Owner::Supervisor(answer) => super::parse(answer),
-            Owner::Us(record, _lease) => {
-                let (id, name) = (&record.manifest.id, &record.manifest.name);
-                let point = settled_point(host, &record)?;
-                host.store()?.add_snapshot(id, name, request.name.as_str(), point.step)?;
-                Ok(SnapshotCreateResponse {
-                    workspace: name.clone(),
-                    name: request.name.to_string(),
-                    step: point.step,
-                    copied: None,
-                })
-            }
-        }
+        super::parse(ask(host, &request.workspace, Self::NAME, super::to_value(&request)?, session)?)
     }
 }
 
 impl Handle for SnapshotList {
-    fn handle(host: &Host, request: SnapshotListRequest, _session: &mut Session<'_>) -> Result<SnapshotListResponse> {
+    fn handle(host: &Host, request: SnapshotListRequest, session: &mut Session<'_>) -> Result<SnapshotListResponse> {
         let record = host.store()?.find(&request.workspace)?;
         let manifest = &record.manifest;
         let snapshots = host.store()?.snapshots(&manifest.id)?;
-        let mut sizes = Sizes::default();
-        let mut views = Vec::with_capacity(snapshots.len());
-        for snapshot in snapshots {
-            let above = snapshot.step.layers.iter().filter(|layer| !manifest.base.contains(layer));
-            let (mut entry_count, mut bytes) = (0, 0);
-            for layer in above {
-                let (entries, room) = sizes.of(host, layer)?;
-                entry_count += entries;
-                bytes += room;
-            }
-            views.push(SnapshotView {
-                name: snapshot.name,
-                at: snapshot.at.rfc3339(),
-                made_by: past::view(&snapshot.step),
-                entry_count,
-                bytes,
-            });
-        }
-        Ok(SnapshotListResponse { workspace: manifest.name.clone(), snapshots: views })
-    }
-}
-
-/// What layers take, each measured once.
-#[derive(Default)]
-struct Sizes(std::collections::HashMap<LayerId, (u64, u64)>);
-
-impl Sizes {
-    fn of(&mut self, host: &Host, layer: &LayerId) -> Result<(u64, u64)> {
-        if let Some(known) = self.0.get(layer) {
-            return Ok(*known);
-        }
-        let size = layers::size(host.home(), layer)?;
-        self.0.insert(layer.clone(), size);
-        Ok(size)
+        let above =
+            |step: &StepRecord| step.layers.iter().filter(|layer| !manifest.base.contains(layer)).cloned().collect::<Vec<_>>();
+        let layers: BTreeSet<LayerId> = snapshots.iter().flat_map(|snapshot| above(&snapshot.step)).collect();
+        // Each is measured once, however many snapshots stand on it.
+        let sizes: HashMap<LayerId, (u64, u64)> = if layers.is_empty() {
+            HashMap::new()
+        } else {
+            let sizes: Vec<(u64, u64)> = host.ask_keeper(SIZES, super::to_value(&layers)?, session)?;
+            layers.into_iter().zip(sizes).collect()
+        };
+        let view = |snapshot: SnapshotRecord| {
+            let sizes = above(&snapshot.step).into_iter().map(|layer| sizes[&layer]);
+            let (entry_count, bytes) = sizes.fold((0, 0), |(entries, room), (more, taken)| (entries + more, room + taken));
+            SnapshotView { name: snapshot.name, at: snapshot.at.rfc3339(), made_by: past::view(&snapshot.step), entry_count, bytes }
+        };
+        Ok(SnapshotListResponse { workspace: manifest.name.clone(), snapshots: snapshots.into_iter().map(view).collect() })
     }
 }
 
@@ -196,8 +118,7 @@ pub(crate) fn find_snapshot(store: &Store, id: &str, workspace: &str, name: &str
 
 impl Handle for WorkspaceReset {
     fn handle(host: &Host, request: ResetRequest, session: &mut Session<'_>) -> Result<RewindResponse> {
-        let workspace = request.workspace.clone();
-        rewind::<Self>(host, &workspace, &request, session, &|store, record| target_of(store, record, &request))
+        super::parse(ask(host, &request.workspace, Self::NAME, super::to_value(&request)?, session)?)
     }
 }
 
@@ -216,45 +137,13 @@ pub(crate) fn target_of(store: &Store, record: (&str, &str), request: &ResetRequ
 
 impl Handle for WorkspaceUndo {
     fn handle(host: &Host, request: UndoRequest, session: &mut Session<'_>) -> Result<RewindResponse> {
-        rewind::<Self>(host, &request.workspace.clone(), &request, session, &|_, _| Ok((Target::Undo, String::new())))
+        super::parse(ask(host, &request.workspace, Self::NAME, super::to_value(&request)?, session)?)
     }
 }
 
 impl Handle for WorkspaceRedo {
     fn handle(host: &Host, request: RedoRequest, session: &mut Session<'_>) -> Result<RewindResponse> {
-        rewind::<Self>(host, &request.workspace.clone(), &request, session, &|_, _| Ok((Target::Redo, String::new())))
-    }
-}
-
-type FindTarget<'a> = &'a dyn Fn(&Store, (&str, &str)) -> Result<(Target, String)>;
-
-fn rewind<O: Op<Response = RewindResponse>>(
-    host: &Host,
-    workspace: &WorkspaceRef,
-    request: &O::Request,
-    session: &mut Session<'_>,
-    target: FindTarget<'_>,
-) -> Result<RewindResponse> {
-    match ask_or_hold(host, workspace, O::NAME, super::to_value(request)?, session)? {
-        Owner::Supervisor(answer) => super::parse(answer),
-        Owner::Us(record, _lease) => {
-            need_layers(&record)?;
-            let (id, name) = (&record.manifest.id, &record.manifest.name);
-            let mut store = host.store()?;
-            let (target, words) = target(&store, (id, name))?;
-            let position = store.position(id)?;
-            let subject = subject(host, &record);
-            past::check(&store, subject, &position, &target)?;
-            let since = store.first_unsealed(id)?;
-            let sealed = past::seal(&mut store, subject, &position, since)?;
-            let gone = past::go(&mut store, subject, &sealed, &target, &words)?;
-            Ok(RewindResponse {
-                workspace: name.clone(),
-                at: past::view(&gone.at),
-                left: gone.left.as_ref().map(past::view),
-                stopped: None,
-            })
-        }
+        super::parse(ask(host, &request.workspace, Self::NAME, super::to_value(&request)?, session)?)
     }
 }
 
@@ -408,7 +297,7 @@ fn fork<'a>(
     let place = unfinished.place().clone();
     DirBuilder::new().mode(0o700).create(place.execs()).map_err(|error| no_room(&place.execs(), error))?;
     manifest.write_quickly(&place)?;
-    let live = layers::make(home, naming, &manifest.mounts, &id, &point.layers)?;
+    let live = layers::reserve(home, naming, &id, &point.layers)?;
     unfinished.made(home.layer(&live));
     let state = WorkspaceState::Stopped;
     Ok((unfinished, WorkspaceRecord { manifest, state, used_at: now, exec_count: 0, isolation: None, live, expires_at: None }))

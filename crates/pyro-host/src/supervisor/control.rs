@@ -208,6 +208,24 @@ impl Connection {
         output.push(b'\n');
     }
 
+    /// Writes everything, where no loop would. That the caller is gone is no error.
+    ///
+    /// # Errors
+    /// When the caller cannot be waited for.
+    pub fn send_all(&mut self) -> pyro_api::Result<()> {
+        while self.wants_to_write() {
+            if self.flush().is_err() {
+                break;
+            }
+            let mut fds = [rustix::event::PollFd::from_borrowed_fd(self.fd(), rustix::event::PollFlags::OUT)];
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(pyro_api::Error::internal("poll").because(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what the socket takes now.
     ///
     /// # Errors

@@ -203,6 +203,46 @@ fn a_stopped_workspace_can_be_set_back_and_forked_without_being_started() {
 }
 
 #[test]
+fn what_was_closed_inside_is_closed_to_nobody_who_keeps_the_past() {
+    case(|env| {
+        let env = env.fresh();
+        let name = env.workspace("past");
+        // To whoever asks outside these are somebody else's directories, or their own without any right to them.
+        sh(&env, &name, "mkdir closed && head -c 1000000 /dev/urandom > closed/big && chmod 0 closed && chmod 700 / && echo a > a");
+        env.pyro(&["workspace", "snapshot", "create", &name, "closed"]).expect_ok();
+        let look = "stat -c '%a %n' / closed a; wc -c < closed/big";
+        let before = sh(&env, &name, look);
+        sh(&env, &name, "chmod 0 / && rm a");
+        let list = env.document(&["workspace", "snapshot", "list", &name]);
+        assert!(list["snapshots"][0]["bytes"].as_u64().is_some_and(|bytes| bytes >= 1_000_000), "{list}");
+        let fork = env.name("fork");
+        env.pyro(&["workspace", "fork", &name, "--name", &fork]).expect_ok();
+        assert_eq!(sh(&env, &fork, "stat -c %a /; ls"), "0\nclosed\n");
+        env.pyro(&["workspace", "delete", &fork]).expect_ok();
+
+        env.pyro(&["workspace", "stop", &name]).expect_ok();
+        env.pyro(&["workspace", "fork", &name, "--name", &fork]).expect_ok();
+        let stopped = env.document(&["workspace", "disk", "list", &fork]);
+        assert_eq!(stopped["entries"][0]["path"], "closed", "{stopped}");
+        env.pyro(&["workspace", "reset", &fork]).expect_ok();
+        assert_eq!(sh(&env, &fork, "stat -c %a /; ls"), "0\nclosed\n");
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        assert_eq!(sh(&env, &name, look), before);
+
+        env.pyro(&["workspace", "reset", &name]).expect_ok();
+        env.pyro(&["workspace", "snapshot", "delete", &name, "closed"]).expect_ok();
+        env.pyro(&["workspace", "delete", &fork]).expect_ok();
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        env.pyro(&["workspace", "undo", &name]).expect_ok();
+        // With this what was undone is left behind.
+        sh(&env, &name, "echo new > new");
+        env.pyro(&["workspace", "stop", &name]).expect_ok();
+        let freed = env.document(&["gc"]);
+        assert!(freed["freed_bytes"].as_u64().is_some_and(|bytes| bytes >= 1_000_000), "{freed}");
+    });
+}
+
+#[test]
 fn a_supervisor_that_was_killed_loses_nothing_that_was_written() {
     case(|env| {
         let name = env.workspace("past");

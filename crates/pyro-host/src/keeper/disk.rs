@@ -1,40 +1,32 @@
-//! The disk of a workspace that is stopped, read by a process that is there for nothing else: a listing, a part of a file, or all of it as a file of the
-//! user's. No sandbox is made and nothing inside is run; the lease is held meanwhile, so that nobody else starts the workspace or deletes it.
+//! The disk of a workspace that is stopped: a listing, a part of a file, or all of it as a file of the user's. No sandbox is made and nothing inside is
+//! run.
 //!
-//! Before, the caller could read its home and nothing of the layers below it; here we are root of the namespace that layers belong to. Everything in them
-//! was written by an enemy. It is mounted together as the inside sees it, so that one rule holds for every path: links are followed as they would be
-//! inside and never lead out of it (to refuse them would leave out what an honest environment is made of: `/bin` is a link). Only regular files are
-//! opened for their content, and nothing is written but what the user asked for.
+//! Everything in it was written by an enemy. It is mounted together as the inside sees it, so that one rule holds for every path: links are followed as
+//! they would be inside and never lead out of it (to refuse them would leave out what an honest environment is made of: `/bin` is a link). Only regular
+//! files are opened for their content, and nothing is written but what the user asked for.
 
-use std::cell::RefCell;
 use std::fs::{self, File};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use pyro_api::envelope::Progress;
+use pyro_api::ops::DiskExport;
 use pyro_api::ops::disk::{DiskExportRequest, DiskExportResponse, DiskFormat, DiskListRequest, DiskReadRequest};
 use pyro_api::ops::file::{FileEntry, FileKind, FileListResponse, FileReadResponse};
-use pyro_api::ops::{DiskExport, DiskList, DiskRead};
-use pyro_api::values::WorkspaceRef;
-use pyro_api::{Call, Error, ErrorKind, Op, Result};
+use pyro_api::{Error, ErrorKind, Op, Result};
 use pyro_layer::{Kind, Listed, Mounts, TarOptions};
 use pyro_sys::in_root;
 use pyro_wire::limits::PATH_BYTES_MAX;
 use pyro_wire::{SandboxPath, Untrusted};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::{Setting, before_layers, last_answer, no_room, ways};
+use super::{Caller, Stopped};
+use crate::begin::{DISK_FULL, no_room, ways};
 use crate::environment::image;
-use crate::lease::Lease;
-use crate::manifest::Manifest;
-use crate::ops::{parse, to_value};
-use crate::store::{Position, Store};
+use crate::layers;
 use crate::supervisor::complain;
-use crate::supervisor::control::Connection;
 use crate::supervisor::files::{octal, path_of, read_response};
 use crate::view::{Assembled, assemble};
 use crate::whole;
@@ -42,106 +34,15 @@ use crate::whole;
 /// Bytes of the names in one listing: with what each entry is besides they fit one reply, even where every byte has to be spelled out.
 const NAMES_BYTES_MAX: usize = 4 << 20;
 
-/// How often the caller is looked after, and told how far an export is.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Does one call about a stopped workspace, and gives its caller the answer.
-///
-/// # Errors
-/// When the caller cannot be waited for.
-pub fn answer(setting: Setting<'_>, signals: OwnedFd, call: Call, mut connection: Connection) -> Result<()> {
-    let caller = Caller { connection: RefCell::new(&mut connection), signals, looked_at: RefCell::new(Instant::now()) };
-    let answer = answered(setting, call, &caller);
-    last_answer(&mut connection, answer)
-}
-
-fn answered(setting: Setting<'_>, call: Call, caller: &Caller<'_>) -> Result<serde_json::Value> {
-    match call.op.as_str() {
-        DiskList::NAME => {
-            let request: DiskListRequest = parse(call.request)?;
-            to_value(&Stopped::hold(setting, &request.workspace)?.list(&request, caller)?)
-        }
-        DiskRead::NAME => {
-            let request: DiskReadRequest = parse(call.request)?;
-            to_value(&Stopped::hold(setting, &request.workspace)?.read(&request)?)
-        }
-        DiskExport::NAME => {
-            let request: DiskExportRequest = parse(call.request)?;
-            to_value(&Stopped::hold(setting, &request.workspace)?.export(&request, caller)?)
-        }
-        other => Err(Error::internal(format!("{other} is nothing about a disk"))),
-    }
-}
-
-/// Who waits for the answer.
-struct Caller<'a> {
-    connection: RefCell<&'a mut Connection>,
-    /// Readable when this process is asked to end.
-    signals: OwnedFd,
-    looked_at: RefCell<Instant>,
-}
-
-impl Caller<'_> {
-    /// It has hung up or takes its call back, or somebody wants us to end.
-    fn is_gone(&self) -> bool {
-        // The caller says nothing while it waits.
-        self.connection.borrow().has_something_to_read() || {
-            let mut fds = [PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
-            poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
-        }
-    }
-
-    /// Tells how far we are, when it is time again; whether to go on.
-    fn watch(&self, progress: impl FnOnce() -> Progress) -> ControlFlow<()> {
-        let mut looked_at = self.looked_at.borrow_mut();
-        if looked_at.elapsed() < LOOK_EVERY {
-            return ControlFlow::Continue(());
-        }
-        *looked_at = Instant::now();
-        if self.is_gone() {
-            return ControlFlow::Break(());
-        }
-        let mut connection = self.connection.borrow_mut();
-        connection.progress(progress());
-        // One that is gone is seen at the next look.
-        let _ = connection.flush();
-        ControlFlow::Continue(())
-    }
-}
-
-/// A workspace that nobody can start.
-struct Stopped<'a> {
-    setting: Setting<'a>,
-    manifest: Manifest,
-    position: Position,
-    store: Store,
-    _lease: Lease,
-}
-
-impl<'a> Stopped<'a> {
-    /// `workspace` is its id.
-    fn hold(setting: Setting<'a>, workspace: &WorkspaceRef) -> Result<Self> {
-        let id = workspace.to_string();
-        let place = setting.home.workspace(&id);
-        let lease = super::take_lease(&place, &id)?;
-        let store = Store::open(setting.home)?;
-        let record = store.get(&id)?;
-        if record.state.needs_supervisor() {
-            // Between the caller's look and ours it was started, and its supervisor has died.
-            return Err(Error::conflict(format!("workspace {} was started meanwhile", record.manifest.name)).hint("try again"));
-        }
-        let position = store.position(&id)?;
-        before_layers(&position, &record.manifest.name, &place)?;
-        Ok(Self { setting, manifest: record.manifest, position, store, _lease: lease })
-    }
-
+impl Stopped<'_> {
     /// Its files, with what a supervisor that was killed has not sealed.
     fn assembled(&self) -> Result<Assembled> {
-        let layers: Vec<_> = std::iter::once(&self.position.live).chain(&self.position.layers).cloned().collect();
-        assemble(self.setting.home, &self.manifest.mounts, &layers, ways(self.setting.privilege).marks)
+        let live = Some(&self.position.live).filter(|live| layers::is_furnished(self.home, &self.manifest.mounts, live));
+        let layers: Vec<_> = live.into_iter().chain(&self.position.layers).cloned().collect();
+        assemble(self.home, &self.manifest.mounts, &layers, ways(self.privilege).marks)
     }
 
-    fn list(&self, request: &DiskListRequest, caller: &Caller<'_>) -> Result<FileListResponse> {
+    pub(super) fn list(&self, request: &DiskListRequest, caller: &Caller<'_>) -> Result<FileListResponse> {
         let path = path_of(&request.path)?;
         let files = self.assembled()?;
         let top =
@@ -174,7 +75,7 @@ impl<'a> Stopped<'a> {
         Ok(FileListResponse { workspace: self.manifest.name.clone(), path: path.shown().to_owned(), entries, truncated })
     }
 
-    fn read(&self, request: &DiskReadRequest) -> Result<FileReadResponse> {
+    pub(super) fn read(&self, request: &DiskReadRequest) -> Result<FileReadResponse> {
         let path = path_of(&request.path)?;
         let files = self.assembled()?;
         let file = in_root::file(&files.root, Path::new(path.as_str())).map(File::from).map_err(|error| unopened(&path, error))?;
@@ -187,7 +88,7 @@ impl<'a> Stopped<'a> {
         Ok(read_response(&self.manifest.name, &path, request.offset, size_bytes, content))
     }
 
-    fn export(mut self, request: &DiskExportRequest, caller: &Caller<'_>) -> Result<DiskExportResponse> {
+    pub(super) fn export(&mut self, request: &DiskExportRequest, caller: &Caller<'_>) -> Result<DiskExportResponse> {
         let output = Path::new(&request.output);
         let files = self.assembled()?;
         let mut response = DiskExportResponse {
@@ -290,7 +191,7 @@ fn unread(error: pyro_layer::Error) -> Error {
     match error.kind() {
         Why::Cancelled => Error::new(ErrorKind::Cancelled, "the request about the disk was taken back"),
         Why::Limit => Error::limit(sentence).because(error),
-        Why::Full => Error::unavailable("the file cannot be written").because(error).hint(super::DISK_FULL),
+        Why::Full => Error::unavailable("the file cannot be written").because(error).hint(DISK_FULL),
         // Everything else there is ours to read.
         Why::System if error.raw_os_error() == Some(Errno::ACCESS.raw_os_error()) => Error::unavailable(sentence)
             .because(error)

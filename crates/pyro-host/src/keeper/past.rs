@@ -1,0 +1,57 @@
+//! The past of a workspace that stands still, done without starting it.
+
+use pyro_api::Result;
+use pyro_api::ops::past::{ResetRequest, RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse};
+
+use super::Stopped;
+use crate::ops::target_of;
+use crate::past::{self, Subject, Target};
+use crate::supervisor::past::Point;
+
+impl Stopped<'_> {
+    fn subject(&self) -> Subject<'_> {
+        Subject { home: self.home, id: &self.manifest.id, name: &self.manifest.name, mounts: &self.manifest.mounts }
+    }
+
+    /// Makes a step of what a supervisor that was killed has left.
+    fn seal(&mut self) -> Result<()> {
+        let since = self.store.first_unsealed(&self.manifest.id)?;
+        let subject = Subject { home: self.home, id: &self.manifest.id, name: &self.manifest.name, mounts: &self.manifest.mounts };
+        self.position = past::seal(&mut self.store, subject, &self.position, since)?;
+        Ok(())
+    }
+
+    /// The files as they are, as a state that never changes again.
+    pub(super) fn point(&mut self) -> Result<Point> {
+        self.seal()?;
+        Ok(Point { step: self.position.head, layers: self.position.layers.clone(), copied: None })
+    }
+
+    /// Names the files as they are.
+    pub(super) fn snapshot(&mut self, request: &SnapshotCreateRequest) -> Result<SnapshotCreateResponse> {
+        let step = self.point()?.step;
+        let (id, workspace) = (&self.manifest.id, self.manifest.name.clone());
+        self.store.add_snapshot(id, &workspace, request.name.as_str(), step)?;
+        Ok(SnapshotCreateResponse { workspace, name: request.name.to_string(), step, copied: None })
+    }
+
+    /// Goes to what a request names.
+    pub(super) fn reset(&mut self, request: &ResetRequest) -> Result<RewindResponse> {
+        let (target, words) = target_of(&self.store, (&self.manifest.id, &self.manifest.name), request)?;
+        self.rewind(&target, &words)
+    }
+
+    /// Goes somewhere else. `words`: what was asked for, for the log.
+    pub(super) fn rewind(&mut self, target: &Target, words: &str) -> Result<RewindResponse> {
+        past::check(&self.store, self.subject(), &self.position, target)?;
+        self.seal()?;
+        let subject = Subject { home: self.home, id: &self.manifest.id, name: &self.manifest.name, mounts: &self.manifest.mounts };
+        let gone = past::go(&mut self.store, subject, &self.position, target, words)?;
+        Ok(RewindResponse {
+            workspace: self.manifest.name.clone(),
+            at: past::view(&gone.at),
+            left: gone.left.as_ref().map(past::view),
+            stopped: None,
+        })
+    }
+}
