@@ -6,6 +6,8 @@ Each check prints a line; the last line is `N passed, N failed`. PYRO_HOME says 
 import asyncio
 import os
 import sys
+import tarfile
+import tempfile
 import traceback
 
 from mcp import Client, MCPError, StdioServerParameters
@@ -17,7 +19,8 @@ PROFILES = {
         "workspace_create",
         "workspace_list",
         "workspace_status",
-        "workspace_update",
+        "workspace_reset",
+        "workspace_undo",
         "workspace_exec",
         "workspace_delete",
         "workspace_diff",
@@ -111,8 +114,54 @@ async def work(pyro):
         check("it is not listed any more", name not in text_of(found), text_of(found))
 
 
+async def past(pyro):
+    name = f"mcp-past-{os.getpid()}"
+    with tempfile.TemporaryDirectory() as granted, tempfile.TemporaryDirectory() as other:
+        with open(os.path.join(granted, "pushed.txt"), "w", encoding="utf-8") as file:
+            file.write("from outside\n")
+        os.symlink(other, os.path.join(granted, "way-out"))
+        arguments = ("--profile", "workspace-full", "--structured", "--allow-path", granted)
+        async with Client(server(pyro, *arguments), read_timeout_seconds=CALL_SECONDS) as client:
+
+            async def call(tool, **arguments):
+                return await client.call_tool(tool, arguments)
+
+            async def run(workspace, command):
+                return text_of(await call("workspace_exec", workspace=workspace, command=command))
+
+            await call("workspace_create", environment="debian:12", name=name)
+            try:
+                await run(name, "echo precious > a")
+                snapshot = await call("snapshot_create", workspace=name, name="good")
+                check("snapshot_create names the files as they are", not snapshot.is_error, text_of(snapshot))
+                await run(name, "rm -rf /workspace/a /usr/lib/git-core")
+                undone = await call("workspace_undo", workspace=name)
+                check("workspace_undo undoes rm -rf", not undone.is_error and "precious" in await run(name, "cat a"), text_of(undone))
+                forked = await call("workspace_fork", workspace=name, name=name + "-fork")
+                check("workspace_fork makes a second one", not forked.is_error, text_of(forked))
+                await run(name + "-fork", "echo better > b")
+                merged = await call("workspace_merge", workspace=name, **{"from": name + "-fork"})
+                check("workspace_merge takes what it did", "better" in await run(name, "cat b"), text_of(merged))
+                reset = await call("workspace_reset", workspace=name, snapshot="good")
+                listing = await run(name, "ls")
+                check("workspace_reset goes back to a snapshot", "b" not in listing.split(), text_of(reset) + listing)
+                pushed = await call("workspace_sync_push", workspace=name, source=granted, path="in")
+                check("workspace_sync_push brings a granted directory", "from outside" in await run(name, "cat in/pushed.txt"), text_of(pushed))
+                out = os.path.join(granted, "out.tar")
+                exported = await call("workspace_export", workspace=name, format="tar", output=out)
+                check("workspace_export writes below what was granted", not exported.is_error and tarfile.is_tarfile(out), text_of(exported))
+                for output in (os.path.join(other, "out.tar"), os.path.join(granted, "way-out", "out.tar"), granted + "/../out.tar"):
+                    refused = await call("workspace_export", workspace=name, format="tar", output=output)
+                    check("workspace_export is refused elsewhere", refused.is_error and not os.path.exists(output), text_of(refused))
+                refused = await call("workspace_sync_push", workspace=name, source=other)
+                check("workspace_sync_push is refused from elsewhere", refused.is_error, text_of(refused))
+            finally:
+                for workspace in (name + "-fork", name):
+                    await call("workspace_delete", workspace=workspace)
+
+
 async def main(pyro):
-    for part in (profiles, work):
+    for part in (profiles, work, past):
         try:
             await part(pyro)
         except Exception as error:  # a session that breaks is one failure, told with where
