@@ -29,6 +29,8 @@ cargo xtask TASK
   readme [--check]           run the commands of the README's tour and write (or compare) what they print
   bench [OPTIONS]            compare with bwrap, crun and podman; writes docs/benchmarks.md
                              --repetitions N (50), --rootfs DIR (the built environment), --no-write
+  bench layers [OPTIONS]     the past of workspaces over 1,000 and 100,000 files, beside git worktree, cp and btrfs;
+                             writes docs/benchmarks-layers.md
 ";
 
 fn main() -> ExitCode {

@@ -138,7 +138,15 @@ pub fn run_quietly(command: &mut Command) -> Result {
 
 /// Builds the release binary and gives its path.
 pub fn build_release() -> Result<PathBuf> {
-    run(cargo().args(["build", "--release", "--package", "pyro"]))?;
+    run(cargo().args(["build", "--release", "--package", "pyro"])).and_then(|()| release())
+}
+
+/// As [`build_release`], while something else is done that shall have the other processors.
+pub fn build_release_behind() -> Result<PathBuf> {
+    run(cargo().args(["build", "--release", "--package", "pyro", "--jobs", "1", "--quiet"])).and_then(|()| release())
+}
+
+fn release() -> Result<PathBuf> {
     let binary = built().join("release/pyro");
     if binary.is_file() { Ok(binary) } else { Err(Failure::new(format!("cargo built, and there is no {}", binary.display()))) }
 }

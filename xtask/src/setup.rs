@@ -58,6 +58,7 @@ const BENCH: &[Need] = &[
     need("bubblewrap", Sign::Program("bwrap"), "a peer"),
     need("crun", Sign::Program("crun"), "a peer"),
     need("podman", Sign::Program("podman"), "a peer"),
+    need("btrfs-progs", Sign::Program("mkfs.btrfs"), "a peer of forks and snapshots"),
 ];
 
 impl Need {

@@ -82,6 +82,8 @@ pub fn task(options: &[&str]) -> Result {
     if filter.is_none() && !fast {
         run.phase("examples in the documentation", || runner(cargo().args(["test", "--workspace", "--doc", "--quiet"])));
     }
+    // It takes minutes of one processor, and cases wait more than they compute: it is built behind them.
+    let release = (filter.is_none() && !fast && !machines).then(|| std::thread::spawn(project::build_release_behind));
     for case in built.cases.iter().filter(|_| !machines) {
         conformance(&mut run, case, &built, filter.as_deref(), fast)?;
     }
@@ -93,12 +95,13 @@ pub fn task(options: &[&str]) -> Result {
     }
     if filter.is_none() && !fast {
         run.phase("MCP session by the official client", || mcp_session(&built.pyro));
-        let mut release = None;
+        let mut built_release = None;
         run.phase("build the release", || {
-            release = Some(project::build_release()?);
+            let joined = release.map(std::thread::JoinHandle::join).ok_or_else(|| Failure::new("it was not begun"))?;
+            built_release = Some(joined.map_err(|_| Failure::new("its thread died"))??);
             Ok(None)
         });
-        if let Some(release) = release {
+        if let Some(release) = built_release {
             for case in &built.cases {
                 let slice = MACHINE_SLICE.map(str::to_owned);
                 run.phase("cases in machines of their own, a slice", || in_machines(case, &release, &slice));

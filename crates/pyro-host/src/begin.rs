@@ -21,6 +21,7 @@ use crate::backend::qemu::Qemu;
 use crate::backend::{Backend, Launch, Limits, MakeLayers, StackMount};
 use crate::clock::Instant;
 use crate::environment::{self, Environment};
+use crate::fault;
 use crate::home::{Home, Place};
 use crate::janitor;
 use crate::layers::{self, Naming};
@@ -305,6 +306,7 @@ fn make<'a>(
     let launch = launch_of(home, &id, &hostname, &layers, limits, false);
     let live = bring_up_here(setting, &launch, &mut make, &request.isolation)?;
     keep_log(&place)?;
+    fault::point(home, "create.launched")?;
 
     let mut store = Store::open(home)?;
     let name = match &named {
@@ -347,6 +349,7 @@ fn make<'a>(
             Err(error) => return Err(error),
         }
     }
+    fault::pass(home, "create.recorded");
     let place = match unfinished.finish(&id) {
         Ok(place) => place,
         Err(error) => {

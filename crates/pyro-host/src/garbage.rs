@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::fault;
 use crate::home::Home;
 use crate::janitor;
 use crate::layers::{self, Naming};
@@ -73,7 +74,9 @@ fn collect_alone(home: &Home, store: &Store, measure: Measure, without: Option<&
             // What cannot be measured is cleared away all the same.
             collected.bytes += pyro_layer::measure(path).map_or(0, |usage| usage.disk_bytes);
         }
-        janitor::discard(home, path)
+        janitor::discard(home, path)?;
+        fault::pass(home, "gc.moved");
+        Ok(())
     };
     let mut count = 0;
     for (layer, _) in layers::on_disk(home)? {

@@ -21,6 +21,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::StackMount;
+use crate::fault;
 use crate::home::Home;
 use crate::manifest::Mount;
 use crate::name::new_id;
@@ -168,6 +169,7 @@ pub fn furnish(home: &Home, mounts: &[Mount], id: &LayerId, below: &[LayerId]) -
         if let Some(top) = below.first() {
             like(&unfinished, &upper(&home.layer(top), name))?;
         }
+        fault::on_disk(home, "furnish.half")?;
         fs::rename(unfinished, upper(&root, name))
     };
     mounts.iter().try_for_each(|mount| make(&overlay_name(&mount.at))).map_err(|error| crate::begin::no_room(&root, error))

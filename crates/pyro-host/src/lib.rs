@@ -27,6 +27,7 @@ mod diff;
 pub mod doctor;
 mod durable;
 pub mod environment;
+mod fault;
 mod garbage;
 #[cfg(test)]
 mod golden;

@@ -8,6 +8,7 @@ use pyro_api::ops::past::StepView;
 use pyro_api::{Error, Result};
 use pyro_wire::untrusted::escape;
 
+use crate::fault;
 use crate::home::Home;
 use crate::layers::{self, Naming};
 use crate::manifest::Mount;
@@ -59,8 +60,10 @@ pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since:
     let naming = Naming::shared(subject.home)?;
     let below: Vec<_> = std::iter::once(&position.live).chain(&position.layers).cloned().collect();
     let live = layers::make(subject.home, &naming, subject.mounts, subject.id, &below)?;
-    match store.seal(subject.id, position, &live, since) {
+    let sealed = fault::point(subject.home, "seal.made").and_then(|()| store.seal(subject.id, position, &live, since));
+    match sealed {
         Ok(sealed) => {
+            fault::pass(subject.home, "seal.recorded");
             layers::tidy(subject.home, subject.mounts, &position.live);
             Ok(sealed)
         }
@@ -128,6 +131,7 @@ pub fn go(store: &mut Store, subject: Subject<'_>, position: &Position, target: 
             Gone { at: to, left: None, position }
         }
     };
+    fault::pass(subject.home, "go.recorded");
     // What it shows of its own root, and what a database that is lost is made again from. It is done all the same if this is not.
     if let Err(error) = layers::put_over(subject.home, subject.mounts, &gone.position.live, subject.id, &gone.position.layers) {
         crate::supervisor::complain(&error);

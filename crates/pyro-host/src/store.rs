@@ -119,9 +119,11 @@ fn failed(error: rusqlite::Error) -> Error {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => ErrorKind::Timeout,
         _ => ErrorKind::Unavailable,
     };
-    let disk_full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    // What it says when it cannot make the file larger that connections share (`unixShmMap` in its os_unix.c).
+    let no_shared_file = error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    let disk_full = no_shared_file || error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
     let error = Error::new(kind, "the record of workspaces cannot be used").because(error);
-    if disk_full { error.hint("the disk is full: free some space, or delete workspaces") } else { error }
+    if disk_full { error.hint(crate::begin::DISK_FULL) } else { error }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {

@@ -3,6 +3,7 @@
 //! Candidates take turns (A B C A B C …), so that whatever else the machine does falls on all of them. A candidate that is not
 //! installed or does not work is listed with the reason and never with a number. No figure is asserted anywhere.
 
+mod layers;
 mod machines;
 mod peers;
 mod report;
@@ -40,16 +41,12 @@ struct Options {
 
 /// `cargo xtask bench`.
 pub fn task(words: &[&str]) -> Result {
-    let options = options(words)?;
-    setup::ensure(&[setup::For::Use, setup::For::Bench])?;
-    let binary = project::build_release()?;
-    let mut sections = Vec::new();
-    let mut actors = vec![Actor::myself(&binary)?];
-    if is_root() {
-        for ids in [Ids::Range, Ids::Single] {
-            actors.push(Actor::user(users::ensure(ids)?, ids, &binary)?);
-        }
+    if let ["layers", words @ ..] = words {
+        return layers::task(&options(words)?);
     }
+    let options = options(words)?;
+    let actors = actors()?;
+    let mut sections = Vec::new();
     for actor in &actors {
         println!("\n== as {}", actor.who);
         sections.extend(measure(actor, &options)?);
@@ -61,6 +58,19 @@ pub fn task(words: &[&str]) -> Result {
         fs::write(&file, &text).context(file.display())?;
     }
     Ok(())
+}
+
+/// Everybody who is measured: whoever calls, and as root both kinds of ordinary users.
+fn actors() -> Result<Vec<Actor>> {
+    setup::ensure(&[setup::For::Use, setup::For::Bench])?;
+    let binary = project::build_release()?;
+    let mut actors = vec![Actor::myself(&binary)?];
+    if is_root() {
+        for ids in [Ids::Range, Ids::Single] {
+            actors.push(Actor::user(users::ensure(ids)?, ids, &binary)?);
+        }
+    }
+    Ok(actors)
 }
 
 fn options(words: &[&str]) -> Result<Options> {

@@ -54,6 +54,69 @@ impl Series {
     }
 }
 
+/// One operation on trees of two sizes.
+pub struct Pair {
+    /// What is done.
+    pub name: String,
+    /// How.
+    pub note: String,
+    /// Milliseconds that it should take at most, on the larger tree.
+    pub goal: Option<f64>,
+    /// On the smaller tree.
+    pub small: Result<Series>,
+    /// On the larger one.
+    pub large: Result<Series>,
+}
+
+/// A table of operations on two trees.
+pub fn pairs(title: &str, sizes: [&str; 2], pairs: &[Pair]) -> String {
+    let [small, large] = sizes;
+    let mut page = format!("\n## {title}\n\n| | {small} | {large} | p95 | ÷ | goal | |\n|---|---|---|---|---|---|---|\n");
+    for pair in pairs {
+        let median = |series: &Result<Series>| match series {
+            Ok(series) => ms(percentile(&series.wall_ms, 50)),
+            Err(failure) => format!("not run: {}", failure.to_string().replace('|', "/").replace('\n', " ")),
+        };
+        let half = |series: &Result<Series>| series.as_ref().ok().and_then(|series| percentile(&series.wall_ms, 50));
+        let ratio = half(&pair.large)
+            .zip(half(&pair.small))
+            .map_or_else(|| "–".to_owned(), |(large, small)| format!("{:.2}", large / small));
+        let p95 = ms(pair.large.as_ref().ok().and_then(|series| percentile(&series.wall_ms, 95)));
+        let goal = pair.goal.map_or_else(String::new, |goal| format!("{goal:.0}"));
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} | {p95} | {ratio} | {goal} | {} |",
+            pair.name,
+            median(&pair.small),
+            median(&pair.large),
+            pair.note
+        );
+    }
+    page
+}
+
+/// A table of candidates, each with its median as a fraction of the first's.
+pub fn against_first(title: &str, rows: &[Row]) -> String {
+    let mut page = format!("\n## {title}\n\n| | median | p95 | pyro ÷ | |\n|---|---|---|---|---|\n");
+    let median = |row: &Row| row.outcome.as_ref().ok().and_then(|series| percentile(&series.wall_ms, 50));
+    let first = rows.first().and_then(median);
+    for (index, row) in rows.iter().enumerate() {
+        match &row.outcome {
+            Ok(series) => {
+                let ratio = first.zip(median(row)).filter(|_| index > 0);
+                let ratio = ratio.map_or_else(String::new, |(first, this)| format!("{:.3}", first / this));
+                let p95 = percentile(&series.wall_ms, 95);
+                let _ = writeln!(page, "| {} | {} | {} | {ratio} | {} |", row.name, ms(median(row)), ms(p95), row.note);
+            }
+            Err(why) => {
+                let why = why.replace('|', "/").replace('\n', " ");
+                let _ = writeln!(page, "| {} | not run: {why} | | | {} |", row.name, row.note);
+            }
+        }
+    }
+    page
+}
+
 /// The value below which this many hundredths of the values are (nearest rank).
 fn percentile(values: &[f64], hundredths: usize) -> Option<f64> {
     let mut sorted = values.to_vec();
@@ -66,15 +129,10 @@ fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
 }
 
-/// The whole page.
-pub fn render(sections: &[Section], repetitions: u32, versions: &[String], pyro: &Path) -> Result<String> {
-    let mut page = String::from("# Benchmarks\n\n");
-    page.push_str("Written by `cargo xtask bench`; do not edit. Candidates take turns on one machine in one run; every run uses the same root file system and the command\n");
-    page.push_str("`/bin/true`. Times are milliseconds. CPU is user and system time of everything that the candidate started, including what it left to finish in the\n");
-    page.push_str(
-        "background. `pyro ÷` is pyro's median as a fraction of the row's. Take the ratios: the machine is small and shared.\n\n",
-    );
-    let _ = writeln!(page, "- command: `cargo xtask bench --repetitions {repetitions}`");
+/// What a reader needs to judge figures: who wrote them with which command, where and when.
+pub fn head(title: &str, about: &str, command: &str, versions: &[String], pyro: &Path) -> Result<String> {
+    let mut page = format!("# {title}\n\n{about}\n");
+    let _ = writeln!(page, "- command: `{command}`");
     let _ = writeln!(page, "- date: {}", first_line(Command::new("date").args(["--utc", "+%Y-%m-%d"])));
     let _ = writeln!(
         page,
@@ -89,6 +147,17 @@ pub fn render(sections: &[Section], repetitions: u32, versions: &[String], pyro:
     let mut all = vec![first_line(Command::new(pyro).arg("--version"))];
     all.extend(versions.iter().cloned());
     let _ = writeln!(page, "- versions: {}", all.join(", "));
+    Ok(page)
+}
+
+/// The page of sandboxes, workspaces and machines.
+pub fn render(sections: &[Section], repetitions: u32, versions: &[String], pyro: &Path) -> Result<String> {
+    let about = "Written by `cargo xtask bench`; do not edit. Candidates take turns on one machine in one run; every run uses the same root file system and the command
+`/bin/true`. Times are milliseconds. CPU is user and system time of everything that the candidate started, including what it left to finish in the
+background. `pyro ÷` is pyro's median as a fraction of the row's. Take the ratios: the machine is small and shared.
+";
+    let command = format!("cargo xtask bench --repetitions {repetitions}");
+    let mut page = head("Benchmarks", about, &command, versions, pyro)?;
     for section in sections {
         let _ = writeln!(page, "\n## {}\n", section.title);
         page.push_str("| | median | p95 | CPU median | pyro ÷ | |\n|---|---|---|---|---|---|\n");
@@ -131,7 +200,7 @@ pub fn render(sections: &[Section], repetitions: u32, versions: &[String], pyro:
     Ok(page)
 }
 
-fn first_line(command: &mut Command) -> String {
+pub fn first_line(command: &mut Command) -> String {
     let output = command.output().ok().filter(|output| output.status.success());
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or("unknown").to_owned()

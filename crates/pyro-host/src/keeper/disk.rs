@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use super::{Caller, Stopped};
 use crate::begin::{DISK_FULL, no_room, ways};
 use crate::environment::image;
+use crate::fault;
 use crate::layers;
 use crate::supervisor::complain;
 use crate::supervisor::files::{octal, path_of, read_response};
@@ -105,6 +106,7 @@ impl Stopped<'_> {
                 DiskFormat::Ext4 => self.write_image(&files, path, caller, &mut response)?,
                 DiskFormat::Tar => self.write_archive(&files, path, caller, &mut response)?,
             }
+            fault::point(self.home, "export.written")?;
             response.disk_bytes = fs::metadata(path).map_err(|error| no_room(output, error))?.blocks() * 512;
             Ok(())
         })?;

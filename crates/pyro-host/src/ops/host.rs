@@ -3,7 +3,6 @@
 use pyro_api::ops::host::{DoctorRequest, DoctorResponse, GcRequest, GcResponse};
 use pyro_api::ops::{Doctor, Gc};
 use pyro_api::{Op, Result};
-
 use serde_json::Value;
 
 use super::Handle;
@@ -14,14 +13,24 @@ use crate::{Host, Session, recovery};
 impl Handle for Gc {
     fn handle(host: &Host, _request: GcRequest, session: &mut Session<'_>) -> Result<GcResponse> {
         recovery::sweep_runs(host.home())?;
+        // First what needs nothing to be written: on a full disk nothing else can be done.
+        let first: Collected = host.ask_keeper(Self::NAME, Value::Null, session)?;
+        if first.count() > 0 {
+            crate::janitor::run(host)?;
+        }
         let mut steps = 0;
         let records = host.store()?.workspaces()?;
         for record in records {
             steps += host.store()?.forget_left_behind(&record.manifest.id)? as u64;
         }
-        let collected: Collected = host.ask_keeper(Self::NAME, Value::Null, session)?;
+        let then: Collected = host.ask_keeper(Self::NAME, Value::Null, session)?;
         host.start_janitor();
-        Ok(GcResponse { steps, layers: collected.layers, seeds: collected.seeds, freed_bytes: collected.bytes })
+        Ok(GcResponse {
+            steps,
+            layers: first.layers + then.layers,
+            seeds: first.seeds + then.seeds,
+            freed_bytes: first.bytes + then.bytes,
+        })
     }
 }
 

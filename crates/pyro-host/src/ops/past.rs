@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::Handle;
 use crate::begin::{Unfinished, no_room};
 use crate::clock::Instant;
+use crate::fault;
 use crate::keeper::SIZES;
 use crate::layers::{self, LayerId, Naming};
 use crate::past::{self, Target};
@@ -157,9 +158,12 @@ impl Handle for WorkspaceFork {
         let point = point(host, &request.workspace, session)?;
         let made = names.into_iter().map(|name| fork(host, &naming, &record, name, &point)).collect::<Result<Vec<_>>>()?;
         let (unfinished, forks): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        fault::point(host.home(), "fork.made")?;
         // The rows first: their unique names decide.
         host.store()?.insert_all(&forks)?;
+        fault::pass(host.home(), "fork.recorded");
         Unfinished::finish_all(host.home(), unfinished.into_iter().zip(forks.iter().map(|fork| fork.manifest.id.as_str())))?;
+        fault::pass(host.home(), "fork.finished");
         let names: Vec<&str> = forks.iter().map(|fork| fork.manifest.name.as_str()).collect();
         host.store()?.add_forks(&record.manifest.id, &names.join(" "), point.step)?;
         Ok(ForkResponse {

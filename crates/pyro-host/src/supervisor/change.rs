@@ -11,6 +11,7 @@ use pyro_layer::{Favour, MergeOptions, MergeStacks, Merged, NewLayer};
 use super::past::{Past, Point, not_outside};
 use super::{Life, Supervisor, Task};
 use crate::backend::{LayersAt, Switched};
+use crate::fault;
 use crate::layers::{self, LayerId, Naming};
 use crate::manifest::Mount;
 use crate::store::NewStep;
@@ -73,7 +74,9 @@ impl Supervisor<'_> {
             layers::discard(&past.home, &layer);
             error
         };
+        fault::point(&past.home, "change.made").map_err(discard)?;
         let (built, has_something) = build(past, &directories).map_err(discard)?;
+        fault::point(&past.home, "change.built").map_err(discard)?;
         if !has_something {
             layers::discard(&past.home, &layer);
             return Ok((built, None));
@@ -85,7 +88,9 @@ impl Supervisor<'_> {
         let new = NewStep { op, subject: words, layers: sealed };
         let mut after = None;
         let switched = sandbox.switch(&mounts, &mut || {
+            fault::point(&past.home, "change.refused")?;
             after = Some(store.advance(id, &before, &new, &live)?);
+            fault::pass(&past.home, "change.recorded");
             Ok(())
         });
         let undo = |error: Error| {

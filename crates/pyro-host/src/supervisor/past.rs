@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::launch::Live;
 use super::{End, Life, Supervisor, Task, Work, complain};
 use crate::backend::{LayersAt, StackMount, Switched};
+use crate::fault;
 use crate::home::Home;
 use crate::layers::{self, LayerId, Naming};
 use crate::manifest::Mount;
@@ -141,9 +142,13 @@ impl Supervisor<'_> {
         let live = layers::make(&past.home, &naming, &past.mounts, &self.subject.id, &below)?;
         let mounts = layers::stack(&past.home, &past.mounts, &below, &live);
         let mut after = None;
-        let switched = sandbox.switch(&mounts, &mut || {
-            after = Some(store.seal(&self.subject.id, &before, &live, past.since)?);
-            Ok(())
+        let switched = fault::point(&past.home, "switch.made").and_then(|()| {
+            sandbox.switch(&mounts, &mut || {
+                fault::point(&past.home, "switch.refused")?;
+                after = Some(store.seal(&self.subject.id, &before, &live, past.since)?);
+                fault::pass(&past.home, "switch.recorded");
+                Ok(())
+            })
         });
         match (switched, after) {
             (Ok(Switched::Done), Some(after)) => {
@@ -186,6 +191,7 @@ impl Supervisor<'_> {
         let work = move || {
             let squashed = Naming::shared(&home).and_then(|naming| {
                 let by = layers::squash(&home, &naming, &mounts, &id, &replaced, ways.marks)?;
+                fault::pass(&home, "squash.made");
                 Ok(Squashed { replaced, by, _naming: naming })
             });
             // When the loop has ended it is garbage.
@@ -217,6 +223,7 @@ impl Supervisor<'_> {
             return;
         }
         drop(squashed);
+        fault::pass(&past.home, "squash.recorded");
         if let Err(error) = store.forget_before(&self.subject.id, layers::SQUASHED_ABOVE) {
             return complain(&error);
         }
@@ -253,7 +260,9 @@ impl Supervisor<'_> {
         let naming = Naming::shared(&past.home)?;
         let copy = layers::make(&past.home, &naming, &past.mounts, &self.subject.id, &position.layers)?;
         let frozen = sandbox.freeze()?;
-        let copied = layers::copy(&past.home, &past.mounts, &position.live, &copy);
+        let copied = fault::point(&past.home, "copy.made")
+            .and_then(|()| layers::copy(&past.home, &past.mounts, &position.live, &copy))
+            .and_then(|()| fault::point(&past.home, "copy.copied"));
         drop(frozen);
         let layers: Vec<LayerId> = std::iter::once(&copy).chain(&position.layers).cloned().collect();
         let new = NewStep { op, subject: words, layers: layers.clone() };
@@ -280,7 +289,8 @@ impl Supervisor<'_> {
             return Err(crate::store::snapshot_taken(&self.subject.name, name));
         }
         let point = self.point("workspace snapshot create", name)?;
-        let Life::Workspace { store, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        fault::point(&past.home, "snapshot.sealed")?;
         store.add_snapshot(&self.subject.id, &self.subject.name, name, point.step)?;
         crate::ops::to_value(&SnapshotCreateResponse {
             workspace: self.subject.name.clone(),
@@ -313,9 +323,11 @@ impl Supervisor<'_> {
         past::check(store, subject, &past.position, target)?;
         let stopped = sandbox.alive();
         let why = "the workspace was set back to another state of its files";
-        let ended = self.sandbox.take().map_or(Ok(()), super::Sandbox::kill);
+        let home = past.home.clone();
+        let ended = self.sandbox.take().map_or(Ok(()), super::Sandbox::kill).and_then(|()| fault::point(&home, "rewind.ended"));
         self.end_tasks(why);
         let gone = ended.and_then(|()| self.go(target, words));
+        fault::pass(&home, "rewind.gone");
         // Whether or not it is where it should be: there must be a sandbox again.
         match self.relaunch() {
             Ok(()) => {

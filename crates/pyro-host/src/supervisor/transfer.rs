@@ -19,6 +19,7 @@ use pyro_wire::{SandboxPath, Untrusted};
 use super::change::refused;
 use super::past::{Past, Point, Ways};
 use super::{Life, Supervisor, Work, files};
+use crate::fault;
 use crate::layers::{self, Naming};
 use crate::manifest::Mount;
 use crate::view::view;
@@ -215,7 +216,9 @@ impl Export {
                 whole::make(&self.output, |path| {
                     let mut file = File::create_new(path).map_err(|error| crate::begin::no_room(&self.output, error))?;
                     let watch = &mut |_| ControlFlow::Continue(());
-                    pyro_layer::export_tar(seen.as_fd(), way, &mut file, &TarOptions::default(), watch).map_err(refused)
+                    let exported =
+                        pyro_layer::export_tar(seen.as_fd(), way, &mut file, &TarOptions::default(), watch).map_err(refused)?;
+                    fault::point(&self.home, "export.written").map(|()| exported)
                 })?
             }
             ExportFormat::Patch => {

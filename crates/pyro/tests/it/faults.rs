@@ -11,13 +11,14 @@ use serde_json::Value;
 use crate::{case, kill_supervisor, noise, surface_case};
 
 /// A small file system of its own, mounted until it is dropped.
-struct SmallDisk {
-    at: PathBuf,
+pub struct SmallDisk {
+    /// Where it is mounted.
+    pub at: PathBuf,
 }
 
 impl SmallDisk {
     /// An ext4 of so many MiB in a file beside the home; or why there is none.
-    fn mount(below: &Path, mib: u64) -> Result<Self, String> {
+    pub fn mount(below: &Path, mib: u64) -> Result<Self, String> {
         let (image, at) = (below.join("disk.img"), below.join("disk"));
         fs::create_dir(&at).expect("make a folder");
         fs::File::create(&image).and_then(|file| file.set_len(mib << 20)).expect("make an image");
@@ -29,6 +30,15 @@ impl SmallDisk {
         done(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
         done(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at))?;
         Ok(Self { at })
+    }
+
+    /// Takes the last byte of it, with a file that is given back.
+    pub fn fill(&self) -> PathBuf {
+        let path = self.at.join("filler");
+        let mut filler = fs::File::create(&path).expect("make a file");
+        let full = std::io::copy(&mut std::io::repeat(0), &mut filler).expect_err("a disk has an end");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        path
     }
 }
 
@@ -115,9 +125,7 @@ fn a_workspace_is_deleted_where_not_a_byte_is_free() {
             small.pyro(&["workspace", "create", "debian:12", "--name", "large"]).expect_ok();
             let fill = "head -c 20M /dev/zero >zeros";
             small.pyro(&["workspace", "exec", "large", "--", "sh", "-c", fill]).expect_ok();
-            let mut filler = fs::File::create(disk.at.join("filler")).expect("make a file");
-            let full = std::io::copy(&mut std::io::repeat(0), &mut filler).expect_err("a disk has an end");
-            assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+            disk.fill();
             if killed {
                 kill_supervisor(&small, "large");
             }

@@ -23,6 +23,7 @@ mod model;
 mod packages;
 mod parallel;
 mod past;
+mod points;
 mod run;
 mod seed;
 mod surface;

@@ -21,8 +21,8 @@ mod world;
 /// Why these are not told of machines.
 const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
 
-/// Sequences in a usual run: about half a minute with a program that was not optimised.
-const SEQUENCES: u64 = 24;
+/// Sequences in a usual run: about ten seconds with a program that was not optimised.
+const SEQUENCES: u64 = 18;
 
 /// Acts of one sequence.
 const ACTS: usize = 30;
