@@ -24,6 +24,7 @@ cargo xtask TASK
   test [--fast] [FILTER]     format, lints, every test, the MCP session, the demo; ends with 'N passed, N failed'
                              --fast: format, lints, unit tests and the cases of this user only
                              --machines: all cases, with a kernel of its own for every sandbox
+                             --past N: only N random sequences of the past against its model (10000 take about an hour)
                              FILTER: only the cases whose name contains it
   ci                         the same as test
   readme [--check]           run the commands of the README's tour and write (or compare) what they print

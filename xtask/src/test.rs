@@ -26,11 +26,16 @@ const FIRECRACKER: &str = "PYRO_TEST_FIRECRACKER";
 /// `cargo xtask test`.
 pub fn task(options: &[&str]) -> Result {
     let (mut fast, mut machines) = (false, false);
-    let mut filter = None;
-    for option in options {
+    let (mut filter, mut past) = (None, None);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
         match *option {
             "--fast" => fast = true,
             "--machines" => machines = true,
+            "--past" => {
+                let number = options.next().and_then(|word| word.parse::<u64>().ok());
+                past = Some(number.ok_or_else(|| Failure::new("--past needs a number of sequences"))?);
+            }
             other if other.starts_with('-') => {
                 return Err(Failure::new(format!("test has no option {other:?}")));
             }
@@ -43,6 +48,10 @@ pub fn task(options: &[&str]) -> Result {
         if run.counts.failed > 0 {
             return run.end();
         }
+    }
+    if let Some(count) = past {
+        run.phase(&format!("{count} sequences of the past"), || long_past(count));
+        return run.end();
     }
     if filter.is_none() {
         run.phase("format", || project::run(cargo().args(["fmt", "--all", "--check"])).map(|()| None));
@@ -296,6 +305,18 @@ fn in_machines(cases: &TestProgram, release: &Path, filters: &[String]) -> Resul
     command.arg("--show-output").args(filters);
     command.env(BINARY, release).env(HOME, project::home()).env("PYRO_ISOLATION", "microvm");
     runner(&mut command)
+}
+
+/// Many more random sequences of the past than a usual run has, as whoever calls. `PYRO_TEST_PAST_SEED` says where they begin (1).
+fn long_past(count: u64) -> Result<Option<Counts>> {
+    let built = Built::make()?;
+    let mut total = Counts::default();
+    for cases in &built.cases {
+        let mut command = cases.command();
+        command.args(["--show-output", "the_past_is_what_its_rules_say"]).env("PYRO_TEST_PAST", count.to_string());
+        total += runner(command.env(BINARY, project::build_release()?).env(HOME, project::home()))?.unwrap_or_default();
+    }
+    Ok(Some(total))
 }
 
 /// Drives `pyro mcp serve` with the official Python client, in an environment of its own below the target directory.

@@ -28,7 +28,6 @@ pub fn on_disk(home: &Home, name: &str) -> io::Result<()> {
 
 #[cfg(not(debug_assertions))]
 #[expect(clippy::unnecessary_wraps, reason = "where there are points they fail")]
-#[expect(missing_docs, reason = "as above")]
 pub fn on_disk(_home: &Home, _name: &str) -> io::Result<()> {
     Ok(())
 }

@@ -690,7 +690,7 @@ fn killing_ends_every_process_and_leaves_nothing(bench: &Bench) {
     let mounts_before = bench.mounts();
     let mut running = bench.start_with(&launch);
     assert_eq!(running.ask("stay 20").len(), 20);
-    let groups: Vec<_> = cgroup::list().into_iter().filter(|leftover| leftover.id == launch.id).collect();
+    let groups: Vec<_> = cgroup::list(&|_| true).into_iter().filter(|leftover| leftover.id == launch.id).collect();
     if bench.mode == Mode::Root {
         assert_eq!(groups[0].processes.len(), 21, "{groups:?}");
     }
@@ -698,7 +698,7 @@ fn killing_ends_every_process_and_leaves_nothing(bench: &Bench) {
     assert!(!spawn::wait_readable(&watched, Duration::ZERO).expect("poll"), "it lives");
     running.end();
     assert!(spawn::wait_readable(&watched, Duration::ZERO).expect("poll"), "it is gone when kill returns");
-    assert!(!cgroup::list().iter().any(|leftover| leftover.id == launch.id));
+    assert!(!cgroup::list(&|_| true).iter().any(|leftover| leftover.id == launch.id));
     assert_eq!(bench.mounts(), mounts_before);
     assert_eq!(fs::read_dir(&launch.staging).expect("staging").count(), 0);
     // Dropping is as good.
@@ -707,7 +707,7 @@ fn killing_ends_every_process_and_leaves_nothing(bench: &Bench) {
     let watched = running.sandbox.watch().try_clone_to_owned().expect("copy the watch");
     drop(running);
     assert!(spawn::wait_readable(&watched, Duration::ZERO).expect("poll"));
-    assert!(!cgroup::list().iter().any(|leftover| leftover.id == launch.id));
+    assert!(!cgroup::list(&|_| true).iter().any(|leftover| leftover.id == launch.id));
 }
 
 fn a_sandbox_dies_with_its_supervisor(bench: &Bench) {
@@ -783,7 +783,7 @@ fn an_agent_that_cannot_be_run_is_an_error(bench: &Bench) {
         .err()
         .expect("it is not there");
     assert!(error.message.contains("none"), "{error}");
-    assert!(!cgroup::list().iter().any(|leftover| leftover.id == launch.id), "a failed launch leaves nothing");
+    assert!(!cgroup::list(&|_| true).iter().any(|leftover| leftover.id == launch.id), "a failed launch leaves nothing");
 }
 
 fn the_memory_limit_kills_and_is_counted(bench: &Bench) {
@@ -839,12 +839,12 @@ fn leftover_groups_are_found_and_swept(bench: &Bench) {
     let groups = cgroup::Groups::create(&hierarchies, &launch.id, &launch.limits).expect("make groups");
     // As a supervisor would leave them that was killed.
     std::mem::forget(groups);
-    let found = cgroup::list().into_iter().find(|leftover| leftover.id == launch.id).expect("they are found");
+    let found = cgroup::list(&|_| true).into_iter().find(|leftover| leftover.id == launch.id).expect("they are found");
     assert!(found.processes.is_empty() && !found.directories.is_empty(), "{found:?}");
     let own = launch.id.clone();
     let swept = cgroup::sweep(&|id| id != own).expect("sweep");
     assert_eq!(swept, [found]);
-    assert!(!cgroup::list().iter().any(|leftover| leftover.id == launch.id));
+    assert!(!cgroup::list(&|_| true).iter().any(|leftover| leftover.id == launch.id));
 }
 
 // ------------------------------------------------------------------------------------------------------------- programs

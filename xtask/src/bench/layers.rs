@@ -22,7 +22,7 @@ const IN_DIRECTORY: u32 = 100;
 const CHANGE: &str = "for i in 0 1 2 3 4 5 6 7 8 9; do echo {n} > d0000$i/f00$i.txt; done";
 
 /// Times that a whole tree is brought in or copied.
-const WHOLE: u32 = 5;
+const WHOLE: u32 = 3;
 
 /// Forks at once.
 const FORKS: &str = "100";
@@ -35,14 +35,24 @@ pub fn task(options: &Options) -> Result {
     let actors = super::actors()?;
     let about = "Written by `cargo xtask bench layers`; do not edit. Both trees take turns on one machine in one run. Before each measurement ten files are changed by a command
 inside. Times are milliseconds, medians and the 95th percentile of the larger tree; ÷ is the larger tree's median by the smaller's. The trees are directories
-of 100 files of 0.2 to 2.2 KB. Goals are for the larger tree. CLI: a process for each call; MCP: one connection.
+of 100 files of 0.2 to 2.2 KB. Goals are for the larger tree. CLI: a process for each call; MCP: one connection. What is copied or brought in is deleted when
+everything is measured: ext4 does not use the inode of a file that was deleted a moment ago, and makes new ones many times slower while it looks for others.
 ";
-    let mut sections = String::new();
+    let (mut sections, mut left) = (String::new(), Vec::new());
     for actor in &actors {
         println!("\n== as {}", actor.who);
-        let measured = measure(actor, options)?;
+        let measured = measure(actor, options, &mut left)?;
         println!("{measured}");
         sections.push_str(&measured);
+    }
+    for actor in &actors {
+        for workspace in own_workspaces(actor)? {
+            actor.pyro(&["workspace", "delete", &workspace])?;
+        }
+        actor.pyro(&["gc"])?;
+    }
+    for directory in left {
+        fs::remove_dir_all(&directory).context(directory.display())?;
     }
     let command = format!("cargo xtask bench layers --repetitions {}", options.repetitions);
     let versions = ["git", "btrfs"].map(|program| report::first_line(std::process::Command::new(program).arg("--version")));
@@ -54,25 +64,30 @@ of 100 files of 0.2 to 2.2 KB. Goals are for the larger tree. CLI: a process for
     Ok(())
 }
 
-fn measure(actor: &Actor, options: &Options) -> Result<String> {
+/// Names of the workspaces that this process has made.
+fn own_workspaces(actor: &Actor) -> Result<Vec<String>> {
+    let list = actor.pyro(&["workspace", "list"])?;
+    let names = list["workspaces"].as_array().into_iter().flatten().filter_map(|workspace| workspace["workspace"].as_str());
+    Ok(names.filter(|name| name.starts_with(&prefix())).map(str::to_owned).collect())
+}
+
+fn prefix() -> String {
+    format!("layers-{}-", std::process::id())
+}
+
+/// The directories that are deleted in the end go to `left`.
+fn measure(actor: &Actor, options: &Options, left: &mut Vec<PathBuf>) -> Result<String> {
     actor.environment_root()?;
-    let mut bench = Bench { actor, worker: actor.worker(false)?, trees: Vec::new() };
+    let mut bench = Bench { actor, worker: actor.worker(false)?, trees: Vec::new(), left };
     for (count, _) in SIZES {
-        bench.trees.push(tree(actor, count)?);
+        let tree = tree(actor, count)?;
+        bench.left.push(tree.clone());
+        bench.trees.push(tree);
     }
     let seeding = seeding(&mut bench)?;
-    let past = past(&mut bench, options);
-    for number in 0..SIZES.len() {
-        // A measurement that failed may have left them.
-        let _ = actor.pyro(&["workspace", "delete", &bench.workspace(number)]);
-    }
+    let (pairs, first) = past(&mut bench, options)?;
     let others = others(&mut bench, options)?;
-    let Bench { worker, trees, .. } = bench;
-    worker.stop()?;
-    for tree in trees {
-        fs::remove_dir_all(&tree).context(tree.display())?;
-    }
-    let (pairs, first) = past?;
+    bench.worker.stop()?;
     let who = &actor.who;
     Ok(report::pairs(&format!("The past, as {who}"), SIZES.map(|(_, name)| name), &pairs)
         + &report::pairs(&format!("Bringing a tree in, as {who}"), SIZES.map(|(_, name)| name), &seeding)
@@ -86,16 +101,25 @@ struct Bench<'a> {
     actor: &'a Actor,
     worker: Worker,
     trees: Vec<PathBuf>,
+    /// What is deleted when everything is measured.
+    left: &'a mut Vec<PathBuf>,
 }
 
 impl Bench<'_> {
     fn workspace(&self, number: usize) -> String {
-        format!("layers-{}-{number}", std::process::id())
+        format!("{}{number}", prefix())
     }
 
     fn words(&self, words: &[&str]) -> Vec<String> {
         let own = self.actor.pyro.to_string_lossy().into_owned();
         std::iter::once(own).chain(words.iter().map(|word| (*word).to_owned())).collect()
+    }
+
+    /// A place for a directory that is not there yet, and is deleted in the end.
+    fn place(&mut self, name: &str) -> String {
+        let path = self.actor.scratch.join(format!("{name}-{}", self.left.len()));
+        self.left.push(path.clone());
+        path.to_string_lossy().into_owned()
     }
 
     /// Runs commands of pyro one after the other, timed together.
@@ -191,10 +215,6 @@ fn past(bench: &mut Bench<'_>, options: &Options) -> Result<(Vec<Pair>, Row)> {
         }
     }
     bench.worker.ask(&Request::McpStop).and_then(checked)?;
-    for number in 0..SIZES.len() {
-        let name = bench.workspace(number);
-        bench.actor.pyro(&["workspace", "delete", &name])?;
-    }
     let [mut small, mut large] = <[Vec<Series>; 2]>::try_from(measured).map_err(|_| Failure::new("two trees were measured"))?;
     let first = Row::new("pyro: fork + first exec", "isolated, and running", Ok(large[FORK].clone()));
     let pairs = WAYS.iter().zip(small.drain(..).zip(large.drain(..))).map(|(way, (small, large))| Pair {
@@ -253,61 +273,55 @@ fn round(bench: &mut Bench<'_>, number: usize, repetition: u32) -> Result<[Reply
     for way in ["cli", "mcp"] {
         bench.pyro(&[&["workspace", "snapshot", "delete", name, &label(way)]])?;
     }
-    bench.pyro(&[&["gc"]])?;
+    // It waits until the trash is empty, which the next round would share the machine with.
+    bench.pyro(&[&["gc"], &["doctor", "--leaks"]])?;
     Ok([snapshot, snapshot_mcp, diff, diff_mcp, undo, undo_mcp, reset, reset_mcp, forked, forked_mcp, written, many])
 }
 
 /// A tree that comes in for the first time, beside a plain copy of it, and one that is there already.
 fn seeding(bench: &mut Bench<'_>) -> Result<Vec<Pair>> {
     let mut series: Vec<[Series; 3]> = vec![Default::default(); SIZES.len()];
-    let copy = bench.actor.scratch.join("copy").to_string_lossy().into_owned();
-    for _ in 0..WHOLE {
+    for repetition in 0..WHOLE {
         for (number, [copied, first, second]) in series.iter_mut().enumerate() {
-            let tree = bench.trees[number].to_string_lossy().into_owned();
-            let (name, again) = (bench.workspace(number), format!("{}-again", bench.workspace(number)));
+            let tree = bench.trees[number].clone();
+            // Another tree than the one before: what is unchanged is not brought in again.
+            fs::write(tree.join("d00000/f099.txt"), repetition.to_string()).context(tree.display())?;
+            let (tree, copy) = (tree.to_string_lossy().into_owned(), bench.place("copy"));
+            let name = format!("{}-{repetition}", bench.workspace(number));
+            let again = format!("{name}-again");
             // What was written before is on the disk before the next begins.
             bench.run(&["sync"])?;
             copied.push(&bench.run(&["cp", "-a", &tree, &copy])?);
-            bench.run(&["rm", "-rf", &copy])?;
             bench.run(&["sync"])?;
             first.push(&bench.pyro(&[&["workspace", "create", "debian:12", "--name", &name, "--seed-path", &tree]])?);
             bench.run(&["sync"])?;
             second.push(&bench.pyro(&[&["workspace", "create", "debian:12", "--name", &again, "--seed-path", &tree]])?);
-            bench.pyro(&[&["workspace", "delete", &again], &["workspace", "delete", &name], &["gc"]])?;
+            bench.pyro(&[&["workspace", "stop", &again], &["workspace", "stop", &name]])?;
         }
     }
     let names = [
         ("cp -a", "the same tree on the same disk", None),
-        ("workspace create --seed-path, first", "the environment is there", None),
+        ("workspace create --seed-path, first", "the environment is there; at most 1.2 of cp -a is the goal", None),
         ("the same, of an unchanged tree", "a second workspace; the tree is looked through and shared", Some(100.0)),
     ];
     let mut columns: Vec<_> = series.into_iter().map(IntoIterator::into_iter).collect();
     let mut next = |number: usize| columns[number].next().ok_or_else(|| Failure::new("nothing was measured"));
-    Ok(names
+    names
         .into_iter()
-        .map(|(name, note, goal)| Pair { name: name.to_owned(), note: note.to_owned(), goal, small: next(0), large: next(1) })
-        .collect())
+        .map(|(name, note, goal)| {
+            let (small, large) = (Ok(next(0)?), Ok(next(1)?));
+            Ok(Pair { name: name.to_owned(), note: note.to_owned(), goal, small, large })
+        })
+        .collect()
 }
 
 /// What others do for a second state to work in.
 fn others(bench: &mut Bench<'_>, options: &Options) -> Result<Vec<Row>> {
     let tree = bench.trees[SIZES.len() - 1].to_string_lossy().into_owned();
-    let place = |name: &str| bench.actor.scratch.join(name).to_string_lossy().into_owned();
-    let (copy, repository, worktree) = (place("copy"), place("repository"), place("worktree"));
-    let count = options.repetitions.min(WHOLE);
-
-    let repeat = |bench: &mut Bench<'_>, work: &[&str], clear: &[&str]| -> Result<Series> {
-        let mut series = Series::default();
-        for _ in 0..count {
-            bench.run(&["sync"])?;
-            series.push(&bench.run(work)?);
-            bench.run(clear)?;
-        }
-        Ok(series)
-    };
-    let copied = repeat(bench, &["cp", "-a", &tree, &copy], &["rm", "-rf", &copy]);
+    let copied = repeat(bench, "copy", |to| ["cp", "-a", &tree, to].map(str::to_owned).to_vec());
     let mut rows = vec![Row::new("cp -a", "no isolation", copied)];
 
+    let repository = bench.place("repository");
     let git = |words: &[&str]| -> Vec<String> {
         let own = ["git", "-C", &repository, "-c", "user.name=bench", "-c", "user.email=bench@localhost"];
         own.iter().chain(words).map(|word| (*word).to_owned()).collect()
@@ -317,19 +331,21 @@ fn others(bench: &mut Bench<'_>, options: &Options) -> Result<Vec<Row>> {
         .and_then(|_| bench.worker.run(&git(&["init", "-q"]), false))
         .and_then(|_| bench.worker.run(&git(&["add", "."]), false))
         .and_then(|_| bench.worker.run(&git(&["commit", "-qm", "all"]), false));
-    let add = git(&["worktree", "add", "-q", "--detach", &worktree]);
-    let remove = git(&["worktree", "remove", "--force", &worktree]);
-    let words = |words: &'_ [String]| words.iter().map(String::as_str).map(str::to_owned).collect::<Vec<_>>();
-    let (add, remove) = (words(&add), words(&remove));
-    let added = committed.and_then(|_| {
-        let (add, remove): (Vec<&str>, Vec<&str>) =
-            (add.iter().map(String::as_str).collect(), remove.iter().map(String::as_str).collect());
-        repeat(bench, &add, &remove)
-    });
+    let added = committed.and_then(|_| repeat(bench, "worktree", |to| git(&["worktree", "add", "-q", "--detach", to])));
     rows.push(Row::new("git worktree add", "what is tracked only; no isolation", added));
-    bench.run(&["rm", "-rf", &repository])?;
     rows.push(Row::new("btrfs subvolume snapshot", "on a file system made for it; no isolation", btrfs(bench, &tree, options)));
     Ok(rows)
+}
+
+/// Makes a whole tree, each time in a place of its own.
+fn repeat(bench: &mut Bench<'_>, name: &str, command: impl Fn(&str) -> Vec<String>) -> Result<Series> {
+    let mut series = Series::default();
+    for _ in 0..WHOLE {
+        let to = bench.place(name);
+        bench.run(&["sync"])?;
+        series.push(&bench.worker.run(&command(&to), false)?);
+    }
+    Ok(series)
 }
 
 /// A snapshot on a btrfs of its own, which only root can mount.

@@ -457,9 +457,9 @@ pub struct Leftover {
 const SEARCH_MAX: usize = 20_000;
 
 /// Every group on this machine that has our mark: a directory `pyro` with something in it that is named like an id. Those of running
-/// sandboxes are among them; the caller knows which ids have an owner.
+/// sandboxes are among them; the caller knows which ids have an owner. Only what is in groups of `wanted` ids is looked at.
 #[must_use]
-pub fn list() -> Vec<Leftover> {
+pub fn list(wanted: &dyn Fn(&str) -> bool) -> Vec<Leftover> {
     let mut found: Vec<Leftover> = Vec::new();
     let mut waiting = vec![PathBuf::from(MOUNT_POINT)];
     let mut looked_at = 0;
@@ -477,6 +477,7 @@ pub fn list() -> Vec<Leftover> {
             let name = entry.file_name();
             match name.to_str().filter(|name| ours && is_id(name)) {
                 None => waiting.push(entry.path()),
+                Some(id) if !wanted(id) => {}
                 Some(id) => {
                     let members = processes(&entry.path());
                     match found.iter_mut().find(|leftover| leftover.id == id) {
@@ -514,7 +515,7 @@ pub fn is_id(name: &str) -> bool {
 /// # Errors
 /// When a group cannot be removed.
 pub fn sweep(is_owned: &dyn Fn(&str) -> bool) -> Result<Vec<Leftover>> {
-    let orphans: Vec<Leftover> = list().into_iter().filter(|leftover| !is_owned(&leftover.id)).collect();
+    let orphans = list(&|id| !is_owned(id));
     for orphan in &orphans {
         remove(orphan)?;
     }
