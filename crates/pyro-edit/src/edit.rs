@@ -1,0 +1,318 @@
+//! One replacement in one text: the ladder, from exact bytes down, and what the new text becomes on each rung.
+//!
+//! A text that stands in several places is an error on the rung where it is found, never a reason to go on or to take the first.
+
+use std::ops::Range;
+
+use crate::failure::{Place, Why};
+use crate::index::{Budget, Index};
+use crate::limits::{FILE_BYTES_MAX, REPLACED_PLACES_MAX};
+use crate::nearest;
+use crate::neighbours;
+use crate::request::Edit;
+use crate::rung::{self, EDIT_RUNGS, EXACT, Rung};
+use crate::shift::Shift;
+use crate::view::{Lines, MARK, Normal, View, is_blank_line, is_telling, without_end};
+
+/// Letters or digits that a new text must have before finding it counts as having been applied.
+const TELLING_COUNT: usize = 6;
+
+/// What came of an edit.
+#[derive(Debug)]
+pub(crate) enum Edited {
+    Changed { content: Vec<u8>, note: Option<String> },
+    AlreadyApplied { line: usize },
+}
+
+/// A part of the content, and what takes its place.
+struct Splice {
+    range: Range<usize>,
+    new: Vec<u8>,
+}
+
+/// A place of the old text. What old and new text have in common there is left out of the splice.
+struct Found {
+    whole: Range<usize>,
+    splice: Splice,
+    shift: Option<Shift>,
+}
+
+pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<Edited, Why> {
+    budget.spend(content.len())?;
+    let exact = occurrences(content, &edit.old);
+    let done = already_there(content, edit, budget)?;
+    match (exact.as_slice(), &done) {
+        // The old text is only there as a part of the new one: this was sent before.
+        ([only], Some(done)) if !edit.all && done.start <= *only && only + edit.old.len() <= done.end => return Ok(applied(content, done)),
+        ([], _) => {}
+        _ => return replace_exact(content, edit, &exact, budget),
+    }
+    let lines = lines(content)?;
+    let mut index = Index::new(lines.clone());
+    for rung in EDIT_RUNGS {
+        let Some(found) = on_rung(&mut index, edit, rung, budget)? else { continue };
+        if let Some(done) = &done
+            && found.iter().all(|Found { whole, .. }| done.start <= whole.start && whole.end <= done.end)
+        {
+            return Ok(applied(content, done));
+        }
+        if found.len() > 1 && !edit.all {
+            let ranges: Vec<Range<usize>> = found.iter().map(|found| found.whole.clone()).collect();
+            return Err(ambiguous(&index, &ranges));
+        }
+        let note = rung.words(found.first().and_then(|found| found.shift.as_ref()));
+        let splices: Vec<Splice> = found.into_iter().map(|found| found.splice).collect();
+        return Ok(Edited::Changed { content: spliced(content, splices)?, note });
+    }
+    match done {
+        Some(done) => Ok(applied(content, &done)),
+        None => {
+            let sent: Vec<&[u8]> = edit.old.split_inclusive(|byte| *byte == b'\n').collect();
+            let nearest = nearest::find(&mut index, &sent, None, budget)?;
+            Err(Why::NotFound { nearest, new_text_at: None, note: None })
+        }
+    }
+}
+
+fn lines(content: &[u8]) -> Result<Lines<'_>, Why> {
+    Lines::new(content).ok_or_else(too_large)
+}
+
+fn too_large() -> Why {
+    Why::TooLarge {
+        reason: "the file has more lines or bytes than can be changed".to_owned(),
+        next: "change it with a command instead".to_owned(),
+    }
+}
+
+fn applied(content: &[u8], done: &Range<usize>) -> Edited {
+    Edited::AlreadyApplied { line: memchr::memchr_iter(b'\n', &content[..done.start]).count() + 1 }
+}
+
+/// Where the new text stands, if in one place and saying enough to be recognised.
+fn already_there(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<Option<Range<usize>>, Why> {
+    if edit.new == edit.old || !is_telling(&edit.new, TELLING_COUNT) {
+        return Ok(None);
+    }
+    budget.spend(content.len())?;
+    if let [start] = occurrences(content, &edit.new)[..] {
+        return Ok(Some(start..start + edit.new.len()));
+    }
+    if !content.contains(&b'\r') && !edit.new.contains(&b'\r') {
+        return Ok(None);
+    }
+    let (text, new) = (Normal::new(content, View::LineEnds, false), Normal::new(&edit.new, View::LineEnds, false));
+    let [start] = occurrences(&text.bytes, &new.bytes)[..] else { return Ok(None) };
+    Ok(text.from(start).zip(text.until(start + new.bytes.len())).map(|(start, end)| start..end))
+}
+
+/// Starts of a text in another, overlapping ones too, as far as two are enough to know; all of them when they do not overlap.
+fn occurrences(content: &[u8], text: &[u8]) -> Vec<usize> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let apart: Vec<usize> = memchr::memmem::find_iter(content, text).take(REPLACED_PLACES_MAX + 1).collect();
+    if let [only] = apart[..]
+        && let Some(second) = memchr::memmem::find(&content[only + 1..], text)
+    {
+        return vec![only, only + 1 + second];
+    }
+    apart
+}
+
+fn replace_exact(content: &[u8], edit: &Edit, starts: &[usize], budget: &mut Budget) -> Result<Edited, Why> {
+    let ranges: Vec<Range<usize>> = starts.iter().map(|start| *start..*start + edit.old.len()).collect();
+    if ranges.len() > REPLACED_PLACES_MAX {
+        return Err(Why::TooLarge {
+            reason: format!("the text stands in more than {REPLACED_PLACES_MAX} places"),
+            next: "change them with a command instead".to_owned(),
+        });
+    }
+    if starts.len() > 1 && !edit.all {
+        budget.spend(content.len())?;
+        return Err(ambiguous(&Index::new(lines(content)?), &ranges));
+    }
+    // Lines that are added to a text with CRLF get them, unless what was sent says something about line ends itself.
+    let crlf = !edit.old.contains(&b'\r') && !edit.new.contains(&b'\r') && edit.new.contains(&b'\n') && is_crlf(content);
+    let new = if crlf { with_ends(&edit.new, true) } else { edit.new.clone() };
+    check_size(content.len() + ranges.len() * new.len())?;
+    let mut out = Vec::with_capacity(content.len() + ranges.len() * new.len());
+    let mut at = 0;
+    for range in ranges {
+        // Of two that overlap the second is none any more; only `all` gets here with two.
+        if range.start >= at {
+            out.extend_from_slice(&content[at..range.start]);
+            out.extend_from_slice(&new);
+            at = range.end;
+        }
+    }
+    out.extend_from_slice(&content[at..]);
+    if out.len() > FILE_BYTES_MAX { Err(too_large()) } else { Ok(Edited::Changed { content: out, note: None }) }
+}
+
+/// Whether every line of a text ends in CRLF.
+pub(crate) fn is_crlf(text: &[u8]) -> bool {
+    let mut ends = memchr::memchr_iter(b'\n', text).peekable();
+    ends.peek().is_some() && ends.all(|at| at > 0 && text[at - 1] == b'\r')
+}
+
+/// A text with all its line ends in one form.
+pub(crate) fn with_ends(text: &[u8], crlf: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 16);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        if line.ends_with(b"\n") {
+            out.extend_from_slice(without_end(line));
+            out.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
+        } else {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
+/// Every place of an edit's old text on a rung, and the shift where there is one; `None` when there is no place.
+fn on_rung(index: &mut Index<'_>, edit: &Edit, rung: Rung, budget: &mut Budget) -> Result<Option<Vec<Found>>, Why> {
+    debug_assert_ne!(rung, EXACT);
+    let Some((old, new)) = rung::read(rung.reading, &edit.old, &edit.new) else { return Ok(None) };
+    if !is_telling(&old, 1) {
+        return Ok(None);
+    }
+    let found = if rung.view.shifts() { shifted(index, &old, &new, rung.view, budget)? } else { within(index, &old, &new, rung.view, budget)? };
+    Ok((!found.is_empty()).then_some(found))
+}
+
+/// Lines that old and new text have in common at the start and at the end, under a view: those stay as they are in the file.
+fn common(old: &[&[u8]], new: &[&[u8]], view: View) -> (usize, usize) {
+    // A last line without an end is a piece of a line: it is not kept as a whole.
+    let is_whole = |line: &[u8]| line.ends_with(b"\n");
+    let same = |a: &[u8], b: &[u8]| is_whole(a) && is_whole(b) && view.key(a) == view.key(b);
+    let first = old.iter().zip(new).take_while(|(a, b)| same(a, b)).count();
+    let last = old[first..].iter().rev().zip(new[first..].iter().rev()).take_while(|(a, b)| same(a, b)).count();
+    (first, last)
+}
+
+fn split(text: &[u8]) -> Vec<&[u8]> {
+    text.split_inclusive(|byte| *byte == b'\n').collect()
+}
+
+/// Under a view that leaves lines where they are, the text may begin and end within lines.
+fn within(index: &Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Budget) -> Result<Vec<Found>, Why> {
+    let content = index.lines.bytes;
+    budget.spend(content.len() * 2)?;
+    let (text, wanted) = (Normal::new(content, view, true), Normal::new(old, view, false));
+    // Blanks were taken off the end of the last line: it must then end a line of the file too.
+    let ends_line = !old.ends_with(b"\n") && view != View::LineEnds && old.last().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+    let (old_lines, new_lines) = (split(old), split(new));
+    let (first, last) = common(&old_lines, &new_lines, view);
+    let kept_before = Normal::new(&old_lines[..first].concat(), view, false).bytes.len();
+    let kept_after = Normal::new(&old_lines[old_lines.len() - last..].concat(), view, false).bytes.len();
+    let new = new_lines[first..new_lines.len() - last].concat();
+    let new = new.strip_prefix(MARK).unwrap_or(&new);
+    let mut found = Vec::new();
+    for start in occurrences(&text.bytes, &wanted.bytes) {
+        let end = start + wanted.bytes.len();
+        if ends_line && text.bytes.get(end).is_some_and(|byte| *byte != b'\n') {
+            continue;
+        }
+        let (Some(whole_from), Some(whole_until)) = (text.from(start), text.until(end)) else { continue };
+        let (inner_start, inner_end) = (start + kept_before, end - kept_after);
+        let from = if kept_before == 0 { Some(whole_from) } else { text.until(inner_start) };
+        let until = if inner_end > inner_start { text.until(inner_end) } else { from };
+        let (Some(from), Some(until)) = (from, until) else { continue };
+        let around = &content[whole_from..whole_until];
+        let crlf = if around.contains(&b'\n') { is_crlf(around) } else { is_crlf(content) };
+        let mut new = with_ends(new, crlf);
+        // The newline at the end of the file is one that only the old text had: the new text loses it as well.
+        let closes = end == text.bytes.len() && !content.ends_with(b"\n") && wanted.bytes.ends_with(b"\n");
+        if closes && kept_after == 0 {
+            new.truncate(without_end(&new).len());
+        }
+        if from == content.len() && !content.ends_with(b"\n") && kept_before > 0 && !new.is_empty() {
+            // Behind a last line without a newline.
+            new.splice(0..0, if crlf { b"\r\n".as_slice() } else { b"\n" }.iter().copied());
+        }
+        check_size(content.len() + (found.len() + 1) * new.len())?;
+        found.push(Found { whole: whole_from..whole_until, splice: Splice { range: from..until.max(from), new }, shift: None });
+    }
+    Ok(found)
+}
+
+/// Whole lines, all of them off by the same indentation.
+fn shifted(index: &mut Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Budget) -> Result<Vec<Found>, Why> {
+    let (old_lines, new_lines) = (split(old), split(new));
+    let mut found = Vec::new();
+    let mut end = 0;
+    for start in index.find(&old_lines, view, budget)? {
+        let lines = &index.lines;
+        budget.spend(old_lines.len())?;
+        let pairs = old_lines.iter().enumerate().map(|(at, sent)| (*sent, lines.get(start + at)));
+        let Some(shift) = Shift::between(pairs) else { continue };
+        let (first, last) = common(&old_lines, &new_lines, view);
+        let mut middle = Vec::new();
+        for line in &new_lines[first..new_lines.len() - last] {
+            let Some(line) = shift.apply(line) else {
+                middle.clear();
+                break;
+            };
+            middle.extend_from_slice(&line);
+        }
+        if middle.is_empty() && new_lines.len() > first + last {
+            continue;
+        }
+        let range = lines.start(start + first)..lines.start(start + old_lines.len() - last);
+        if start < end {
+            continue;
+        }
+        end = start + old_lines.len();
+        let around = &lines.bytes[lines.start(start)..lines.start(end)];
+        let mut new = with_ends(&middle, if around.contains(&b'\n') { is_crlf(around) } else { is_crlf(lines.bytes) });
+        let (in_file, sent) = (around.ends_with(b"\n"), new.ends_with(b"\n"));
+        if last == 0 && !new.is_empty() && in_file && !old.ends_with(b"\n") {
+            // The old text ended within the line, before its newline.
+            new.extend_from_slice(if around.ends_with(b"\r\n") { b"\r\n" } else { b"\n" });
+        } else if last == 0 && !in_file && sent {
+            new.truncate(without_end(&new).len());
+        }
+        check_size(lines.bytes.len() + (found.len() + 1) * new.len())?;
+        found.push(Found { whole: lines.start(start)..lines.start(end), splice: Splice { range, new }, shift: Some(shift) });
+    }
+    Ok(found)
+}
+
+fn check_size(bytes: usize) -> Result<(), Why> {
+    // Twice the limit: this is a bound on memory; what comes out is measured when it is there.
+    if bytes > 2 * FILE_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+}
+
+fn spliced(content: &[u8], splices: Vec<Splice>) -> Result<Vec<u8>, Why> {
+    let added: usize = splices.iter().map(|splice| splice.new.len()).sum();
+    check_size(content.len() + added)?;
+    let mut out = Vec::with_capacity(content.len() + added);
+    let mut at = 0;
+    for Splice { range, new } in splices {
+        if range.start < at {
+            continue;
+        }
+        out.extend_from_slice(&content[at..range.start]);
+        out.extend_from_slice(&new);
+        at = range.end;
+    }
+    out.extend_from_slice(&content[at..]);
+    if out.len() > FILE_BYTES_MAX { Err(too_large()) } else { Ok(out) }
+}
+
+fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>]) -> Why {
+    let lines = &index.lines;
+    let spans: Vec<Range<usize>> = ranges
+        .iter()
+        .map(|range| lines.line_at(range.start)..lines.line_at(range.end.max(range.start + 1) - 1) + 1)
+        .collect();
+    let is_whole = ranges.iter().zip(&spans).all(|(range, span)| range.start == lines.start(span.start));
+    let places: Vec<Place> = neighbours::tell_apart(lines, &spans, is_whole);
+    Why::Ambiguous { places, place_count: spans.len() }
+}
+
+/// Whether a text is nothing but blank lines.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n').all(is_blank_line)
+}
