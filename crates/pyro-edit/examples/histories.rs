@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use pyro_edit::{Request, RelPath};
 use repair::repaired;
-use support::{Memory, Pair, Random, SPOILINGS, applied, load, spoil, text_diffs};
+use support::{Memory, Pair, Random, SPOILINGS, applied, load, spoil, still_says_it, text_diffs};
 
 /// What came of one way of spoiling.
 #[derive(Default)]
@@ -68,6 +68,9 @@ fn main() {
             let mut want = pair.old.clone();
             want.files.insert(path.clone(), pair.new.files[&path].clone());
             for (at, (how, form)) in SPOILINGS.into_iter().enumerate() {
+                if !still_says_it(&diff, how, form, &pair.old.files[&path].content, &want.files[&path].content) {
+                    continue;
+                }
                 let score = scores.entry(at).or_default();
                 let mut random = Random::new((pairs * 100_000 + number * 100 + at) as u64);
                 let (sent, request) = spoil(&diff, how, form, &mut random);
@@ -85,7 +88,7 @@ fn main() {
                     }
                     Err(failure) => {
                         score.refused += 1;
-                        let next = repaired(&sent, &diff, form, &failure);
+                        let next = repaired(&sent, if how == "one line of context" { &sent } else { &diff }, form, &failure);
                         match next.as_ref().map(|next| applied(&only, next)) {
                             Some(Ok(tree)) if tree == want => score.repaired += 1,
                             Some(Ok(tree)) => {

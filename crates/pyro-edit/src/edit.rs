@@ -2,8 +2,10 @@
 //!
 //! A text that stands in several places is an error on the rung where it is found, never a reason to go on or to take the first.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::compare;
 use crate::failure::{Place, Why};
 use crate::index::{Budget, Index};
 use crate::limits::{FILE_BYTES_MAX, REPLACED_PLACES_MAX};
@@ -30,10 +32,10 @@ struct Splice {
     new: Vec<u8>,
 }
 
-/// A place of the old text. What old and new text have in common there is left out of the splice.
+/// A place of the old text. Lines that old and new text have in common stay as they are in the file.
 struct Found {
     whole: Range<usize>,
-    splice: Splice,
+    splices: Vec<Splice>,
     shift: Option<Shift>,
 }
 
@@ -58,10 +60,10 @@ pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<
         }
         if found.len() > 1 && !edit.all {
             let ranges: Vec<Range<usize>> = found.iter().map(|found| found.whole.clone()).collect();
-            return Err(ambiguous(&index, &ranges));
+            return Err(ambiguous(&index, &ranges, rung.words(found[0].shift.as_ref())));
         }
         let note = rung.words(found.first().and_then(|found| found.shift.as_ref()));
-        let splices: Vec<Splice> = found.into_iter().map(|found| found.splice).collect();
+        let splices: Vec<Splice> = found.into_iter().flat_map(|found| found.splices).collect();
         return Ok(Edited::Changed { content: spliced(content, splices)?, note });
     }
     match done {
@@ -130,11 +132,10 @@ fn replace_exact(content: &[u8], edit: &Edit, starts: &[usize], budget: &mut Bud
     }
     if starts.len() > 1 && !edit.all {
         budget.spend(content.len())?;
-        return Err(ambiguous(&Index::new(lines(content)?), &ranges));
+        return Err(ambiguous(&Index::new(lines(content)?), &ranges, None));
     }
     // Lines that are added to a text with CRLF get them, unless what was sent says something about line ends itself.
-    let crlf = !edit.old.contains(&b'\r') && !edit.new.contains(&b'\r') && edit.new.contains(&b'\n') && is_crlf(content);
-    let new = if crlf { with_ends(&edit.new, true) } else { edit.new.clone() };
+    let new = SentEnds::new(content, b"", &edit.old, &edit.new).adapt(&edit.new);
     check_size(content.len() + ranges.len() * new.len())?;
     let mut out = Vec::with_capacity(content.len() + ranges.len() * new.len());
     let mut at = 0;
@@ -181,16 +182,6 @@ fn on_rung(index: &mut Index<'_>, edit: &Edit, rung: Rung, budget: &mut Budget) 
     Ok((!found.is_empty()).then_some(found))
 }
 
-/// Lines that old and new text have in common at the start and at the end, under a view: those stay as they are in the file.
-fn common(old: &[&[u8]], new: &[&[u8]], view: View) -> (usize, usize) {
-    // A last line without an end is a piece of a line: it is not kept as a whole.
-    let is_whole = |line: &[u8]| line.ends_with(b"\n");
-    let same = |a: &[u8], b: &[u8]| is_whole(a) && is_whole(b) && view.key(a) == view.key(b);
-    let first = old.iter().zip(new).take_while(|(a, b)| same(a, b)).count();
-    let last = old[first..].iter().rev().zip(new[first..].iter().rev()).take_while(|(a, b)| same(a, b)).count();
-    (first, last)
-}
-
 fn split(text: &[u8]) -> Vec<&[u8]> {
     text.split_inclusive(|byte| *byte == b'\n').collect()
 }
@@ -203,11 +194,12 @@ fn within(index: &Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Bu
     // Blanks were taken off the end of the last line: it must then end a line of the file too.
     let ends_line = !old.ends_with(b"\n") && view != View::LineEnds && old.last().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
     let (old_lines, new_lines) = (split(old), split(new));
-    let (first, last) = common(&old_lines, &new_lines, view);
-    let kept_before = Normal::new(&old_lines[..first].concat(), view, false).bytes.len();
-    let kept_after = Normal::new(&old_lines[old_lines.len() - last..].concat(), view, false).bytes.len();
-    let new = new_lines[first..new_lines.len() - last].concat();
-    let new = new.strip_prefix(MARK).unwrap_or(&new);
+    let changes = compare::changes(&old_lines, &new_lines);
+    // Where each old line ends in what is looked for.
+    let mut ends = vec![0];
+    for line in &old_lines {
+        ends.push(ends.last().unwrap_or(&0) + Normal::new(line, view, false).bytes.len());
+    }
     let mut found = Vec::new();
     for start in occurrences(&text.bytes, &wanted.bytes) {
         let end = start + wanted.bytes.len();
@@ -215,68 +207,109 @@ fn within(index: &Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Bu
             continue;
         }
         let (Some(whole_from), Some(whole_until)) = (text.from(start), text.until(end)) else { continue };
-        let (inner_start, inner_end) = (start + kept_before, end - kept_after);
-        let from = if kept_before == 0 { Some(whole_from) } else { text.until(inner_start) };
-        let until = if inner_end > inner_start { text.until(inner_end) } else { from };
-        let (Some(from), Some(until)) = (from, until) else { continue };
-        let around = &content[whole_from..whole_until];
-        let crlf = if around.contains(&b'\n') { is_crlf(around) } else { is_crlf(content) };
-        let mut new = with_ends(new, crlf);
+        let sent_ends = SentEnds::new(content, &content[whole_from..whole_until], old, new);
         // The newline at the end of the file is one that only the old text had: the new text loses it as well.
         let closes = end == text.bytes.len() && !content.ends_with(b"\n") && wanted.bytes.ends_with(b"\n");
-        if closes && kept_after == 0 {
-            new.truncate(without_end(&new).len());
+        let in_file = as_in_file(content, &text, start, &ends, &old_lines);
+        let mut splices = Vec::new();
+        for (old_range, new_range) in &changes {
+            let (inner_start, inner_end) = (start + ends[old_range.start], start + ends[old_range.end]);
+            let from = if inner_start == start { Some(whole_from) } else { text.until(inner_start) };
+            let until = if inner_end > inner_start { text.until(inner_end) } else { from };
+            let (Some(from), Some(until)) = (from, until) else { break };
+            let new: Vec<&[u8]> = new_lines[new_range.clone()].iter().map(|line| in_file.get(line).copied().unwrap_or(*line)).collect();
+            let new = new.concat();
+            let mut new = sent_ends.adapt(new.strip_prefix(MARK).unwrap_or(&new));
+            if closes && old_range.end == old_lines.len() {
+                new.truncate(without_end(&new).len());
+            }
+            if from == content.len() && inner_start > start && !content.ends_with(b"\n") && !new.is_empty() {
+                // Behind a last line without a newline.
+                new.splice(0..0, if sent_ends.crlf { b"\r\n".as_slice() } else { b"\n" }.iter().copied());
+            }
+            splices.push(Splice { range: from..until.max(from), new });
         }
-        if from == content.len() && !content.ends_with(b"\n") && kept_before > 0 && !new.is_empty() {
-            // Behind a last line without a newline.
-            new.splice(0..0, if crlf { b"\r\n".as_slice() } else { b"\n" }.iter().copied());
+        if splices.len() == changes.len() {
+            found.push(Found { whole: whole_from..whole_until, splices, shift: None });
+            check_size(content.len() + found.len() * new.len())?;
         }
-        check_size(content.len() + (found.len() + 1) * new.len())?;
-        found.push(Found { whole: whole_from..whole_until, splice: Splice { range: from..until.max(from), new }, shift: None });
     }
     Ok(found)
+}
+
+/// What the lines of an old text are in the file. A new line that is byte for byte one of these means that line of the file.
+fn as_in_file<'l>(content: &'l [u8], text: &Normal, start: usize, ends: &[usize], old: &[&'l [u8]]) -> HashMap<&'l [u8], &'l [u8]> {
+    let mut lines: HashMap<&[u8], &[u8]> = HashMap::new();
+    // The first and the last may be pieces of lines.
+    for (at, sent) in old.iter().enumerate().skip(1).filter(|(_, sent)| sent.ends_with(b"\n")) {
+        let (Some(from), Some(until)) = (text.until(start + ends[at]), text.until(start + ends[at + 1])) else { continue };
+        let line = content.get(from..until).filter(|line| line.ends_with(b"\n")).unwrap_or(sent);
+        // Sent alike and not alike in the file: then it means what was sent.
+        lines.entry(sent).and_modify(|known| *known = if *known == line { line } else { sent }).or_insert(line);
+    }
+    lines
 }
 
 /// Whole lines, all of them off by the same indentation.
 fn shifted(index: &mut Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Budget) -> Result<Vec<Found>, Why> {
     let (old_lines, new_lines) = (split(old), split(new));
+    let changes = compare::changes(&old_lines, &new_lines);
     let mut found = Vec::new();
-    let mut end = 0;
     for start in index.find(&old_lines, view, budget)? {
         let lines = &index.lines;
         budget.spend(old_lines.len())?;
         let pairs = old_lines.iter().enumerate().map(|(at, sent)| (*sent, lines.get(start + at)));
         let Some(shift) = Shift::between(pairs) else { continue };
-        let (first, last) = common(&old_lines, &new_lines, view);
-        let mut middle = Vec::new();
-        for line in &new_lines[first..new_lines.len() - last] {
-            let Some(line) = shift.apply(line) else {
-                middle.clear();
-                break;
-            };
-            middle.extend_from_slice(&line);
+        let whole = lines.start(start)..lines.start(start + old_lines.len());
+        let around = &lines.bytes[whole.clone()];
+        let sent_ends = SentEnds::new(lines.bytes, around, old, new);
+        let mut splices = Vec::new();
+        for (old_range, new_range) in &changes {
+            let moved = new_lines[new_range.clone()].iter().map(|line| shift.apply(line)).collect::<Option<Vec<_>>>();
+            let Some(moved) = moved else { break };
+            let mut new = sent_ends.adapt(&moved.concat());
+            if old_range.end == old_lines.len() {
+                let (in_file, in_old) = (around.ends_with(b"\n"), old.ends_with(b"\n"));
+                if !new.is_empty() && in_file && !in_old {
+                    // The old text ended within the line, before its newline.
+                    new.extend_from_slice(if around.ends_with(b"\r\n") { b"\r\n" } else { b"\n" });
+                } else if !in_file && in_old {
+                    new.truncate(without_end(&new).len());
+                }
+            }
+            splices.push(Splice { range: lines.start(start + old_range.start)..lines.start(start + old_range.end), new });
         }
-        if middle.is_empty() && new_lines.len() > first + last {
-            continue;
+        if splices.len() == changes.len() {
+            found.push(Found { whole, splices, shift: Some(shift) });
+            check_size(lines.bytes.len() + found.len() * new.len())?;
         }
-        let range = lines.start(start + first)..lines.start(start + old_lines.len() - last);
-        if start < end {
-            continue;
-        }
-        end = start + old_lines.len();
-        let around = &lines.bytes[lines.start(start)..lines.start(end)];
-        let mut new = with_ends(&middle, if around.contains(&b'\n') { is_crlf(around) } else { is_crlf(lines.bytes) });
-        let (in_file, sent) = (around.ends_with(b"\n"), new.ends_with(b"\n"));
-        if last == 0 && !new.is_empty() && in_file && !old.ends_with(b"\n") {
-            // The old text ended within the line, before its newline.
-            new.extend_from_slice(if around.ends_with(b"\r\n") { b"\r\n" } else { b"\n" });
-        } else if last == 0 && !in_file && sent {
-            new.truncate(without_end(&new).len());
-        }
-        check_size(lines.bytes.len() + (found.len() + 1) * new.len())?;
-        found.push(Found { whole: lines.start(start)..lines.start(end), splice: Splice { range, new }, shift: Some(shift) });
     }
     Ok(found)
+}
+
+/// Which line ends a new text gets where its old text was found.
+pub(crate) struct SentEnds {
+    /// The line ends of the place.
+    pub(crate) crlf: bool,
+    /// What was sent has other ones.
+    converts: bool,
+}
+
+impl SentEnds {
+    /// `around` is the place, `old` what was sent for it.
+    pub(crate) fn new(content: &[u8], around: &[u8], old: &[u8], new: &[u8]) -> Self {
+        let crs = |text: &[u8]| memchr::memmem::find_iter(text, b"\r\n").count();
+        if around.contains(&b'\n') {
+            // A text that has its line ends as the file has them means those of its new lines too.
+            return Self { crlf: is_crlf(around), converts: crs(old) != crs(around) };
+        }
+        let crlf = is_crlf(content);
+        Self { crlf, converts: crlf && !old.contains(&b'\r') && !new.contains(&b'\r') }
+    }
+
+    pub(crate) fn adapt(&self, text: &[u8]) -> Vec<u8> {
+        if self.converts { with_ends(text, self.crlf) } else { text.to_vec() }
+    }
 }
 
 fn check_size(bytes: usize) -> Result<(), Why> {
@@ -301,7 +334,7 @@ fn spliced(content: &[u8], splices: Vec<Splice>) -> Result<Vec<u8>, Why> {
     if out.len() > FILE_BYTES_MAX { Err(too_large()) } else { Ok(out) }
 }
 
-fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>]) -> Why {
+fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>], ignored: Option<String>) -> Why {
     let lines = &index.lines;
     let spans: Vec<Range<usize>> = ranges
         .iter()
@@ -309,7 +342,7 @@ fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>]) -> Why {
         .collect();
     let is_whole = ranges.iter().zip(&spans).all(|(range, span)| range.start == lines.start(span.start));
     let places: Vec<Place> = neighbours::tell_apart(lines, &spans, is_whole);
-    Why::Ambiguous { places, place_count: spans.len() }
+    Why::Ambiguous { places, place_count: spans.len(), ignored }
 }
 
 /// Whether a text is nothing but blank lines.

@@ -80,6 +80,8 @@ pub enum Why {
         places: Vec<Place>,
         /// How many there are.
         place_count: usize,
+        /// What had to be left out of account to find them, in words ("matched ignoring …").
+        ignored: Option<String>,
     },
     /// There is no such file.
     PathMissing {

@@ -12,8 +12,8 @@ use crate::index::{Budget, Index};
 use crate::limits::COMMON_LINE_PLACES_MAX;
 use crate::view::{View, is_blank_line, is_telling};
 
-/// Lines of a sent text that are compared. Nobody reads more differences than a page of them has.
-const SENT_LINES_MAX: usize = 200;
+/// Lines of a sent text that are compared: some milliseconds at the worst, and longer than what anyone sends as one text.
+const SENT_LINES_MAX: usize = 2000;
 
 /// Lines around the place that are compared as well, for what was put in or taken out.
 const SLACK_LINES: usize = 5;
@@ -24,12 +24,18 @@ pub(crate) fn find(index: &mut Index<'_>, sent: &[&[u8]], expected: Option<usize
     let mut votes: HashMap<usize, usize> = HashMap::new();
     for (at, line) in sent.iter().enumerate().filter(|(_, line)| !is_blank_line(line)) {
         let places = index.places(line, View::Indentation, budget)?;
-        // A line that is everywhere tells little, but where nothing else is known, its number may help.
-        if places.len() <= COMMON_LINE_PLACES_MAX {
-            let weight = if is_telling(line, 3) { 4 } else { 1 };
-            for place in places {
-                *votes.entry((*place as usize).saturating_sub(at)).or_default() += weight;
-            }
+        let (places, weight) = if places.len() <= COMMON_LINE_PLACES_MAX {
+            (places, if is_telling(line, 3) { 4 } else { 1 })
+        } else if let Some(expected) = expected {
+            // A line that is everywhere tells little, but where there is a number, something.
+            let middle = places.partition_point(|place| (*place as usize) < expected + at);
+            let from = middle.saturating_sub(COMMON_LINE_PLACES_MAX / 2);
+            (&places[from..(from + COMMON_LINE_PLACES_MAX).min(places.len())], 1)
+        } else {
+            continue;
+        };
+        for place in places {
+            *votes.entry((*place as usize).saturating_sub(at)).or_default() += weight;
         }
     }
     let distance = |start: usize| expected.map_or(start, |expected| expected.abs_diff(start));
@@ -79,10 +85,17 @@ fn compare(index: &Index<'_>, sent: &[&[u8]], start: usize) -> Option<Nearest> {
     let key = |line: &&[u8]| View::TrailingBlanks.key(line).into_owned();
     let loose = |line: &&[u8]| View::Indentation.key(line).into_owned();
     let (sent_loose, found_loose): (Vec<_>, Vec<_>) = (sent.iter().map(loose).collect(), found.iter().map(loose).collect());
-    let operations = capture_diff_slices(Algorithm::Myers, &sent_loose, &found_loose);
+    // Line by line if that explains it; else something was put in or taken out.
+    let in_place = found_loose.get(start - from..).unwrap_or_default();
+    let equal_in_place = sent_loose.iter().zip(in_place).filter(|(sent, found)| sent == found).count();
+    let is_in_place = in_place.len() >= sent.len() && 2 * equal_in_place >= sent.len();
+    let operations = if is_in_place { Vec::new() } else { capture_diff_slices(Algorithm::Myers, &sent_loose, &found_loose) };
     // The lines of the file that belong to the text: from what its first line stands beside to what its last does.
     let (mut first, mut last) = (None, 0);
     let mut pairs: Vec<(Option<usize>, Option<usize>)> = Vec::new();
+    if is_in_place {
+        pairs.extend((0..sent.len()).map(|at| (Some(at), Some(start - from + at))));
+    }
     for operation in operations {
         match operation {
             DiffOp::Equal { old_index, new_index, len } => pairs.extend((0..len).map(|at| (Some(old_index + at), Some(new_index + at)))),

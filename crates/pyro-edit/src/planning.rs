@@ -130,7 +130,17 @@ fn one(tree: &mut Tree<'_>, path: &RelPath, edit: &Edit) -> Result<Option<String
             next: "send the new text as it should become".to_owned(),
         });
     }
-    match edit::apply(&file.content, edit, &mut tree.budget)? {
+    let edited = edit::apply(&file.content, edit, &mut tree.budget).or_else(|why| {
+        // Line numbers in a failure are those of the file as it is, not as the edits before would have left it.
+        match tree.before(path)?.filter(|before| before.content != file.content) {
+            Some(before) => match edit::apply(&before.content, edit, &mut tree.budget) {
+                Err(of_file) if std::mem::discriminant(&of_file) == std::mem::discriminant(&why) => Err(of_file),
+                Ok(_) | Err(_) => Err(why),
+            },
+            None => Err(why),
+        }
+    });
+    match edited? {
         Edited::Changed { content, note } => {
             tree.set(path, File { content, mode: file.mode })?;
             Ok(note)

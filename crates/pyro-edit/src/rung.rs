@@ -78,8 +78,16 @@ impl Rung {
     }
 }
 
-/// What stands behind a line number and its bar (`118|`, `118:`, a tab, an arrow), and the number.
-pub(crate) fn behind_gutter(line: &[u8]) -> Option<(u64, &[u8])> {
+/// A line that begins with a line number and its bar: `118|`, `118:`, a tab, an arrow.
+pub(crate) struct Numbered<'l> {
+    number: u64,
+    bar: &'static [u8],
+    rest: &'l [u8],
+}
+
+const BARS: [&[u8]; 5] = [b"\t", b"|", b":", "│".as_bytes(), "→".as_bytes()];
+
+pub(crate) fn numbered(line: &[u8]) -> Option<Numbered<'_>> {
     let start = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
     let digits = line[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     if !(1..=7).contains(&digits) {
@@ -87,28 +95,25 @@ pub(crate) fn behind_gutter(line: &[u8]) -> Option<(u64, &[u8])> {
     }
     let number = line[start..start + digits].iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     let rest = &line[start + digits..];
-    let bars: [&[u8]; 5] = [b"\t", b"|", b":", "│".as_bytes(), "→".as_bytes()];
-    let bar = |rest: &'_ [u8]| bars.iter().find(|bar| rest.starts_with(bar)).map(|bar| bar.len());
-    if let Some(length) = bar(rest) {
-        return Some((number, &rest[length..]));
-    }
     // `118 | text`: what stands behind the bar is then one blank further right on all lines, which is a shift.
     let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
-    bar(&rest[blanks..]).filter(|_| blanks > 0 && !rest[blanks..].starts_with(b":")).map(|length| (number, &rest[blanks + length..]))
+    let bar = BARS.into_iter().find(|bar| rest[blanks..].starts_with(bar)).filter(|bar| blanks == 0 || *bar != b":")?;
+    Some(Numbered { number, bar, rest: &rest[blanks + bar.len()..] })
 }
 
-/// Lines without their numbers, if all that are not blank have one and the numbers rise. (Numbers that a text has of its own seldom do.)
+/// Lines without their numbers, if all that are not blank have one, with the same bar, and the numbers rise. (Numbers that a text has of its own seldom
+/// do.)
 pub(crate) fn without_gutters<'l>(lines: &[&'l [u8]]) -> Option<Vec<&'l [u8]>> {
-    let mut last = None;
+    let mut last: Option<Numbered<'_>> = None;
     let mut bare = Vec::with_capacity(lines.len());
     for line in lines {
-        match behind_gutter(line) {
-            Some((number, rest)) => {
-                if last.is_some_and(|last| number <= last) {
+        match numbered(line) {
+            Some(found) => {
+                if last.as_ref().is_some_and(|last| found.number <= last.number || found.bar != last.bar) {
                     return None;
                 }
-                last = Some(number);
-                bare.push(rest);
+                bare.push(found.rest);
+                last = Some(found);
             }
             None if is_blank_line(line) => bare.push(*line),
             None => return None,
@@ -146,13 +151,9 @@ pub(crate) fn read<'t>(reading: Reading, old: &'t [u8], new: &'t [u8]) -> Option
         Reading::AsSent => Some((Cow::Borrowed(old), Cow::Borrowed(new))),
         Reading::WithoutGutters => {
             let split = |text: &'t [u8]| text.split_inclusive(|byte| *byte == b'\n').collect::<Vec<_>>();
-            let bare = without_gutters(&split(old))?.concat();
-            // The new text may have been written without numbers; then no line of it has one.
-            let lines = split(new);
-            let new = match without_gutters_in_new(&lines)? {
-                Some(bare) => Cow::Owned(bare.concat()),
-                None => Cow::Borrowed(new),
-            };
+            let old_lines = split(old);
+            let bare = without_gutters(&old_lines)?.concat();
+            let new = Cow::Owned(without_gutters_in_new(&old_lines, &split(new)).concat());
             Some((Cow::Owned(bare), new))
         }
         Reading::Unescaped => {
@@ -164,12 +165,16 @@ pub(crate) fn read<'t>(reading: Reading, old: &'t [u8], new: &'t [u8]) -> Option
     }
 }
 
-/// New lines without numbers: `Some(None)` when no line has one, `None` when only some have.
-pub(crate) fn without_gutters_in_new<'l>(lines: &[&'l [u8]]) -> Option<Option<Vec<&'l [u8]>>> {
-    let numbered = lines.iter().filter(|line| behind_gutter(line).is_some()).count();
-    if numbered == 0 {
-        return Some(None);
-    }
-    let all = lines.iter().all(|line| is_blank_line(line) || behind_gutter(line).is_some());
-    all.then(|| Some(lines.iter().map(|line| behind_gutter(line).map_or(*line, |(_, rest)| rest)).collect()))
+/// New lines without numbers, where those of old lines had such a bar: all of them if all have one, otherwise those with a number that an old line
+/// has; the others were written without.
+pub(crate) fn without_gutters_in_new<'l>(old: &[&[u8]], new: &[&'l [u8]]) -> Vec<&'l [u8]> {
+    let of_old = || old.iter().filter_map(|line| numbered(line));
+    let Some((first, last)) = of_old().next().zip(of_old().last()) else { return new.to_vec() };
+    let like_old = |line: &&'l [u8]| numbered(line).filter(|found| found.bar == first.bar);
+    let have_all = new.iter().all(|line| is_blank_line(line) || like_old(line).is_some());
+    let bare = |line: &&'l [u8]| match like_old(line) {
+        Some(found) if have_all || (first.number..=last.number).contains(&found.number) => found.rest,
+        Some(_) | None => *line,
+    };
+    new.iter().map(bare).collect()
 }

@@ -143,6 +143,11 @@ impl Failure {
             next,
             taken: BTreeMap::new(),
         };
+        // Several parts with the same text, each meant for another place.
+        let same = self.failed.iter().take_while(|other| other.number < failed.number).find(|other| other.path == failed.path && other.why == failed.why);
+        if let (Some(same), Why::Ambiguous { .. }) = (same, &failed.why) {
+            return plain(format!("the same as {} {}", self.part.word(), same.number), String::new());
+        }
         match &failed.why {
             Why::NotFound { nearest, new_text_at, note } => {
                 let mut text = plain(format!("text not found in {path}"), String::new());
@@ -155,7 +160,7 @@ impl Failure {
                 self.nearest(failed.number, nearest.as_ref(), &mut text);
                 text
             }
-            Why::Ambiguous { places, place_count } => self.ambiguous(failed.number, places, *place_count, plain(format!("its text stands in {place_count} places in {path}"), String::new())),
+            Why::Ambiguous { places, place_count, ignored } => self.ambiguous(failed.number, places, *place_count, ignored.as_deref(), plain(format!("its text stands in {place_count} places in {path}"), String::new())),
             Why::PathMissing { near } => {
                 let mut text = plain(format!("there is no file {path}"), String::new());
                 if near.is_empty() {
@@ -212,11 +217,11 @@ impl Failure {
     }
 
     fn old(&self, number: usize) -> String {
-        let number = if self.count > 1 { format!(" {number}") } else { String::new() };
+        let of = if self.count > 1 { format!("{} {number}'s", self.part.word()) } else { "its".to_owned() };
         match self.part {
-            Part::Edit => format!("edit{number}'s old text"),
-            Part::Block => format!("block{number}'s SEARCH lines"),
-            Part::Hunk => format!("hunk{number}'s unmarked and - lines"),
+            Part::Edit => format!("{of} old text"),
+            Part::Block => format!("{of} SEARCH lines"),
+            Part::Hunk => format!("{of} unmarked and - lines"),
         }
     }
 
@@ -245,10 +250,13 @@ impl Failure {
         text.next = format!("{} with {} copied from the lines above (without the \"{first}|\")", self.again(), self.old(part));
     }
 
-    fn ambiguous(&self, part: usize, places: &[Place], count: usize, mut text: Text) -> Text {
+    fn ambiguous(&self, part: usize, places: &[Place], count: usize, ignored: Option<&str>, mut text: Text) -> Text {
         let lines: Vec<usize> = places.iter().map(|place| place.line).collect();
         let more = if count > lines.len() { format!(" and {} more", count - lines.len()) } else { String::new() };
         let _ = writeln!(text.head, "They begin at lines {}{more}. Lines beside each that only it has:", numbers(&lines));
+        if let Some(ignored) = ignored {
+            let _ = writeln!(text.behind, "It {ignored}: send it as the file has it.");
+        }
         // One place after the other: with too little room the first ones are whole.
         text.lines = places.iter().flat_map(|place| place.neighbours.iter().cloned()).collect();
         let choice = match self.part {

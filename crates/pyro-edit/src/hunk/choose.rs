@@ -180,6 +180,8 @@ fn by_order(stages: &mut [Stage<'_>]) {
         if let [only] = found.starts[..] {
             let note = Some(format!("stands in {} places; the one in order with the other hunks was taken", found.start_count));
             stages[at] = Stage::Fixed { start: only, found: found.clone(), is_sure: false, note };
+        } else {
+            found.start_count = found.starts.len();
         }
     }
 }
@@ -211,7 +213,9 @@ fn finish<'p>(index: &Index<'_>, stage: Stage<'p>) -> Result<Outcome<'p>, Why> {
         Stage::Open(found) => {
             let length = found.hunk.before().len();
             let spans: Vec<Range<usize>> = found.starts.iter().map(|start| *start..start + length).collect();
-            Err(Why::Ambiguous { places: neighbours::tell_apart(&index.lines, &spans, true), place_count: found.start_count })
+            let shift = if found.rung.view.shifts() { found.starts.first().and_then(|start| shift(index, &found.hunk.before(), *start)) } else { None };
+            let ignored = found.rung.words(shift.as_ref());
+            Err(Why::Ambiguous { places: neighbours::tell_apart(&index.lines, &spans, true), place_count: found.start_count, ignored })
         }
         Stage::Fixed { found, start, note, .. } => {
             let shift = if found.rung.view.shifts() { shift(index, &found.hunk.before(), start) } else { None };

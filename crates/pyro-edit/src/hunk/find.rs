@@ -92,10 +92,10 @@ fn read<'p>(reading: Reading, hunk: &Hunk<'p>) -> Option<Hunk<'p>> {
         Reading::AsSent => Some(hunk.clone()),
         Reading::Unescaped => None,
         Reading::WithoutGutters => {
-            let of = |mark: Mark| hunk.lines.iter().filter(move |line| (line.mark == Mark::Added) == (mark == Mark::Added)).map(|line| line.text);
-            let mut before = without_gutters(&hunk.before())?.into_iter();
-            let added: Vec<&[u8]> = of(Mark::Added).collect();
-            let mut added = without_gutters_in_new(&added)?.unwrap_or(added).into_iter();
+            let old = hunk.before();
+            let mut before = without_gutters(&old)?.into_iter();
+            let added: Vec<&[u8]> = hunk.lines.iter().filter(|line| line.mark == Mark::Added).map(|line| line.text).collect();
+            let mut added = without_gutters_in_new(&old, &added).into_iter();
             let lines = hunk.lines.iter().map(|line| {
                 let text = if line.mark == Mark::Added { added.next() } else { before.next() };
                 Line { mark: line.mark, text: text.unwrap_or(line.text) }

@@ -3,7 +3,7 @@
 //! What a hunk found exactly, it writes byte for byte. What it found otherwise, it writes in the manner of the file: its line ends, its indentation,
 //! its mark at the start, its missing newline at the end. Context lines are always those of the file.
 
-use crate::edit::is_crlf;
+use crate::edit::SentEnds;
 use crate::failure::Why;
 use crate::hunk::{Mark, Placed};
 use crate::limits::FILE_BYTES_MAX;
@@ -13,7 +13,6 @@ use crate::view::{Lines, MARK, without_end};
 /// Puts hunks in; they must not overlap.
 pub(crate) fn put(lines: &Lines<'_>, mut placed: Vec<&Placed<'_>>) -> Result<Vec<u8>, Why> {
     placed.sort_by_key(|placed| (placed.start + placed.hunk.margins().0, placed.start));
-    let file_is_crlf = is_crlf(lines.bytes);
     let mut out = Vec::with_capacity(lines.bytes.len() + 1024);
     let (mut at, mut keeps_open) = (0, false);
     for placed in placed {
@@ -22,7 +21,7 @@ pub(crate) fn put(lines: &Lines<'_>, mut placed: Vec<&Placed<'_>>) -> Result<Vec
         // Put behind the last line by a form that has no numbers, nor a word for a missing newline.
         let is_at_end = length == 0 && placed.hunk.number.is_none();
         let around = &lines.bytes[lines.start(placed.start)..lines.start(placed.start + length)];
-        let crlf = if around.contains(&b'\n') { is_crlf(around) } else { file_is_crlf };
+        let sent_ends = SentEnds::new(lines.bytes, around, &placed.hunk.before().concat(), &placed.hunk.after().concat());
         // Margins may be shared with other hunks: only what is changed is written.
         let (head, tail) = placed.hunk.margins();
         let mut cursor = placed.start + head;
@@ -36,11 +35,12 @@ pub(crate) fn put(lines: &Lines<'_>, mut placed: Vec<&Placed<'_>>) -> Result<Vec
                     at = cursor;
                 }
                 Mark::Added => {
-                    close(&mut out, crlf);
+                    close(&mut out, sent_ends.crlf);
                     if is_exact && !is_at_end {
                         out.extend_from_slice(line.text);
                     } else {
-                        push_adapted(&mut out, placed, line.text, crlf);
+                        let shifted = placed.shift.as_ref().and_then(|shift| shift.apply(line.text));
+                        out.extend_from_slice(&sent_ends.adapt(shifted.as_deref().unwrap_or(line.text)));
                     }
                 }
             }
@@ -79,15 +79,6 @@ fn push_lines(out: &mut Vec<u8>, lines: &Lines<'_>, from: usize, until: usize) {
 /// Ends a last line that has no newline, now that another follows.
 fn close(out: &mut Vec<u8>, crlf: bool) {
     if !out.is_empty() && !out.ends_with(b"\n") {
-        out.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
-    }
-}
-
-fn push_adapted(out: &mut Vec<u8>, placed: &Placed<'_>, line: &[u8], crlf: bool) {
-    let shifted = placed.shift.as_ref().and_then(|shift| shift.apply(line));
-    let line = shifted.as_deref().unwrap_or(line);
-    out.extend_from_slice(without_end(line));
-    if line.ends_with(b"\n") {
         out.extend_from_slice(if crlf { b"\r\n" } else { b"\n" });
     }
 }

@@ -92,6 +92,11 @@ fn numbers(line: &[u8]) -> Numbers<'_> {
     }
 }
 
+/// The first old line that an `@@` line names.
+pub(crate) fn old_start(line: &[u8]) -> Option<usize> {
+    numbers(line).old.map(|(start, _)| start)
+}
+
 fn range(text: &[u8]) -> Option<((usize, usize), &[u8])> {
     let (start, rest) = number(text)?;
     match rest.strip_prefix(b",") {

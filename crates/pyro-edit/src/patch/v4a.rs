@@ -4,7 +4,7 @@
 
 use crate::failure::Why;
 use crate::hunk::{Hunk, Line, Mark};
-use crate::patch::{Body, FilePatch, PatchLines, What, bad, check_counts};
+use crate::patch::{Body, FilePatch, PatchLines, What, bad, check_counts, unified};
 use crate::view::{is_blank_line, trim_end};
 
 const FORM: &str = "below `*** Update File:` begin each line with a blank (unchanged), `-` (old) or `+` (new), and each place with `@@`";
@@ -106,8 +106,9 @@ fn hunks<'p>(lines: &mut PatchLines<'p>) -> Result<Vec<Hunk<'p>>, Why> {
                 finish(&mut hunks, &mut hunk);
             }
             let anchor = marker[2..].trim_ascii();
-            // Numbers of a unified diff say nothing here.
+            // The form has no numbers, but where they are sent they may choose among places as elsewhere.
             let is_numbers = anchor.starts_with(b"-") && anchor.iter().any(u8::is_ascii_digit) && anchor.contains(&b'+');
+            hunk.number = is_numbers.then(|| unified::old_start(marker)).flatten();
             let anchor = anchor.strip_suffix(b"@@").unwrap_or(anchor).trim_ascii_end();
             if !anchor.is_empty() && !is_numbers && anchor != b"..." {
                 hunk.anchors.push(anchor);

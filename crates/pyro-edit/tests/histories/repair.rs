@@ -26,12 +26,31 @@ pub fn repaired(sent: &TextDiff, meant: &TextDiff, form: Form, failure: &Failure
             None => parts.last_mut()?.1.push(line),
         }
     }
-    for (number, lines) in parts {
+    let all = parts.clone();
+    for (number, mut lines) in parts {
+        if let Some((_, same)) = lines[0].split_once(": the same as ") {
+            let same: usize = same.trim_end_matches('.').rsplit(' ').next()?.parse().ok()?;
+            lines = all.iter().find(|(number, _)| *number == same)?.1.clone();
+        }
         let (hunk, meant) = (next.hunks.get_mut(number - 1)?, meant.hunks.get(number - 1)?);
+        if lines.iter().any(|line| line.contains("ignoring pasted line numbers")) {
+            let bare = |text: &mut Vec<u8>| *text = text.split(|byte| *byte == b'\t').skip(1).collect::<Vec<_>>().join(&b'\t');
+            let is_numbered = |text: &[u8]| text.trim_ascii_start().first().is_some_and(u8::is_ascii_digit) && text.contains(&b'\t');
+            hunk.lines.iter_mut().filter(|(mark, text)| *mark != b'+' && is_numbered(text)).for_each(|(_, text)| bare(text));
+        }
+        if lines.iter().any(|line| line.contains("indentation (-4)")) {
+            hunk.lines.iter_mut().filter(|(_, text)| text.starts_with(b"    ")).for_each(|(_, text)| drop(text.drain(..4)));
+        }
         let quoted: BTreeMap<usize, Vec<u8>> = lines.iter().filter_map(|line| quoted(line)).collect();
         if let Some(range) = lines.iter().find_map(|line| line.strip_prefix("Closest place, lines ")) {
             let (first, rest) = range.split_once('-')?;
             let last = rest.split(' ').next()?;
+            // "(3 of your 4 lines equal; …": with fewer it may be another place altogether.
+            let mut counts = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<usize>().ok()).skip(1);
+            let (equal, all) = (counts.next()?, counts.next()?);
+            if 2 * equal < all && all > 1 {
+                return None;
+            }
             copy(hunk, first.parse().ok()?, last.parse().ok()?, &quoted)?;
         } else if lines[0].contains("places in") {
             if is_numbered {
@@ -60,7 +79,11 @@ fn copy(hunk: &mut Hunk, first: usize, last: usize, quoted: &BTreeMap<usize, Vec
     }
     for (number, text) in quoted.range(first..=last) {
         let line = &mut hunk.lines[old[number - first]];
+        let is_open = !line.1.ends_with(b"\n");
         line.1 = text.clone();
+        if is_open {
+            line.1.pop();
+        }
     }
     Some(())
 }

@@ -295,7 +295,7 @@ fn write_lines(out: &mut Vec<u8>, hunk: &Hunk, says_open_end: bool) {
 }
 
 /// What is done to hunks, and what form they are then sent in.
-pub const SPOILINGS: [(&str, Form); 20] = [
+pub const SPOILINGS: [(&str, Form); 22] = [
     ("none", Form::Unified),
     ("none", Form::V4a),
     ("none", Form::Blocks),
@@ -315,15 +315,37 @@ pub const SPOILINGS: [(&str, Form); 20] = [
     ("fenced", Form::Unified),
     ("one line of context", Form::Unified),
     ("one line of context", Form::V4a),
+    ("a wrong line", Form::Unified),
+    ("a wrong line", Form::V4a),
     ("a wrong line", Form::Edits),
 ];
+
+/// Whether what is sent then still says what is to become of the file: line ends of both kinds, or indentation where there is nothing to compare it with,
+/// cannot be told from spoiled ones, and two forms have no way to say that a file gets or loses the newline at its end.
+pub fn still_says_it(diff: &TextDiff, how: &str, form: Form, old: &[u8], new: &[u8]) -> bool {
+    let is_open = |text: &[u8]| !text.is_empty() && !text.ends_with(b"\n");
+    match (how, form) {
+        (_, Form::V4a | Form::Blocks) if is_open(old) != is_open(new) && !old.is_empty() => false,
+        ("CRLF", _) => !old.contains(&b'\r') && !new.contains(&b'\r') && !old.is_empty(),
+        ("re-indented", _) => diff.hunks.iter().all(|hunk| hunk.side(b'+').iter().any(|text| !text.trim_ascii().is_empty())),
+        _ => true,
+    }
+}
 
 /// The request with which a diff is sent, spoiled; and the hunks as the sender has them.
 pub fn spoil(diff: &TextDiff, how: &str, form: Form, random: &mut Random) -> (TextDiff, Request) {
     let mut sent = diff.clone();
     let shift = 1 + random.below(40);
-    for hunk in &mut sent.hunks {
-        spoil_hunk(hunk, how, shift, random);
+    // One wrong line is a slip; one in each hunk would be another file.
+    let slip = random.below(sent.hunks.len());
+    for (at, hunk) in sent.hunks.iter_mut().enumerate() {
+        if how == "a wrong line" && at != slip {
+            continue;
+        }
+        // In a patch all lines are converted, below.
+        if how != "CRLF" || form == Form::Edits {
+            spoil_hunk(hunk, how, shift, random);
+        }
     }
     let mut request = write(&sent, form);
     if let Request::Patch(patch) = &mut request {
@@ -332,7 +354,7 @@ pub fn spoil(diff: &TextDiff, how: &str, form: Form, random: &mut Random) -> (Te
             "wrong counts" => {
                 *patch = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| wrong_counts(line, random)).collect();
             }
-            "CRLF" => *patch = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [&line[..line.len() - 1], b"\r\n"].concat()).collect(),
+            "CRLF" if form == Form::Unified => *patch = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [&line[..line.len() - 1], b"\r\n"].concat()).collect(),
             "fenced" => *patch = [b"Here is the patch:\n\n```diff\n".as_slice(), &text, b"```\n\nIt does what you want.\n"].concat(),
             _ => {}
         }
@@ -365,7 +387,7 @@ fn spoil_hunk(hunk: &mut Hunk, how: &str, shift: usize, random: &mut Random) {
             }
         }
         "CRLF" => {
-            for (_, text) in hunk.lines.iter_mut().filter(|_| shift > 0) {
+            for (_, text) in &mut hunk.lines {
                 if text.ends_with(b"\n") && !text.ends_with(b"\r\n") {
                     text.insert(text.len() - 1, b'\r');
                 }
@@ -395,7 +417,7 @@ fn spoil_hunk(hunk: &mut Hunk, how: &str, shift: usize, random: &mut Random) {
         "a wrong line" => {
             // A word of one old line is another.
             let lines: Vec<usize> =
-                hunk.lines.iter().enumerate().filter(|(_, (mark, text))| *mark == b' ' && text.len() > 8).map(|(at, _)| at).collect();
+                hunk.lines.iter().enumerate().filter(|(_, (mark, text))| *mark != b'+' && (9..200).contains(&text.len())).map(|(at, _)| at).collect();
             if let Some(at) = lines.get(random.below(lines.len())) {
                 let text = &mut hunk.lines[*at].1;
                 let middle = text.len() / 2;
