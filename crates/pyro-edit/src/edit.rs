@@ -93,7 +93,8 @@ fn applied(content: &[u8], done: &Range<usize>) -> Edited {
 
 /// Where the new text stands, if in one place and saying enough to be recognised.
 fn already_there(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<Option<Range<usize>>, Why> {
-    if edit.new == edit.old || !is_telling(&edit.new, TELLING_COUNT) {
+    // A new text that is a part of the old one is there before as well as after.
+    if memchr::memmem::find(&edit.old, &edit.new).is_some() || !is_telling(&edit.new, TELLING_COUNT) {
         return Ok(None);
     }
     budget.spend(content.len())?;
@@ -206,7 +207,13 @@ fn within(index: &Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Bu
         if ends_line && text.bytes.get(end).is_some_and(|byte| *byte != b'\n') {
             continue;
         }
-        let (Some(whole_from), Some(whole_until)) = (text.from(start), text.until(end)) else { continue };
+        // At the start of a line, what a view leaves out of it belongs to the match too; a mark at the start of the file does not.
+        let whole_from = match start.checked_sub(1).map(|before| text.bytes[before]) {
+            None => Some(if content.starts_with(MARK) { MARK.len() } else { 0 }),
+            Some(b'\n') => text.until(start),
+            Some(_) => text.from(start),
+        };
+        let (Some(whole_from), Some(whole_until)) = (whole_from, text.until(end)) else { continue };
         let sent_ends = SentEnds::new(content, &content[whole_from..whole_until], old, new);
         // The newline at the end of the file is one that only the old text had: the new text loses it as well.
         let closes = end == text.bytes.len() && !content.ends_with(b"\n") && wanted.bytes.ends_with(b"\n");

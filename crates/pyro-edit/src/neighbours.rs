@@ -7,7 +7,7 @@ use crate::limits::{NEIGHBOUR_LINES_MAX, PLACES_MAX};
 use crate::view::Lines;
 
 /// Places that are described; of the others only the number is told.
-const DESCRIBED_MAX: usize = 6;
+const DESCRIBED_MAX: usize = 12;
 
 /// Describes the first places by the fewest lines that tell them apart. `spans` are their lines; `is_whole` says that these are equal from their first
 /// byte on, otherwise the lines themselves may tell the places apart.

@@ -108,7 +108,8 @@ fn read<'p>(reading: Reading, hunk: &Hunk<'p>) -> Option<Hunk<'p>> {
 /// Where what a hunk makes stands already: its lines from the first to behind the last, if in one place and saying enough to be recognised.
 pub(crate) fn made(index: &mut Index<'_>, hunk: &Hunk<'_>, budget: &mut Budget) -> Result<Option<(usize, usize)>, Why> {
     let after = hunk.after();
-    if after == hunk.before() || !is_telling(&after.concat(), TELLING_COUNT) {
+    // What is a part of the old lines is there before as well as after.
+    if memchr::memmem::find(&hunk.before().concat(), &after.concat()).is_some() || !is_telling(&after.concat(), TELLING_COUNT) {
         return Ok(None);
     }
     for view in [View::Exact, View::LineEnds] {

@@ -1,0 +1,47 @@
+//! Requests and files made to be slow or large. A test that takes long has failed.
+
+use super::{becomes, edit, edits, fails, patch, run, tree};
+use crate::limits::{EDITS_MAX, FILE_BYTES_MAX, PATCH_BYTES_MAX};
+
+#[test]
+fn a_thousand_hunks_in_ten_thousand_lines_are_quick() {
+    let line = |number: usize| format!("line {number}\n");
+    let old: String = (0..10_000).map(line).collect();
+    let new: String = (0..10_000).map(|number| if number % 10 == 5 { format!("new {number}\n") } else { line(number) }).collect();
+    let hunk = |at: usize| format!("@@\n {}-{}+new {at}\n {}", line(at - 1), line(at), line(at + 1));
+    let hunks: String = (0..1000).map(|number| hunk(number * 10 + 5)).collect();
+    becomes(&[("f", &old)], &patch(&format!("--- a/f\n+++ b/f\n{hunks}")), &[("f", &new)]);
+}
+
+#[test]
+fn lines_that_are_all_alike_cost_no_more() {
+    let old = "a\n".repeat(200_000);
+    let hunk = format!("@@ -1,3 +1,3 @@\n{}-a\n+b\n", " a\n".repeat(2000));
+    fails(&[("f", &old)], &patch(&format!("--- a/f\n+++ b/f\n{}", hunk.repeat(100))), &["hunk"]);
+    let text = format!("{}b\n", "a\n".repeat(10_000));
+    fails(&[("f", &old)], &edits("f", vec![edit(&text, "x")]), &["not found"]);
+    fails(&[("f", &old)], &edits("f", vec![edit(&"a\n".repeat(10_000), "x")]), &["places"]);
+}
+
+#[test]
+fn what_is_too_large_is_refused_in_words() {
+    let mut every = edit("a", &"b".repeat(1 << 20));
+    every.all = true;
+    fails(&[("f", &"a".repeat(100))], &edits("f", vec![every]), &["more lines or bytes"]);
+    fails(&[], &edits("f", vec![edit("", "x"); EDITS_MAX + 1]), &["more than 1000 edits"]);
+    fails(&[], &edits("f", vec![edit("", &"x".repeat(PATCH_BYTES_MAX + 1))]), &["4 MiB"]);
+    fails(&[("f", &"x".repeat(FILE_BYTES_MAX + 1))], &edits("f", vec![edit("x", "y")]), &["16 MiB"]);
+    fails(&[], &patch(&"x".repeat(PATCH_BYTES_MAX + 1)), &["4 MiB"]);
+    let copies: String = (0..900).map(|number| format!("diff --git a/f b/{number}\ncopy from f\ncopy to {number}\n")).collect();
+    fails(&[("f", &"x".repeat(1 << 20))], &patch(&copies), &["128 MiB"]);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_kept() {
+    let mut files = tree(&[("f", "")]);
+    let content: Vec<u8> = [b"\xff\xfe\x00bin\n".as_slice(), b"word\n", b"\x80\x81\n"].concat();
+    files.files.values_mut().next().expect("one").content = content.clone();
+    let (after, planned) = run(&files, &edits("f", vec![edit("word", "WORD")])).expect("it is there once");
+    assert_eq!(after.files.values().next().expect("one").content, content.to_ascii_uppercase().iter().zip(&content).map(|(upper, byte)| if byte.is_ascii_lowercase() && b"word".contains(byte) { *upper } else { *byte }).collect::<Vec<_>>());
+    assert!(planned.report.render().contains("binary"));
+}
