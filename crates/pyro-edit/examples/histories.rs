@@ -6,6 +6,8 @@
 
 #[path = "../tests/histories/repair.rs"]
 mod repair;
+#[path = "../tests/histories/spoil.rs"]
+mod spoil;
 #[path = "../tests/histories/support.rs"]
 mod support;
 
@@ -13,9 +15,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use pyro_edit::{Request, RelPath};
+use pyro_edit::{RelPath, Request};
 use repair::repaired;
-use support::{Memory, Pair, Random, SPOILINGS, applied, load, spoil, still_says_it, text_diffs};
+use spoil::{SPOILINGS, spoil, still_says_it, text_diffs};
+use support::{Memory, Pair, Random, applied, load};
 
 /// What came of one way of spoiling.
 #[derive(Default)]
@@ -60,7 +63,13 @@ fn main() {
             agree[at][usize::from(theirs == ours)] += 1;
             if theirs != ours {
                 let difference = theirs.as_ref().zip(ours.as_ref()).and_then(|(theirs, ours)| first_difference(ours, theirs));
-                println!("{name}: {} {} differs: theirs {}, ours {}, {difference:?}", program[0], program[1], theirs.is_some(), ours.is_some());
+                println!(
+                    "{name}: {} {} differs: theirs {}, ours {}, {difference:?}",
+                    program[0],
+                    program[1],
+                    theirs.is_some(),
+                    ours.is_some()
+                );
             }
         }
         for (number, diff) in text_diffs(&pair.diff(&["--no-renames"])).into_iter().take(diffs_max).enumerate() {
@@ -74,7 +83,15 @@ fn main() {
                 let score = scores.entry(at).or_default();
                 let mut random = Random::new((pairs * 100_000 + number * 100 + at) as u64);
                 let (sent, request) = spoil(&diff, how, form, &mut random);
-                let only = Memory { files: pair.old.files.get_key_value(&path).map(|(path, file)| (path.clone(), file.clone())).into_iter().collect() };
+                let only = Memory {
+                    files: pair
+                        .old
+                        .files
+                        .get_key_value(&path)
+                        .map(|(path, file)| (path.clone(), file.clone()))
+                        .into_iter()
+                        .collect(),
+                };
                 let want = Memory { files: [(path.clone(), want.files[&path].clone())].into() };
                 score.sent += 1;
                 match applied(&only, &request) {
@@ -93,7 +110,11 @@ fn main() {
                             Some(Ok(tree)) if tree == want => score.repaired += 1,
                             Some(Ok(tree)) => {
                                 score.wrong += 1;
-                                println!("{name} {} {how} {form:?}: WRONG after repair {:?}", diff.path, first_difference(&tree, &want));
+                                println!(
+                                    "{name} {} {how} {form:?}: WRONG after repair {:?}",
+                                    diff.path,
+                                    first_difference(&tree, &want)
+                                );
                             }
                             other => {
                                 if std::env::var_os("HISTORIES_SHOW").is_some() {
@@ -111,11 +132,20 @@ fn main() {
         }
     }
     println!("{pairs} pairs of versions, {files} files in their diffs; {engine_ms} ms for all whole diffs");
-    println!("git apply: {} of {} the same; GNU patch: {} of {}", agree[0][1], agree[0][0] + agree[0][1], agree[1][1], agree[1][0] + agree[1][1]);
+    println!(
+        "git apply: {} of {} the same; GNU patch: {} of {}",
+        agree[0][1],
+        agree[0][0] + agree[0][1],
+        agree[1][1],
+        agree[1][0] + agree[1][1]
+    );
     println!("{:<22} {:<11} {:>6} {:>6} {:>8} {:>9} {:>6}", "spoiled", "form", "sent", "right", "refused", "repaired", "wrong");
     for (at, score) in &scores {
         let (how, form) = SPOILINGS[*at];
-        println!("{how:<22} {form:<11?} {:>6} {:>6} {:>8} {:>9} {:>6}", score.sent, score.right, score.refused, score.repaired, score.wrong);
+        println!(
+            "{how:<22} {form:<11?} {:>6} {:>6} {:>8} {:>9} {:>6}",
+            score.sent, score.right, score.refused, score.repaired, score.wrong
+        );
         wrong += score.wrong;
     }
     assert_eq!(wrong, 0, "wrong results");
@@ -134,8 +164,11 @@ fn show(request: &Request) {
 
 fn pairs_in(directory: &Path) -> Vec<(String, PathBuf, PathBuf)> {
     let directories = |path: &Path| {
-        let mut found: Vec<PathBuf> =
-            std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+        let mut found: Vec<PathBuf> = std::fs::read_dir(path)
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.is_dir())
+            .collect();
         found.sort_by_key(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             name.split('.').map(|part| part.parse::<u64>().unwrap_or(u64::MAX)).collect::<Vec<_>>()
@@ -143,7 +176,9 @@ fn pairs_in(directory: &Path) -> Vec<(String, PathBuf, PathBuf)> {
         found
     };
     let is_version = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()) && !name.ends_with(".part"))
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()) && !name.ends_with(".part"))
     };
     let mut pairs = Vec::new();
     for package in directories(directory) {
@@ -160,8 +195,12 @@ fn pairs_in(directory: &Path) -> Vec<(String, PathBuf, PathBuf)> {
 fn first_difference(ours: &Memory, want: &Memory) -> Option<(RelPath, String)> {
     let paths = ours.files.keys().chain(want.files.keys());
     let path = paths.into_iter().find(|path| ours.files.get(path) != want.files.get(path))?;
-    let lines = |tree: &Memory| tree.files.get(path).map(|file| file.content.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>());
-    let (Some(ours), Some(want)) = (lines(ours), lines(want)) else { return Some((path.clone(), "is there in one only".to_owned())) };
+    let lines = |tree: &Memory| {
+        tree.files.get(path).map(|file| file.content.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>())
+    };
+    let (Some(ours), Some(want)) = (lines(ours), lines(want)) else {
+        return Some((path.clone(), "is there in one only".to_owned()));
+    };
     let at = (0..ours.len().max(want.len())).find(|at| ours.get(*at) != want.get(*at)).unwrap_or(0);
     let text = |lines: &[Vec<u8>]| lines.get(at).map(|line| String::from_utf8_lossy(line).into_owned());
     Some((path.clone(), format!("line {}: {:?}, not {:?}", at + 1, text(&ours), text(&want))))

@@ -49,7 +49,8 @@ fn ties(old: &[&[u8]], new: &[&[u8]]) -> Vec<(usize, usize)> {
         let entry = seen.entry(line).or_default();
         entry.is_repeated |= entry.new.replace(at).is_some();
     }
-    let mut pairs: Vec<(usize, usize)> = seen.values().filter(|seen| !seen.is_repeated).filter_map(|seen| seen.old.zip(seen.new)).collect();
+    let mut pairs: Vec<(usize, usize)> =
+        seen.values().filter(|seen| !seen.is_repeated).filter_map(|seen| seen.old.zip(seen.new)).collect();
     pairs.sort_unstable();
     // The longest run of pairs that rises on both sides: the smallest end of each length, and what stood before.
     let mut ends: Vec<usize> = Vec::new();

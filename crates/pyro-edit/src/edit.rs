@@ -45,7 +45,9 @@ pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<
     let done = already_there(content, edit, budget)?;
     match (exact.as_slice(), &done) {
         // The old text is only there as a part of the new one: this was sent before.
-        ([only], Some(done)) if !edit.all && done.start <= *only && only + edit.old.len() <= done.end => return Ok(applied(content, done)),
+        ([only], Some(done)) if !edit.all && done.start <= *only && only + edit.old.len() <= done.end => {
+            return Ok(applied(content, done));
+        }
         ([], _) => {}
         _ => return replace_exact(content, edit, &exact, budget),
     }
@@ -60,7 +62,7 @@ pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<
         }
         if found.len() > 1 && !edit.all {
             let ranges: Vec<Range<usize>> = found.iter().map(|found| found.whole.clone()).collect();
-            return Err(ambiguous(&index, &ranges, rung.words(found[0].shift.as_ref())));
+            return Err(ambiguous(&index, &ranges, rung.words(found[0].shift.as_ref()), budget)?);
         }
         let note = rung.words(found.first().and_then(|found| found.shift.as_ref()));
         let splices: Vec<Splice> = found.into_iter().flat_map(|found| found.splices).collect();
@@ -133,7 +135,7 @@ fn replace_exact(content: &[u8], edit: &Edit, starts: &[usize], budget: &mut Bud
     }
     if starts.len() > 1 && !edit.all {
         budget.spend(content.len())?;
-        return Err(ambiguous(&Index::new(lines(content)?), &ranges, None));
+        return Err(ambiguous(&Index::new(lines(content)?), &ranges, None, budget)?);
     }
     // Lines that are added to a text with CRLF get them, unless what was sent says something about line ends itself.
     let new = SentEnds::new(content, b"", &edit.old, &edit.new).adapt(&edit.new);
@@ -179,7 +181,11 @@ fn on_rung(index: &mut Index<'_>, edit: &Edit, rung: Rung, budget: &mut Budget) 
     if !is_telling(&old, 1) {
         return Ok(None);
     }
-    let found = if rung.view.shifts() { shifted(index, &old, &new, rung.view, budget)? } else { within(index, &old, &new, rung.view, budget)? };
+    let found = if rung.view.shifts() {
+        shifted(index, &old, &new, rung.view, budget)?
+    } else {
+        within(index, &old, &new, rung.view, budget)?
+    };
     Ok((!found.is_empty()).then_some(found))
 }
 
@@ -224,7 +230,8 @@ fn within(index: &Index<'_>, old: &[u8], new: &[u8], view: View, budget: &mut Bu
             let from = if inner_start == start { Some(whole_from) } else { text.until(inner_start) };
             let until = if inner_end > inner_start { text.until(inner_end) } else { from };
             let (Some(from), Some(until)) = (from, until) else { break };
-            let new: Vec<&[u8]> = new_lines[new_range.clone()].iter().map(|line| in_file.get(line).copied().unwrap_or(*line)).collect();
+            let new: Vec<&[u8]> =
+                new_lines[new_range.clone()].iter().map(|line| in_file.get(line).copied().unwrap_or(*line)).collect();
             let new = new.concat();
             let mut new = sent_ends.adapt(new.strip_prefix(MARK).unwrap_or(&new));
             if closes && old_range.end == old_lines.len() {
@@ -341,15 +348,13 @@ fn spliced(content: &[u8], splices: Vec<Splice>) -> Result<Vec<u8>, Why> {
     if out.len() > FILE_BYTES_MAX { Err(too_large()) } else { Ok(out) }
 }
 
-fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>], ignored: Option<String>) -> Why {
+fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>], ignored: Option<String>, budget: &mut Budget) -> Result<Why, Why> {
     let lines = &index.lines;
-    let spans: Vec<Range<usize>> = ranges
-        .iter()
-        .map(|range| lines.line_at(range.start)..lines.line_at(range.end.max(range.start + 1) - 1) + 1)
-        .collect();
+    let spans: Vec<Range<usize>> =
+        ranges.iter().map(|range| lines.line_at(range.start)..lines.line_at(range.end.max(range.start + 1) - 1) + 1).collect();
     let is_whole = ranges.iter().zip(&spans).all(|(range, span)| range.start == lines.start(span.start));
-    let places: Vec<Place> = neighbours::tell_apart(lines, &spans, is_whole);
-    Why::Ambiguous { places, place_count: spans.len(), ignored }
+    let places: Vec<Place> = neighbours::tell_apart(lines, &spans, is_whole, budget)?;
+    Ok(Why::Ambiguous { places, place_count: spans.len(), ignored })
 }
 
 /// Whether a text is nothing but blank lines.

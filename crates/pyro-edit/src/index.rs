@@ -98,7 +98,8 @@ impl<'t> Index<'t> {
         let Some(run) = wanted.iter().map(|line| numbered.known.get(&view.key(line)).copied()).collect::<Option<Vec<u32>>>() else {
             return Ok(Vec::new());
         };
-        let Some((offset, rarest)) = run.iter().copied().enumerate().min_by_key(|(_, number)| numbered.places(*number).len()) else {
+        let Some((offset, rarest)) = run.iter().copied().enumerate().min_by_key(|(_, number)| numbered.places(*number).len())
+        else {
             return Ok(Vec::new());
         };
         let places = numbered.places(rarest);
@@ -107,7 +108,7 @@ impl<'t> Index<'t> {
             let starts = places.iter().filter_map(|place| (*place as usize).checked_sub(offset));
             return Ok(starts.filter(|start| numbered.numbers.get(*start..*start + run.len()) == Some(&run)).collect());
         }
-        budget.spend(numbered.numbers.len())?;
+        budget.spend(2 * numbered.numbers.len())?;
         Ok(runs(&numbered.numbers, &run))
     }
 

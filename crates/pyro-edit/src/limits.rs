@@ -21,9 +21,9 @@ pub const HUNKS_MAX: usize = 20_000;
 /// Most bytes that are read in one request, and most that a plan holds: a copied file counts each time.
 pub const CONTENT_BYTES_MAX: usize = 128 << 20;
 
-/// Steps of search in one request, about one for a byte or a line looked at. It is some seconds of one processor, and a thousand times what honest
-/// requests take.
-pub const SEARCH_STEPS_MAX: u64 = 4 << 30;
+/// Steps of search in one request, about one for a byte or a line looked at. The slowest requests known take three seconds of one processor with it (a test
+/// tells); honest ones take a thousandth.
+pub const SEARCH_STEPS_MAX: u64 = 2 << 30;
 
 /// Places that are kept for one hunk that stands in many. Those nearest to its number are kept; more would change no answer.
 pub const PLACES_MAX: usize = 1_000;
@@ -53,7 +53,7 @@ pub const COMPARED_PAIRS_MAX: usize = 1 << 20;
 pub const COMMON_LINE_PLACES_MAX: usize = 200;
 
 /// Lines on each side that are tried to tell places with the same text apart.
-pub const NEIGHBOUR_LINES_MAX: usize = 8;
+pub const NEIGHBOUR_LINES_MAX: usize = 16;
 
 /// Places that one edit replaces at most. Each costs some dozens of bytes while the new content is put together.
 pub const REPLACED_PLACES_MAX: usize = 1 << 18;

@@ -19,8 +19,14 @@ const SENT_LINES_MAX: usize = 2000;
 const SLACK_LINES: usize = 5;
 
 /// Finds it; ties go to what is nearest to `expected` (a line from 0).
-pub(crate) fn find(index: &mut Index<'_>, sent: &[&[u8]], expected: Option<usize>, budget: &mut Budget) -> Result<Option<Nearest>, Why> {
+pub(crate) fn find(
+    index: &mut Index<'_>,
+    sent: &[&[u8]],
+    expected: Option<usize>,
+    budget: &mut Budget,
+) -> Result<Option<Nearest>, Why> {
     let sent = &sent[..sent.len().min(SENT_LINES_MAX)];
+    let mut steps = 0;
     let mut votes: HashMap<usize, usize> = HashMap::new();
     for (at, line) in sent.iter().enumerate().filter(|(_, line)| !is_blank_line(line)) {
         let places = index.places(line, View::Indentation, budget)?;
@@ -34,18 +40,44 @@ pub(crate) fn find(index: &mut Index<'_>, sent: &[&[u8]], expected: Option<usize
         } else {
             continue;
         };
+        steps += places.len();
         for place in places {
             *votes.entry((*place as usize).saturating_sub(at)).or_default() += weight;
         }
     }
     let distance = |start: usize| expected.map_or(start, |expected| expected.abs_diff(start));
-    let best = votes.into_iter().max_by_key(|(start, count)| (*count, std::cmp::Reverse(distance(*start)))).map(|(start, _)| start);
+    // A vote costs as much as some dozens of other steps.
+    budget.spend(steps * 32)?;
+    let most = votes.values().copied().max().unwrap_or(0);
+    let mut best: Vec<usize> = votes.into_iter().filter(|(_, count)| *count == most).map(|(start, _)| start).collect();
+    best.sort_unstable_by_key(|start| (distance(*start), *start));
+    best.truncate(COMPARED_STARTS_MAX);
+    // As many lines are equal there: then the other lines count.
+    let likeness = |start: usize| -> usize {
+        let in_place = sent.iter().enumerate().filter(|(at, _)| start + at < index.lines.len());
+        in_place.map(|(at, line)| common_bytes(line, index.lines.get(start + at))).sum()
+    };
+    let best = best.into_iter().rev().max_by_key(|start| likeness(*start));
     let start = match best {
         Some(start) => Some(start),
         None => by_words(index, sent, budget)?,
     };
-    Ok(start.and_then(|start| compare(index, sent, start)))
+    let Some(start) = start else { return Ok(None) };
+    budget.spend(sent.len() * (sent.len() + 2 * SLACK_LINES))?;
+    Ok(compare(index, sent, start))
 }
+
+/// Places with the same number of equal lines that are compared further.
+const COMPARED_STARTS_MAX: usize = 16;
+
+/// Bytes that two lines have in common at their start and end.
+fn common_bytes(a: &[u8], b: &[u8]) -> usize {
+    let head = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    head + a[head..].iter().rev().zip(b[head..].iter().rev()).take_while(|(a, b)| a == b).count()
+}
+
+/// Words that are shared, of a thousand, from which on a line is worth showing.
+const LIKE_ENOUGH: usize = 400;
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80)).filter(|word| !word.is_empty())
@@ -54,7 +86,9 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Where the text would begin by the line that shares most of its words with its longest one.
 fn by_words(index: &Index<'_>, sent: &[&[u8]], budget: &mut Budget) -> Result<Option<usize>, Why> {
     let length = |line: &[u8]| words(line).map(<[u8]>::len).sum::<usize>();
-    let Some((at, line)) = sent.iter().enumerate().max_by_key(|(at, line)| (length(line), std::cmp::Reverse(*at))) else { return Ok(None) };
+    let Some((at, line)) = sent.iter().enumerate().max_by_key(|(at, line)| (length(line), std::cmp::Reverse(*at))) else {
+        return Ok(None);
+    };
     let wanted: HashSet<&[u8]> = words(line).collect();
     let wanted_length: usize = wanted.iter().map(|word| word.len()).sum();
     budget.spend(index.lines.bytes.len())?;
@@ -67,7 +101,7 @@ fn by_words(index: &Index<'_>, sent: &[&[u8]], budget: &mut Budget) -> Result<Op
         }
         // Twice what is shared, of all; a word that is repeated does not count for more than there is.
         let score = 2000 * shared.min(wanted_length) / (all + wanted_length).max(1);
-        if score >= 800 && best.is_none_or(|(most, _)| score > most) {
+        if score >= LIKE_ENOUGH && best.is_none_or(|(most, _)| score > most) {
             best = Some((score, number));
         }
     }
@@ -98,7 +132,9 @@ fn compare(index: &Index<'_>, sent: &[&[u8]], start: usize) -> Option<Nearest> {
     }
     for operation in operations {
         match operation {
-            DiffOp::Equal { old_index, new_index, len } => pairs.extend((0..len).map(|at| (Some(old_index + at), Some(new_index + at)))),
+            DiffOp::Equal { old_index, new_index, len } => {
+                pairs.extend((0..len).map(|at| (Some(old_index + at), Some(new_index + at))))
+            }
             DiffOp::Delete { old_index, old_len, .. } => pairs.extend((0..old_len).map(|at| (Some(old_index + at), None))),
             DiffOp::Insert { new_index, new_len, .. } => pairs.extend((0..new_len).map(|at| (None, Some(new_index + at)))),
             DiffOp::Replace { old_index, old_len, new_index, new_len } => {
@@ -106,9 +142,10 @@ fn compare(index: &Index<'_>, sent: &[&[u8]], start: usize) -> Option<Nearest> {
                 let skipped = if old_index == 0 { new_len.saturating_sub(old_len) } else { 0 };
                 pairs.extend((0..skipped).map(|at| (None, Some(new_index + at))));
                 let rest = new_len - skipped;
-                pairs.extend((0..old_len.max(rest)).map(|at| {
-                    ((at < old_len).then_some(old_index + at), (at < rest).then_some(new_index + skipped + at))
-                }));
+                pairs.extend(
+                    (0..old_len.max(rest))
+                        .map(|at| ((at < old_len).then_some(old_index + at), (at < rest).then_some(new_index + skipped + at))),
+                );
             }
         }
     }

@@ -49,7 +49,10 @@ pub(crate) enum What {
 pub(crate) enum Body<'p> {
     Hunks(Vec<Hunk<'p>>),
     /// Whole new content, or its difference from the old; and the same for the way back, which says what the old was.
-    Binary { forward: Binary, backward: Option<Binary> },
+    Binary {
+        forward: Binary,
+        backward: Option<Binary>,
+    },
 }
 
 /// Content in git's binary form.
@@ -93,7 +96,8 @@ pub(crate) fn bad(at: usize, line: &[u8], problem: &str, next: &str) -> Why {
 /// Refuses a patch of too many parts.
 pub(crate) fn check_counts(files: usize, hunks: usize) -> Result<(), Why> {
     let over = |count: usize, max: usize, what: &str| {
-        (count > max).then(|| Why::TooLarge { reason: format!("the patch has more than {max} {what}"), next: "send it in parts".to_owned() })
+        (count > max)
+            .then(|| Why::TooLarge { reason: format!("the patch has more than {max} {what}"), next: "send it in parts".to_owned() })
     };
     over(files, FILES_MAX, "files").or_else(|| over(hunks, HUNKS_MAX, "hunks")).map_or(Ok(()), Err)
 }

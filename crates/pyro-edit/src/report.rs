@@ -89,7 +89,14 @@ pub(crate) fn make(tree: &Tree<'_>, mut notes: Notes) -> Report {
         report.files.push(file);
     }
     for (path, notes) in notes {
-        report.files.push(FileReport { path, status: Status::Unchanged, added_count: 0, removed_count: 0, regions: Vec::new(), notes });
+        report.files.push(FileReport {
+            path,
+            status: Status::Unchanged,
+            added_count: 0,
+            removed_count: 0,
+            regions: Vec::new(),
+            notes,
+        });
     }
     report.files.sort_by(|a, b| a.path.cmp(&b.path));
     report

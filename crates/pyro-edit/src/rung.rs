@@ -169,7 +169,7 @@ pub(crate) fn read<'t>(reading: Reading, old: &'t [u8], new: &'t [u8]) -> Option
 /// has; the others were written without.
 pub(crate) fn without_gutters_in_new<'l>(old: &[&[u8]], new: &[&'l [u8]]) -> Vec<&'l [u8]> {
     let of_old = || old.iter().filter_map(|line| numbered(line));
-    let Some((first, last)) = of_old().next().zip(of_old().last()) else { return new.to_vec() };
+    let Some((first, last)) = of_old().next().zip(of_old().next_back()) else { return new.to_vec() };
     let like_old = |line: &&'l [u8]| numbered(line).filter(|found| found.bar == first.bar);
     let have_all = new.iter().all(|line| is_blank_line(line) || like_old(line).is_some());
     let bare = |line: &&'l [u8]| match like_old(line) {

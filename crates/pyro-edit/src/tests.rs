@@ -41,7 +41,11 @@ fn becomes(files: &[(&str, &str)], request: &Request, want: &[(&str, &str)]) -> 
     match run(&tree(files), request) {
         Ok((after, planned)) => {
             let shown = |memory: &Memory| -> Vec<(String, String)> {
-                memory.files.iter().map(|(path, file)| (path.to_string(), String::from_utf8_lossy(&file.content).into_owned())).collect()
+                memory
+                    .files
+                    .iter()
+                    .map(|(path, file)| (path.to_string(), String::from_utf8_lossy(&file.content).into_owned()))
+                    .collect()
             };
             assert_eq!(shown(&after), shown(&tree(want)));
             planned.report.render()

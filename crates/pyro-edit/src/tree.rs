@@ -52,7 +52,10 @@ impl<'f> Tree<'f> {
             refused(format!("path `{name}` {why}"), "send a path relative to the workspace")
         })?;
         if path.is_git_internal() && !self.options.allow_git_internals {
-            return Err(refused(format!("`{path}` is inside .git and is not changed by edits"), "use git commands in the workspace"));
+            return Err(refused(
+                format!("`{path}` is inside .git and is not changed by edits"),
+                "use git commands in the workspace",
+            ));
         }
         Ok(path)
     }
@@ -167,10 +170,15 @@ impl<'f> Tree<'f> {
         for path in self.states.iter().filter(|(_, state)| state.now.is_some()).map(|(path, _)| path) {
             let bytes = path.as_bytes();
             for slash in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
-                let above = RelPath::new(&bytes[..slash], b"").ok().filter(|above| self.states.get(above).is_some_and(|state| state.now.is_some()));
+                let above = RelPath::new(&bytes[..slash], b"")
+                    .ok()
+                    .filter(|above| self.states.get(above).is_some_and(|state| state.now.is_some()));
                 if let Some(above) = above {
                     let reason = format!("`{path}` cannot be a file below `{above}`, which is a file");
-                    return Err((path.clone(), Why::Conflict { reason, next: "delete or move that file in the same request".to_owned() }));
+                    return Err((
+                        path.clone(),
+                        Why::Conflict { reason, next: "delete or move that file in the same request".to_owned() },
+                    ));
                 }
             }
         }

@@ -247,7 +247,13 @@ impl Normal {
             last.from_length += from_length as u32;
         } else {
             let at = self.bytes.len() as u32;
-            self.pieces.push(Piece { at, from: from as u32, length: bytes.len() as u32, from_length: from_length as u32, verbatim });
+            self.pieces.push(Piece {
+                at,
+                from: from as u32,
+                length: bytes.len() as u32,
+                from_length: from_length as u32,
+                verbatim,
+            });
         }
         self.bytes.extend_from_slice(bytes);
     }

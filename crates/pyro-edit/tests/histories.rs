@@ -5,6 +5,8 @@
 
 #[path = "histories/repair.rs"]
 mod repair;
+#[path = "histories/spoil.rs"]
+mod spoil;
 #[path = "histories/support.rs"]
 mod support;
 
@@ -12,7 +14,8 @@ use std::process::Command;
 
 use pyro_edit::{File, Memory, Mode, RelPath, Request};
 use repair::repaired;
-use support::{Form, Pair, Random, SPOILINGS, applied, spoil, still_says_it, text_diffs};
+use spoil::{Form, SPOILINGS, spoil, still_says_it, text_diffs};
+use support::{Pair, Random, applied};
 
 fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
@@ -52,7 +55,8 @@ fn changed(lines: &[String], random: &mut Random) -> Vec<String> {
             1 => lines.insert(at, format!("    added_{}();", random.below(1000))),
             2 => lines[at] = format!("    changed_{}();", random.below(1000)),
             _ => {
-                let block: Vec<String> = (0..1 + random.below(4)).map(|number| format!("    block_{}_{number}();", random.below(1000))).collect();
+                let block: Vec<String> =
+                    (0..1 + random.below(4)).map(|number| format!("    block_{}_{number}();", random.below(1000))).collect();
                 lines.splice(at..at, block);
             }
         }
@@ -100,7 +104,8 @@ fn versions(random: &mut Random) -> (Memory, Memory) {
     old.files.insert(path("data.bin".to_owned()), File { content: binary, mode: Mode::Regular });
     new.files.insert(path("data.bin".to_owned()), File { content: other, mode: Mode::Regular });
     old.files.insert(path("link".to_owned()), File { content: b"src".to_vec(), mode: Mode::Symlink });
-    new.files.insert(path("link".to_owned()), File { content: format!("moved{}", random.below(2)).into_bytes(), mode: Mode::Symlink });
+    new.files
+        .insert(path("link".to_owned()), File { content: format!("moved{}", random.below(2)).into_bytes(), mode: Mode::Symlink });
     new.files.insert(path("empty".to_owned()), File { content: Vec::new(), mode: Mode::Regular });
     (old, new)
 }
@@ -114,16 +119,26 @@ fn exact_patches_come_to_what_git_and_patch_make_of_them() {
     for seed in 0..12 {
         let (old, new) = versions(&mut Random::new(seed));
         let pair = Pair::new(old, new);
-        for arguments in [&["--binary", "-M", "-C"] as &[&str], &["--binary", "--full-index", "--no-renames", "-U0"], &["--binary", "-B", "-M", "-U1"]] {
+        for arguments in [
+            &["--binary", "-M", "-C"] as &[&str],
+            &["--binary", "--full-index", "--no-renames", "-U0"],
+            &["--binary", "-B", "-M", "-U1"],
+        ] {
             let patch = pair.diff(arguments);
-            let ours = applied(&pair.old, &Request::Patch(patch.clone())).unwrap_or_else(|failure| panic!("seed {seed}: {}", failure.render()));
+            let ours = applied(&pair.old, &Request::Patch(patch.clone()))
+                .unwrap_or_else(|failure| panic!("seed {seed}: {}", failure.render()));
             assert_eq!(ours, pair.new, "seed {seed} {arguments:?}");
             let theirs = pair.by(&["git", "apply", "--unidiff-zero", "-"], &patch);
             assert_eq!(theirs, Some(ours), "seed {seed} {arguments:?}");
         }
         // Neither binary content, links nor empty files: GNU patch takes them differently from version to version.
         let only_text = |tree: &Memory| Memory {
-            files: tree.files.iter().filter(|(path, _)| path.as_bytes().ends_with(b".rs")).map(|(path, file)| (path.clone(), file.clone())).collect(),
+            files: tree
+                .files
+                .iter()
+                .filter(|(path, _)| path.as_bytes().ends_with(b".rs"))
+                .map(|(path, file)| (path.clone(), file.clone()))
+                .collect(),
         };
         let pair = Pair::new(only_text(&pair.old), only_text(&pair.new));
         let patch = pair.diff(&["--no-renames"]);
@@ -137,7 +152,12 @@ fn exact_patches_come_to_what_git_and_patch_make_of_them() {
 #[track_caller]
 fn same(ours: &Memory, want: &Memory, what: &str) {
     for (path, file) in &want.files {
-        let lines = |content: &[u8]| content.split_inclusive(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
+        let lines = |content: &[u8]| {
+            content
+                .split_inclusive(|byte| *byte == b'\n')
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(lines(&ours.files[path].content), lines(&file.content), "{what}");
     }
 }
@@ -177,12 +197,9 @@ fn spoiled_patches_are_applied_right_or_mended_by_one_more_call() {
                 };
                 refused += 1;
                 let meant = if how == "one line of context" { &sent } else { &diff };
-                match repaired(&sent, meant, form, &failure).map(|next| applied(&before, &next)) {
-                    Some(Ok(tree)) => {
-                        same(&tree, &want, &format!("after repair: seed {seed} {} {how} {form:?}: {}", diff.path, failure.render()));
-                        mended += 1;
-                    }
-                    Some(Err(_)) | None => {}
+                if let Some(Ok(tree)) = repaired(&sent, meant, form, &failure).map(|next| applied(&before, &next)) {
+                    same(&tree, &want, &format!("after repair: seed {seed} {} {how} {form:?}: {}", diff.path, failure.render()));
+                    mended += 1;
                 }
                 assert!(how != "none" || form != Form::Unified, "an exact patch was refused: {}", failure.render());
             }

@@ -144,7 +144,11 @@ impl Failure {
             taken: BTreeMap::new(),
         };
         // Several parts with the same text, each meant for another place.
-        let same = self.failed.iter().take_while(|other| other.number < failed.number).find(|other| other.path == failed.path && other.why == failed.why);
+        let same = self
+            .failed
+            .iter()
+            .take_while(|other| other.number < failed.number)
+            .find(|other| other.path == failed.path && other.why == failed.why);
         if let (Some(same), Why::Ambiguous { .. }) = (same, &failed.why) {
             return plain(format!("the same as {} {}", self.part.word(), same.number), String::new());
         }
@@ -160,7 +164,13 @@ impl Failure {
                 self.nearest(failed.number, nearest.as_ref(), &mut text);
                 text
             }
-            Why::Ambiguous { places, place_count, ignored } => self.ambiguous(failed.number, places, *place_count, ignored.as_deref(), plain(format!("its text stands in {place_count} places in {path}"), String::new())),
+            Why::Ambiguous { places, place_count, ignored } => self.ambiguous(
+                failed.number,
+                places,
+                *place_count,
+                ignored.as_deref(),
+                plain(format!("its text stands in {place_count} places in {path}"), String::new()),
+            ),
             Why::PathMissing { near } => {
                 let mut text = plain(format!("there is no file {path}"), String::new());
                 if near.is_empty() {
@@ -173,7 +183,10 @@ impl Failure {
                 text
             }
             Why::BadSyntax { patch_line, text, problem, next } => {
-                let mut out = plain(if *patch_line == 0 { problem.clone() } else { format!("line {patch_line} of the patch: {problem}") }, next.clone());
+                let mut out = plain(
+                    if *patch_line == 0 { problem.clone() } else { format!("line {patch_line} of the patch: {problem}") },
+                    next.clone(),
+                );
                 if !text.is_empty() {
                     let _ = writeln!(out.behind, "That line is: {}", piece(text));
                 }
@@ -238,13 +251,19 @@ impl Failure {
             [line] => format!("line {line} differs"),
             lines => format!("lines {} differ", numbers(lines)),
         };
-        let _ = writeln!(text.head, "Closest place, lines {first}-{last} ({} of your {} lines equal; {differs}):", nearest.equal_count, nearest.sent_count);
+        let _ = writeln!(
+            text.head,
+            "Closest place, lines {first}-{last} ({} of your {} lines equal; {differs}):",
+            nearest.equal_count, nearest.sent_count
+        );
         let line = |number: usize| nearest.lines.get(number - first).map(|line| (number, line.clone()));
         // All if there is room; otherwise the different ones, then those beside them.
         text.lines = different.iter().filter_map(|number| line(*number)).collect();
         let beside = different.iter().flat_map(|number| [number.saturating_sub(1).max(first), number + 1]);
         text.beside = beside.chain(first..=last).filter_map(line).collect();
-        for (number, sent) in nearest.different.iter().filter_map(|(number, sent)| Some((number, sent.as_ref()?))).take(SENT_LINES_MAX) {
+        for (number, sent) in
+            nearest.different.iter().filter_map(|(number, sent)| Some((number, sent.as_ref()?))).take(SENT_LINES_MAX)
+        {
             let _ = writeln!(text.behind, "Yours had on line {number}: {}", piece(&quoted(sent)));
         }
         text.next = format!("{} with {} copied from the lines above (without the \"{first}|\")", self.again(), self.old(part));
@@ -253,7 +272,9 @@ impl Failure {
     fn ambiguous(&self, part: usize, places: &[Place], count: usize, ignored: Option<&str>, mut text: Text) -> Text {
         let lines: Vec<usize> = places.iter().map(|place| place.line).collect();
         let more = if count > lines.len() { format!(" and {} more", count - lines.len()) } else { String::new() };
-        let _ = writeln!(text.head, "They begin at lines {}{more}. Lines beside each that only it has:", numbers(&lines));
+        let are_told_apart = places.iter().any(|place| !place.neighbours.is_empty());
+        let beside = if are_told_apart { "Lines beside each that only it has:" } else { "The lines beside them are the same too." };
+        let _ = writeln!(text.head, "They begin at lines {}{more}. {beside}", numbers(&lines));
         if let Some(ignored) = ignored {
             let _ = writeln!(text.behind, "It {ignored}: send it as the file has it.");
         }
@@ -264,7 +285,8 @@ impl Failure {
             Part::Block => "or send it as an edit with all=true to replace every one",
             Part::Hunk => "or put the right line number in its @@ line (`@@ -LINE,1 +LINE,1 @@`)",
         };
-        text.next = format!("{} with such a line added to {}, {choice}", self.again(), self.old(part));
+        let what = if are_told_apart { "such a line" } else { "more lines, up to one that only the right place has," };
+        text.next = format!("{} with {what} added to {}, {choice}", self.again(), self.old(part));
         text
     }
 }

@@ -6,13 +6,13 @@
 use std::ops::Range;
 
 use crate::failure::Why;
-use crate::hunk::find::{find, made, shift};
+use crate::hunk::find::{TELLING_COUNT, find, made, shift};
 use crate::hunk::{Found, Hunk, Placed};
 use crate::index::{Budget, Index};
 use crate::nearest;
 use crate::neighbours;
 use crate::rung::EXACT;
-use crate::view::{View, indentation, is_blank_line, trim_end, trim_start};
+use crate::view::{View, indentation, is_blank_line, is_telling, trim_end, trim_start};
 
 /// What becomes of a hunk.
 #[derive(Clone, Debug)]
@@ -26,12 +26,21 @@ pub(crate) enum Outcome<'p> {
 enum Stage<'p> {
     Open(Found<'p>),
     /// `is_sure`: it was the only place, so it says how far off the numbers are.
-    Fixed { found: Found<'p>, start: usize, is_sure: bool, note: Option<String> },
+    Fixed {
+        found: Found<'p>,
+        start: usize,
+        is_sure: bool,
+        note: Option<String>,
+    },
     Done(usize),
     Failed(Why),
 }
 
-pub(crate) fn place<'p>(index: &mut Index<'_>, hunks: &[Hunk<'p>], budget: &mut Budget) -> Result<Vec<Result<Outcome<'p>, Why>>, Why> {
+pub(crate) fn place<'p>(
+    index: &mut Index<'_>,
+    hunks: &[Hunk<'p>],
+    budget: &mut Budget,
+) -> Result<Vec<Result<Outcome<'p>, Why>>, Why> {
     let mut stages = Vec::with_capacity(hunks.len());
     for hunk in hunks {
         stages.push(first(index, hunk, budget)?);
@@ -39,7 +48,7 @@ pub(crate) fn place<'p>(index: &mut Index<'_>, hunks: &[Hunk<'p>], budget: &mut 
     by_number(&mut stages);
     by_order(&mut stages);
     by_distance(&mut stages);
-    let mut outcomes: Vec<Result<Outcome<'p>, Why>> = stages.into_iter().map(|stage| finish(index, stage)).collect();
+    let mut outcomes: Vec<Result<Outcome<'p>, Why>> = stages.into_iter().map(|stage| finish(index, stage, budget)).collect();
     refuse_overlaps(&mut outcomes);
     Ok(outcomes)
 }
@@ -52,7 +61,14 @@ fn first<'p>(index: &mut Index<'_>, hunk: &Hunk<'p>, budget: &mut Budget) -> Res
     }
     let found = find(index, hunk, budget)?;
     let done = match &found {
-        Some(found) if found.rung == EXACT && found.cut == 0 && found.start_count == 1 && !may_be_repeated(index, hunk, found.starts[0]) => None,
+        Some(found)
+            if found.rung == EXACT
+                && found.cut == 0
+                && found.start_count == 1
+                && !may_be_repeated(index, hunk, found.starts[0]) =>
+        {
+            None
+        }
         Some(_) | None => made(index, hunk, budget)?,
     };
     let Some(mut found) = found else {
@@ -108,7 +124,9 @@ fn insertion<'p>(index: &Index<'_>, hunk: &Hunk<'p>) -> Stage<'p> {
     match hunk.expected() {
         _ if end == 0 => at(0, None),
         Some(start) if start <= end => at(start, Some(format!("has no old lines; was put behind line {start}, its line number"))),
-        Some(start) => failed(&format!("It has only + lines, and its line number {start} is behind the end of the file ({end} lines).")),
+        Some(start) => {
+            failed(&format!("It has only + lines, and its line number {start} is behind the end of the file ({end} lines)."))
+        }
         None if !hunk.anchors.is_empty() => failed("It has only + lines below its @@ line, so it could go anywhere there."),
         None if hunk.is_at_end => at(end, Some("has no old lines; was put at the end of the file".to_owned())),
         None => failed("It has only + lines and no line number, so it could go anywhere."),
@@ -124,14 +142,17 @@ fn core(found: &Found<'_>, start: usize) -> Range<usize> {
 /// How far off the numbers are, by the nearest hunk that is sure; those before count first.
 fn offset(stages: &[Stage<'_>], of: usize) -> isize {
     let known = |stage: &Stage<'_>| match stage {
-        Stage::Fixed { found, start, is_sure: true, .. } => found.hunk.expected().map(|expected| *start as isize - expected as isize),
+        Stage::Fixed { found, start, is_sure: true, .. } => {
+            found.hunk.expected().map(|expected| *start as isize - expected as isize)
+        }
         Stage::Fixed { .. } | Stage::Open(_) | Stage::Done(_) | Stage::Failed(_) => None,
     };
     stages[..of].iter().rev().find_map(known).or_else(|| stages[of..].iter().find_map(known)).unwrap_or(0)
 }
 
 fn by_number(stages: &mut [Stage<'_>]) {
-    let offsets: Vec<isize> = (0..stages.len()).map(|of| if matches!(stages[of], Stage::Open(_)) { offset(stages, of) } else { 0 }).collect();
+    let offsets: Vec<isize> =
+        (0..stages.len()).map(|of| if matches!(stages[of], Stage::Open(_)) { offset(stages, of) } else { 0 }).collect();
     for (stage, offset) in stages.iter_mut().zip(offsets) {
         let Stage::Open(found) = stage else { continue };
         let Some(expected) = found.hunk.expected().and_then(|expected| expected.checked_add_signed(offset)) else { continue };
@@ -170,8 +191,8 @@ fn by_order(stages: &mut [Stage<'_>]) {
         start = last.start;
         let latest = last.start;
         let Stage::Open(found) = &mut stages[at] else { continue };
-        if found.start_count > found.starts.len() {
-            // Not all places are known.
+        // Not all places are known; or nothing but braces and blanks is, which may have been meant anywhere.
+        if found.start_count > found.starts.len() || !is_telling(&found.hunk.before().concat(), 1) {
             continue;
         }
         let (head, _) = found.hunk.margins();
@@ -194,10 +215,16 @@ fn by_distance(stages: &mut [Stage<'_>]) {
         let mut near: Vec<(usize, usize)> = found.starts.iter().map(|start| (start.abs_diff(expected), *start)).collect();
         near.sort_unstable();
         // A number that is about as far from one place as from another says nothing.
+        // Nor does being near when the lines are braces and blanks: those are near to everything.
         if let [(first, start), (second, _), ..] = near[..]
             && first * FAR_NEARER < second
+            && is_telling(&found.hunk.before().concat(), TELLING_COUNT)
         {
-            let note = format!("stands in {} places; line {}, by far the nearest to its line number, was taken", found.start_count, start + 1);
+            let note = format!(
+                "stands in {} places; line {}, by far the nearest to its line number, was taken",
+                found.start_count,
+                start + 1
+            );
             stages[at] = Stage::Fixed { start, found: found.clone(), is_sure: false, note: Some(note) };
         }
     }
@@ -206,16 +233,24 @@ fn by_distance(stages: &mut [Stage<'_>]) {
 /// How many times nearer a place must be than the next one.
 const FAR_NEARER: usize = 4;
 
-fn finish<'p>(index: &Index<'_>, stage: Stage<'p>) -> Result<Outcome<'p>, Why> {
+fn finish<'p>(index: &Index<'_>, stage: Stage<'p>, budget: &mut Budget) -> Result<Outcome<'p>, Why> {
     match stage {
         Stage::Done(line) => Ok(Outcome::Done(line)),
         Stage::Failed(why) => Err(why),
         Stage::Open(found) => {
             let length = found.hunk.before().len();
             let spans: Vec<Range<usize>> = found.starts.iter().map(|start| *start..start + length).collect();
-            let shift = if found.rung.view.shifts() { found.starts.first().and_then(|start| shift(index, &found.hunk.before(), *start)) } else { None };
+            let shift = if found.rung.view.shifts() {
+                found.starts.first().and_then(|start| shift(index, &found.hunk.before(), *start))
+            } else {
+                None
+            };
             let ignored = found.rung.words(shift.as_ref());
-            Err(Why::Ambiguous { places: neighbours::tell_apart(&index.lines, &spans, true), place_count: found.start_count, ignored })
+            Err(Why::Ambiguous {
+                places: neighbours::tell_apart(&index.lines, &spans, true, budget)?,
+                place_count: found.start_count,
+                ignored,
+            })
         }
         Stage::Fixed { found, start, note, .. } => {
             let shift = if found.rung.view.shifts() { shift(index, &found.hunk.before(), start) } else { None };
@@ -242,7 +277,12 @@ fn refuse_overlaps(outcomes: &mut [Result<Outcome<'_>, Why>]) {
         let [(first, a), (second, b)] = pair else { continue };
         if second.start < first.end {
             outcomes[*a.max(b)] = Err(Why::Conflict {
-                reason: format!("has lines {}-{} changed by hunk {} of this file too", second.start + 1, second.end.max(second.start + 1), a.min(b) + 1),
+                reason: format!(
+                    "has lines {}-{} changed by hunk {} of this file too",
+                    second.start + 1,
+                    second.end.max(second.start + 1),
+                    a.min(b) + 1
+                ),
                 next: "make one hunk of the two".to_owned(),
             });
         }
@@ -295,7 +335,10 @@ fn anchor_lines(index: &mut Index<'_>, anchor: &[u8], budget: &mut Budget) -> Re
 fn block_end(index: &Index<'_>, line: usize) -> usize {
     let depth = indentation(index.lines.get(line)).len();
     let ends = |line: &[u8]| {
-        !is_blank_line(line) && indentation(line).len() <= depth && !trim_start(line).starts_with(b"}") && !trim_start(line).starts_with(b")")
+        !is_blank_line(line)
+            && indentation(line).len() <= depth
+            && !trim_start(line).starts_with(b"}")
+            && !trim_start(line).starts_with(b")")
     };
     (line + 1..index.lines.len()).find(|at| ends(index.lines.get(*at))).unwrap_or(index.lines.len())
 }

@@ -126,5 +126,5 @@ pub(crate) fn made(index: &mut Index<'_>, hunk: &Hunk<'_>, budget: &mut Budget) 
     Ok(None)
 }
 
-/// Letters or digits that a hunk's new lines must have before finding them counts as having been applied.
-const TELLING_COUNT: usize = 6;
+/// Letters or digits that lines must have before finding them says anything: that a hunk has been applied, or that its number is nearly right.
+pub(crate) const TELLING_COUNT: usize = 6;

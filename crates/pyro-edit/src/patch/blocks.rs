@@ -68,7 +68,9 @@ fn until(lines: &mut PatchLines<'_>, ends: fn(&[u8]) -> bool, missing: &str) -> 
         }
         if is_divider(line) {
             lines.at -= 1;
-            return Err(lines.bad("this block has two `=======` lines", "use edits with old and new text for files that have such lines"));
+            return Err(
+                lines.bad("this block has two `=======` lines", "use edits with old and new text for files that have such lines")
+            );
         }
         text.extend_from_slice(line);
     }

@@ -64,7 +64,11 @@ fn of_line(line: &[u8]) -> Option<(Form, usize)> {
         Form::V4a
     } else if crate::patch::blocks::is_search(bare) {
         Form::Blocks
-    } else if bare.starts_with(b"diff --git ") || bare.starts_with(b"--- ") && bare.len() > 4 || bare.starts_with(b"@@ ") || bare == b"@@" {
+    } else if bare.starts_with(b"diff --git ")
+        || bare.starts_with(b"--- ") && bare.len() > 4
+        || bare.starts_with(b"@@ ")
+        || bare == b"@@"
+    {
         Form::Unified
     } else {
         return None;

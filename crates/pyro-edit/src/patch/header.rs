@@ -30,7 +30,15 @@ pub(crate) fn read<'p>(lines: &mut PatchLines<'p>) -> Result<Option<FilePatch<'p
 }
 
 fn empty<'p>(patch_line: usize) -> FilePatch<'p> {
-    FilePatch { old: None, new: None, what: What::Modify, new_mode: None, body: Body::Hunks(Vec::new()), has_sides: true, patch_line }
+    FilePatch {
+        old: None,
+        new: None,
+        what: What::Modify,
+        new_mode: None,
+        body: Body::Hunks(Vec::new()),
+        has_sides: true,
+        patch_line,
+    }
 }
 
 /// Whether `---` and `+++` stand here, or one of them right before a hunk.
@@ -86,7 +94,8 @@ fn git<'p>(lines: &mut PatchLines<'p>) -> Result<FilePatch<'p>, Why> {
             {
                 file.new_mode = Some(Mode::Symlink);
             }
-        } else if !["old mode ", "similarity index ", "dissimilarity index "].iter().any(|start| line.starts_with(start.as_bytes())) {
+        } else if !["old mode ", "similarity index ", "dissimilarity index "].iter().any(|start| line.starts_with(start.as_bytes()))
+        {
             break;
         }
         lines.at += 1;
@@ -96,7 +105,8 @@ fn git<'p>(lines: &mut PatchLines<'p>) -> Result<FilePatch<'p>, Why> {
     } else if !has_names {
         let Some((old, new)) = names else {
             lines.at = start;
-            return Err(lines.bad("the two names cannot be told apart", "write `diff --git a/PATH b/PATH`, or `--- a/PATH` and `+++ b/PATH`"));
+            return Err(lines
+                .bad("the two names cannot be told apart", "write `diff --git a/PATH b/PATH`, or `--- a/PATH` and `+++ b/PATH`"));
         };
         file.has_sides = crate::patch::name::without_side(&old).is_some() && crate::patch::name::without_side(&new).is_some();
         (file.old, file.new) = (Some(old), Some(new));

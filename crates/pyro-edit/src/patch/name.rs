@@ -50,9 +50,19 @@ pub(crate) fn of_line(text: &[u8]) -> Option<Vec<u8>> {
 /// Without ` 2024-01-31 12:00:00.000000000 +0100`, where blanks stand in the place of a tab.
 fn without_time(name: &[u8]) -> &[u8] {
     for (at, _) in name.iter().enumerate().filter(|(_, byte)| **byte == b' ') {
-        let digits = |from: usize, count: usize| name.get(at + from..at + from + count).is_some_and(|part| part.iter().all(u8::is_ascii_digit));
+        let digits = |from: usize, count: usize| {
+            name.get(at + from..at + from + count).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+        };
         let is = |from: usize, byte: u8| name.get(at + from) == Some(&byte);
-        if digits(1, 4) && is(5, b'-') && digits(6, 2) && is(8, b'-') && digits(9, 2) && is(11, b' ') && digits(12, 2) && is(14, b':') {
+        if digits(1, 4)
+            && is(5, b'-')
+            && digits(6, 2)
+            && is(8, b'-')
+            && digits(9, 2)
+            && is(11, b' ')
+            && digits(12, 2)
+            && is(14, b':')
+        {
             return &name[..at];
         }
     }

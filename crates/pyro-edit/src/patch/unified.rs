@@ -25,12 +25,19 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<FilePatch<'_>>, Why> {
             check_counts(files.len(), hunk_count)?;
             match files.last_mut() {
                 Some(FilePatch { body: Body::Hunks(hunks), .. }) => hunks.push(hunk),
-                Some(_) | None => return Err(lines.bad("no file is named above this hunk", "put `--- a/PATH` and `+++ b/PATH` above its `@@` line")),
+                Some(_) | None => {
+                    return Err(
+                        lines.bad("no file is named above this hunk", "put `--- a/PATH` and `+++ b/PATH` above its `@@` line")
+                    );
+                }
             }
         } else if line.starts_with(b"GIT binary patch") {
             binary(&mut lines, &mut files)?;
         } else if line.starts_with(b"Binary files ") && trim_end(line).ends_with(b" differ") {
-            return Err(lines.bad("the binary content itself is missing", "make the diff with `git diff --binary`, or write the file with a command"));
+            return Err(lines.bad(
+                "the binary content itself is missing",
+                "make the diff with `git diff --binary`, or write the file with a command",
+            ));
         } else {
             lines.at += 1;
         }
@@ -41,7 +48,9 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<FilePatch<'_>>, Why> {
     }
     if let Some(file) = files.iter().find(|file| is_empty(file)) {
         lines.at = file.patch_line - 1;
-        return Err(lines.bad("nothing is done to this file: it has no hunk", "put `@@ -1,3 +1,4 @@` and changed lines below the header"));
+        return Err(
+            lines.bad("nothing is done to this file: it has no hunk", "put `@@ -1,3 +1,4 @@` and changed lines below the header")
+        );
     }
     Ok(files)
 }
@@ -86,7 +95,8 @@ fn numbers(line: &[u8]) -> Numbers<'_> {
         Some((old, new_count, _)) => Numbers { old: Some(old), new_count, section: b"" },
         None => {
             let section = rest.strip_suffix(b"@@").unwrap_or(rest).trim_ascii();
-            let says_nothing = section.iter().all(|byte| matches!(byte, b'.' | b' ' | b'-' | b'+' | b',')) || section == "…".as_bytes();
+            let says_nothing =
+                section.iter().all(|byte| matches!(byte, b'.' | b' ' | b'-' | b'+' | b',')) || section == "…".as_bytes();
             none(if says_nothing { b"" } else { section })
         }
     }
@@ -215,7 +225,8 @@ impl PatchLinesAt<'_, '_> {
     fn is_boundary(&self) -> bool {
         let line = self.lines.ahead(self.ahead).unwrap_or_default();
         let is_header = self.starts(0, b"--- ") && self.starts(1, b"+++ ");
-        let is_signature = trim_end(line) == b"--" && line.starts_with(b"-- ")
+        let is_signature = trim_end(line) == b"--"
+            && line.starts_with(b"-- ")
             && self.lines.ahead(self.ahead + 1).is_some_and(|next| next.first().is_some_and(u8::is_ascii_digit));
         line.starts_with(b"@@") || line.starts_with(b"diff ") || is_header || is_signature
     }

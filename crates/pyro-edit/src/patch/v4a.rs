@@ -7,7 +7,8 @@ use crate::hunk::{Hunk, Line, Mark};
 use crate::patch::{Body, FilePatch, PatchLines, What, bad, check_counts, unified};
 use crate::view::{is_blank_line, trim_end};
 
-const FORM: &str = "below `*** Update File:` begin each line with a blank (unchanged), `-` (old) or `+` (new), and each place with `@@`";
+const FORM: &str =
+    "below `*** Update File:` begin each line with a blank (unchanged), `-` (old) or `+` (new), and each place with `@@`";
 
 /// Reads a whole patch.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<FilePatch<'_>>, Why> {
@@ -127,7 +128,12 @@ fn hunks<'p>(lines: &mut PatchLines<'p>) -> Result<Vec<Hunk<'p>>, Why> {
                 _ => return Err(lines.bad("this line has no mark", FORM)),
             };
             // Empty lines between hunks are no context.
-            if !(hunk.lines.is_empty() && is_blank_line(line) && !line.starts_with(b"+") && !line.starts_with(b"-") && !line.starts_with(b" ")) {
+            if !(hunk.lines.is_empty()
+                && is_blank_line(line)
+                && !line.starts_with(b"+")
+                && !line.starts_with(b"-")
+                && !line.starts_with(b" "))
+            {
                 hunk.loose_tail = if mark == Mark::Context && is_blank_line(text) { hunk.loose_tail + 1 } else { 0 };
                 hunk.lines.push(Line { mark, text });
             }

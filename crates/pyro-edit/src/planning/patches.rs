@@ -18,7 +18,9 @@ use crate::view::Lines;
 pub(super) fn apply(tree: &mut Tree<'_>, files: &[FilePatch<'_>], parts: &mut Parts) {
     parts.part = Part::Hunk;
     for file in files.iter().filter(|file| matches!(file.what, What::Delete | What::Rename)) {
-        if let Some(path) = file.old.as_ref().and_then(|name| paths(tree, file, name).ok()).and_then(|paths| paths.into_iter().next()) {
+        if let Some(path) =
+            file.old.as_ref().and_then(|name| paths(tree, file, name).ok()).and_then(|paths| paths.into_iter().next())
+        {
             tree.leaving.insert(path);
         }
     }
@@ -245,7 +247,10 @@ fn content(old: &[u8], file: &FilePatch<'_>, budget: &mut Budget) -> Result<(Vec
     match &file.body {
         Body::Hunks(hunks) if hunks.is_empty() => Ok((old.to_vec(), Vec::new())),
         Body::Hunks(hunks) => {
-            let too_many = || Why::TooLarge { reason: "the file has too many lines".to_owned(), next: "change it with a command instead".to_owned() };
+            let too_many = || Why::TooLarge {
+                reason: "the file has too many lines".to_owned(),
+                next: "change it with a command instead".to_owned(),
+            };
             budget.spend(old.len())?;
             let lines = Lines::new(old).ok_or_else(too_many)?;
             let mut index = Index::new(lines);
@@ -264,7 +269,9 @@ fn content(old: &[u8], file: &FilePatch<'_>, budget: &mut Budget) -> Result<(Vec
             }
             Ok((put(&index.lines, placed)?, results))
         }
-        Body::Binary { forward, backward } => binary(old, forward, backward.as_ref()).map(|(content, note)| (content, vec![Ok(note)])),
+        Body::Binary { forward, backward } => {
+            binary(old, forward, backward.as_ref()).map(|(content, note)| (content, vec![Ok(note)]))
+        }
     }
 }
 

@@ -26,13 +26,43 @@ fn each_rung_matches_what_it_is_for_and_says_so() {
         ("foo(a,  \n    b)\nrest\n", "foo(a,\n    b)\nrest", "foo(a,\n    b)\nmore", "foo(a,  \n    b)\nmore\n", "blanks at ends"),
         ("foo\nbar\n", "foo  \nbar\n", "foo  \nbaz\n", "foo\nbaz\n", "blanks at ends"),
         // Pasted numbers.
-        ("fn a() {\n    b();\n}\n", "118|fn a() {\n119|    b();\n", "118|fn a() {\n119|    c();\n", "fn a() {\n    c();\n}\n", "pasted line numbers"),
-        ("fn a() {\n    b();\n}\n", "   1\tfn a() {\n   2\t    b();\n", "fn a() {\n    c();\n", "fn a() {\n    c();\n}\n", "pasted line numbers"),
-        ("fn a() {\n    b();\n}\n", "1→fn a() {\n2→    b();\n", "1→fn a() {\n    x();\n2→    b();\n", "fn a() {\n    x();\n    b();\n}\n", "pasted line numbers"),
+        (
+            "fn a() {\n    b();\n}\n",
+            "118|fn a() {\n119|    b();\n",
+            "118|fn a() {\n119|    c();\n",
+            "fn a() {\n    c();\n}\n",
+            "pasted line numbers",
+        ),
+        (
+            "fn a() {\n    b();\n}\n",
+            "   1\tfn a() {\n   2\t    b();\n",
+            "fn a() {\n    c();\n",
+            "fn a() {\n    c();\n}\n",
+            "pasted line numbers",
+        ),
+        (
+            "fn a() {\n    b();\n}\n",
+            "1→fn a() {\n2→    b();\n",
+            "1→fn a() {\n    x();\n2→    b();\n",
+            "fn a() {\n    x();\n    b();\n}\n",
+            "pasted line numbers",
+        ),
         // Indentation, whatever it is made of.
-        ("    if x:\n        y()\n", "if x:\n    y()\n", "if x:\n    z()\n    w()\n", "    if x:\n        z()\n        w()\n", "indentation (+4)"),
+        (
+            "    if x:\n        y()\n",
+            "if x:\n    y()\n",
+            "if x:\n    z()\n    w()\n",
+            "    if x:\n        z()\n        w()\n",
+            "indentation (+4)",
+        ),
         ("if x:\n    y()\n", "    if x:\n        y()\n", "    if x:\n        z()\n", "if x:\n    z()\n", "indentation (-4)"),
-        ("\tif x {\n\t\ty()\n\t}\n", "    if x {\n        y()\n    }\n", "    if x {\n        z()\n    }\n", "\tif x {\n\t\tz()\n\t}\n", "tabs for 4 spaces"),
+        (
+            "\tif x {\n\t\ty()\n\t}\n",
+            "    if x {\n        y()\n    }\n",
+            "    if x {\n        z()\n    }\n",
+            "\tif x {\n\t\tz()\n\t}\n",
+            "tabs for 4 spaces",
+        ),
         ("  a:\n    b\n", "\ta:\n\t\tb\n", "\ta:\n\t\tc\n", "  a:\n    c\n", "2 spaces for tabs"),
         // What a keyboard has.
         ("say “hi” — now\n", "say \"hi\" - now", "say \"ho\"", "say \"ho\"\n", "typographic"),
@@ -58,7 +88,11 @@ fn a_text_that_is_applied_already_is_left_alone() {
 
 #[test]
 fn finding_a_part_of_the_old_text_is_no_sign_of_having_been_applied() {
-    fails(&[("f", "# coding: utf-8\nimport inspect\nimport os\n")], &edits("f", vec![edit("# codWRONGing\nimport inspect\n", "import inspect\n")]), &["not found"]);
+    fails(
+        &[("f", "# coding: utf-8\nimport inspect\nimport os\n")],
+        &edits("f", vec![edit("# codWRONGing\nimport inspect\n", "import inspect\n")]),
+        &["not found"],
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@ use crate::limits::FAILURE_CHARS_MAX;
 #[test]
 fn the_closest_place_is_quoted_with_numbers_and_what_differs() {
     let content = "fn f() {\n    let n = lines.len();\n    if n == 0 { return None; }\n    for (i, l) in lines.iter().enumerate().skip(1) {\n        g();\n    }\n}\n";
-    let old = "    let n = lines.len();\n    if n == 0 { return None; }\n    for (i, l) in lines.iter().enumerate() {\n        g();\n";
+    let old =
+        "    let n = lines.len();\n    if n == 0 { return None; }\n    for (i, l) in lines.iter().enumerate() {\n        g();\n";
     let request = edits("src/p.rs", vec![edit("fn f", "fn h"), edit(old, "x"), edit("}\n}", "}}")]);
     let text = fails(&[("src/p.rs", content)], &request, &["edits 1 and 3 match"]);
     assert_eq!(
@@ -25,7 +26,11 @@ fn the_closest_place_is_quoted_with_numbers_and_what_differs() {
 #[test]
 fn ambiguous_places_are_told_apart_by_lines_that_only_one_has() {
     let content = "fn a() {\n    x();\n}\nfn b() {\n    x();\n}\n";
-    let text = fails(&[("f", content)], &edits("f", vec![edit("    x();\n", "    y();\n")]), &["lines 2 and 5", "1|fn a() {", "4|fn b() {", "all=true"]);
+    let text = fails(
+        &[("f", content)],
+        &edits("f", vec![edit("    x();\n", "    y();\n")]),
+        &["lines 2 and 5", "1|fn a() {", "4|fn b() {", "all=true"],
+    );
     assert!(!text.contains("3|"), "{text}");
 }
 
@@ -33,7 +38,10 @@ fn ambiguous_places_are_told_apart_by_lines_that_only_one_has() {
 fn bad_syntax_names_the_line_and_the_right_form() {
     for (text, words) in [
         ("hello\n", &["none of the known forms", "SEARCH"] as &[&str]),
-        ("*** Begin Patch\n*** Update File: f\n@@\n a\nb\n*** End Patch\n", &["line 5 of the patch", "That line is: b", "blank (unchanged)"]),
+        (
+            "*** Begin Patch\n*** Update File: f\n@@\n a\nb\n*** End Patch\n",
+            &["line 5 of the patch", "That line is: b", "blank (unchanged)"],
+        ),
         ("*** Begin Patch\n*** Frobnicate: f\n*** End Patch\n", &["no file is named"]),
         ("--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n a\nb\n+c\n", &["line 5 of the patch", "without a mark"]),
         ("@@ -1 +1 @@\n-a\n+b\n", &["no file is named above this hunk"]),

@@ -42,6 +42,41 @@ fn bytes_that_are_no_text_are_kept() {
     let content: Vec<u8> = [b"\xff\xfe\x00bin\n".as_slice(), b"word\n", b"\x80\x81\n"].concat();
     files.files.values_mut().next().expect("one").content = content.clone();
     let (after, planned) = run(&files, &edits("f", vec![edit("word", "WORD")])).expect("it is there once");
-    assert_eq!(after.files.values().next().expect("one").content, content.to_ascii_uppercase().iter().zip(&content).map(|(upper, byte)| if byte.is_ascii_lowercase() && b"word".contains(byte) { *upper } else { *byte }).collect::<Vec<_>>());
+    assert_eq!(
+        after.files.values().next().expect("one").content,
+        content
+            .to_ascii_uppercase()
+            .iter()
+            .zip(&content)
+            .map(|(upper, byte)| if byte.is_ascii_lowercase() && b"word".contains(byte) { *upper } else { *byte })
+            .collect::<Vec<_>>()
+    );
     assert!(planned.report.render().contains("binary"));
+}
+
+/// Not in every run: these are the slowest requests known, and how long they take is to be seen, not asserted.
+#[test]
+#[ignore = "takes seconds"]
+fn the_slowest_requests_end() {
+    let time = |what: &str, content: &str, request: &crate::Request| {
+        let started_at = std::time::Instant::now();
+        let failure = run(&tree(&[("f", content)]), request).expect_err("too much").render();
+        println!("{what}: {} ms: {}", started_at.elapsed().as_millis(), failure.lines().next().unwrap_or_default());
+    };
+    let alike = "0123456789abcde\n".repeat(1 << 20);
+    let other: String = (0..1 << 20).map(|number| format!("{:014}\n", number % 200)).collect();
+    let hunk = "@@\n-0123456789abcde\n-0123456789abcde\n+b\n";
+    time("hunks that stand everywhere", &alike, &patch(&format!("--- a/f\n+++ b/f\n{}", hunk.repeat(20_000))));
+    let hunk = "@@\n 0123456789abcde\n 0123456789abcde\n-x\n+b\n 0123456789abcde\n 0123456789abcde\n";
+    time("hunks that stand nowhere", &alike, &patch(&format!("--- a/f\n+++ b/f\n{}", hunk.repeat(20_000))));
+    let lines: String = (0..300).map(|number| format!(" {:014}\n", number % 200)).collect();
+    time(
+        "long hunks that stand nowhere",
+        &other,
+        &patch(&format!("--- a/f\n+++ b/f\n{}", format!("@@\n{lines}-x\n+y\n").repeat(800))),
+    );
+    let old = "0123456789abcde\n".repeat(100);
+    time("edits that stand everywhere", &alike, &edits("f", vec![edit(&old, "x"); 1000]));
+    time("edits that stand nowhere", &alike, &edits("f", vec![edit(&format!("{old}x"), "x"); 1000]));
+    time("edits of one word that stand nowhere", &other, &edits("f", vec![edit("00000000 00000042", "x"); 1000]));
 }

@@ -16,7 +16,9 @@ fn the_same_change_is_read_in_every_form_and_wrapping() {
         format!("diff --git a/f b/f\nindex 123..456 100644\n{unified}"),
         format!("--- f\n+++ f\n@@ -2,3 +2,3 @@\n{hunk}"),
         format!("--- a/f\t2024-01-01 00:00:00.000 +0000\n+++ b/f\t2024-01-01\n@@ -2,3 +2,3 @@ section\n{hunk}"),
-        format!("--- one/f 2024-01-01 00:00:00.000000000 +0000\n+++ two/f 2024-01-01 00:00:00.000000000 +0000\n@@ -2,3 +2,3 @@\n{hunk}"),
+        format!(
+            "--- one/f 2024-01-01 00:00:00.000000000 +0000\n+++ two/f 2024-01-01 00:00:00.000000000 +0000\n@@ -2,3 +2,3 @@\n{hunk}"
+        ),
         format!("--- /workspace/f\n+++ /workspace/f\n@@ -2,3 +2,3 @@\n{hunk}"),
         format!("--- a/workspace/f\n+++ b/workspace/f\n@@ -2,3 +2,3 @@\n{hunk}"),
         unified.replace("@@ -2,3 +2,3 @@", "@@ -9,7 +90,1 @@"),
@@ -48,17 +50,29 @@ fn the_same_change_is_read_in_every_form_and_wrapping() {
 fn files_are_created_deleted_moved_and_copied() {
     let files = [("a", "1\n2\n"), ("b", "x\n")];
     for (text, want) in [
-        ("--- /dev/null\n+++ b/n\n@@ -0,0 +1,2 @@\n+p\n+q\n\\ No newline at end of file\n", &[("a", "1\n2\n"), ("b", "x\n"), ("n", "p\nq")] as &[(&str, &str)]),
+        (
+            "--- /dev/null\n+++ b/n\n@@ -0,0 +1,2 @@\n+p\n+q\n\\ No newline at end of file\n",
+            &[("a", "1\n2\n"), ("b", "x\n"), ("n", "p\nq")] as &[(&str, &str)],
+        ),
         ("--- a/b\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n", &[("a", "1\n2\n")]),
         ("diff --git a/b b/b\ndeleted file mode 100644\n", &[("a", "1\n2\n")]),
         ("diff --git a/e b/e\nnew file mode 100644\nindex 0000000..e69de29\n", &[("a", "1\n2\n"), ("b", "x\n"), ("e", "")]),
         ("diff --git a/b b/c\nsimilarity index 100%\nrename from b\nrename to c\n", &[("a", "1\n2\n"), ("c", "x\n")]),
         ("diff --git a/b b/c\ncopy from b\ncopy to c\n", &[("a", "1\n2\n"), ("b", "x\n"), ("c", "x\n")]),
         // Two files change places.
-        ("diff --git a/a b/b\nrename from a\nrename to b\ndiff --git a/b b/a\nrename from b\nrename to a\n", &[("a", "x\n"), ("b", "1\n2\n")]),
-        ("*** Begin Patch\n*** Add File: d/n\n+p\n+\n+q\n*** Delete File: b\n*** Update File: a\n*** Move to: c\n@@\n 1\n-2\n+3\n*** End Patch\n", &[("c", "1\n3\n"), ("d/n", "p\n\nq\n")]),
+        (
+            "diff --git a/a b/b\nrename from a\nrename to b\ndiff --git a/b b/a\nrename from b\nrename to a\n",
+            &[("a", "x\n"), ("b", "1\n2\n")],
+        ),
+        (
+            "*** Begin Patch\n*** Add File: d/n\n+p\n+\n+q\n*** Delete File: b\n*** Update File: a\n*** Move to: c\n@@\n 1\n-2\n+3\n*** End Patch\n",
+            &[("c", "1\n3\n"), ("d/n", "p\n\nq\n")],
+        ),
         ("n\n<<<<<<< SEARCH\n=======\np\n>>>>>>> REPLACE\n", &[("a", "1\n2\n"), ("b", "x\n"), ("n", "p\n")]),
-        ("diff --git \"a/\\303\\274 \\\"q\" \"b/\\303\\274 \\\"q\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\303\\274 \\\"q\"\n@@ -0,0 +1 @@\n+p\n", &[("a", "1\n2\n"), ("b", "x\n"), ("ü \"q", "p\n")]),
+        (
+            "diff --git \"a/\\303\\274 \\\"q\" \"b/\\303\\274 \\\"q\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\303\\274 \\\"q\"\n@@ -0,0 +1 @@\n+p\n",
+            &[("a", "1\n2\n"), ("b", "x\n"), ("ü \"q", "p\n")],
+        ),
     ] {
         becomes(&files, &patch(text), want);
     }
@@ -94,7 +108,8 @@ fn numbers_only_break_ties() {
 #[test]
 fn lines_above_a_hunk_narrow_its_place() {
     let content = "class A:\n    def f(self):\n        return 1\n\nclass B:\n    def f(self):\n        return 1\n    def g(self):\n        return 1\n";
-    let text = "*** Begin Patch\n*** Update File: f\n@@ class B:\n@@ def f(self):\n-        return 1\n+        return 2\n*** End Patch\n";
+    let text =
+        "*** Begin Patch\n*** Update File: f\n@@ class B:\n@@ def f(self):\n-        return 1\n+        return 2\n*** End Patch\n";
     let want = content.replacen("return 1", "@", 1).replacen("return 1", "return 2", 1).replacen('@', "return 1", 1);
     becomes(&[("f", content)], &patch(text), &[("f", &want)]);
     fails(&[("f", content)], &patch(&text.replace("@@ def f(self):\n", "")), &["stands in 2 places"]);

@@ -10,12 +10,56 @@ use crate::{Edit, FileEdits, Memory, Options, Request, plan};
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         proptest::sample::select(vec![
-            "diff --git a/f b/f\n", "--- a/f\n", "+++ b/f\n", "--- /dev/null\n", "+++ /dev/null\n", "@@ -1,2 +1,2 @@\n", "@@\n", "@@ a\n", "@@ -0,0 +1 @@\n",
-            " a\n", "-a\n", "+a\n", "-b\n", "+b\n", "\n", " \n", "\\ No newline at end of file\n", "new file mode 100644\n", "deleted file mode 100644\n",
-            "rename from f\n", "rename to g\n", "copy from f\n", "copy to h\n", "old mode 100644\n", "new mode 100755\n", "GIT binary patch\n", "literal 3\n",
-            "delta 9\n", "Kcmb=J\n", "index 1..2 120000\n", "*** Begin Patch\n", "*** End Patch\n", "*** Update File: f\n", "*** Add File: g\n",
-            "*** Delete File: f\n", "*** Move to: h\n", "*** End of File\n", "f\n", "<<<<<<< SEARCH\n", "=======\n", ">>>>>>> REPLACE\n", "```\n", "EOF\n", "+++ b/../x\n",
-            "*** Add File: .git/x\n", "*** Update File: /etc/passwd\n", "-- \n", "2.1\n", " 1|a\n", "\r\n",
+            "diff --git a/f b/f\n",
+            "--- a/f\n",
+            "+++ b/f\n",
+            "--- /dev/null\n",
+            "+++ /dev/null\n",
+            "@@ -1,2 +1,2 @@\n",
+            "@@\n",
+            "@@ a\n",
+            "@@ -0,0 +1 @@\n",
+            " a\n",
+            "-a\n",
+            "+a\n",
+            "-b\n",
+            "+b\n",
+            "\n",
+            " \n",
+            "\\ No newline at end of file\n",
+            "new file mode 100644\n",
+            "deleted file mode 100644\n",
+            "rename from f\n",
+            "rename to g\n",
+            "copy from f\n",
+            "copy to h\n",
+            "old mode 100644\n",
+            "new mode 100755\n",
+            "GIT binary patch\n",
+            "literal 3\n",
+            "delta 9\n",
+            "Kcmb=J\n",
+            "index 1..2 120000\n",
+            "*** Begin Patch\n",
+            "*** End Patch\n",
+            "*** Update File: f\n",
+            "*** Add File: g\n",
+            "*** Delete File: f\n",
+            "*** Move to: h\n",
+            "*** End of File\n",
+            "f\n",
+            "<<<<<<< SEARCH\n",
+            "=======\n",
+            ">>>>>>> REPLACE\n",
+            "```\n",
+            "EOF\n",
+            "+++ b/../x\n",
+            "*** Add File: .git/x\n",
+            "*** Update File: /etc/passwd\n",
+            "-- \n",
+            "2.1\n",
+            " 1|a\n",
+            "\r\n",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
         proptest::collection::vec(any::<u8>(), 0..8),
@@ -102,12 +146,12 @@ proptest! {
         prop_assume!(old != new && !old.is_empty());
         let edit = Edit { old: old.clone().into_bytes(), new: new.clone().into_bytes(), all: false };
         let request = Request::Edits(vec![FileEdits { path: b"f".to_vec(), edits: vec![edit] }]);
-        if let Ok((after, planned)) = run(&tree(&[("f", &old)]), &request) {
-            if after.files[&path("f")].content == new.as_bytes() {
-                let file = &planned.report.files[0];
-                let count = |text: &str| text.split_inclusive('\n').count();
-                prop_assert_eq!(count(&old) + file.added_count, count(&new) + file.removed_count);
-            }
+        if let Ok((after, planned)) = run(&tree(&[("f", &old)]), &request)
+            && after.files[&path("f")].content == new.as_bytes()
+        {
+            let file = &planned.report.files[0];
+            let count = |text: &str| text.split_inclusive('\n').count();
+            prop_assert_eq!(count(&old) + file.added_count, count(&new) + file.removed_count);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pyro_edit::{Failure, Part, Request};
 
-use super::support::{Form, Hunk, TextDiff, write};
+use super::spoil::{Form, Hunk, TextDiff, write};
 
 /// The request to send after a failure; `None` where its text does not say what to do. `meant` are the hunks as they belong, for their line numbers.
 pub fn repaired(sent: &TextDiff, meant: &TextDiff, form: Form, failure: &Failure) -> Option<Request> {
@@ -35,8 +35,15 @@ pub fn repaired(sent: &TextDiff, meant: &TextDiff, form: Form, failure: &Failure
         let (hunk, meant) = (next.hunks.get_mut(number - 1)?, meant.hunks.get(number - 1)?);
         if lines.iter().any(|line| line.contains("ignoring pasted line numbers")) {
             let bare = |text: &mut Vec<u8>| *text = text.split(|byte| *byte == b'\t').skip(1).collect::<Vec<_>>().join(&b'\t');
-            let is_numbered = |text: &[u8]| text.trim_ascii_start().first().is_some_and(u8::is_ascii_digit) && text.contains(&b'\t');
+            let is_numbered =
+                |text: &[u8]| text.trim_ascii_start().first().is_some_and(u8::is_ascii_digit) && text.contains(&b'\t');
             hunk.lines.iter_mut().filter(|(mark, text)| *mark != b'+' && is_numbered(text)).for_each(|(_, text)| bare(text));
+        }
+        if lines.iter().any(|line| line.contains("ignoring line ends")) {
+            for (_, text) in hunk.lines.iter_mut().filter(|(_, text)| text.ends_with(b"\r\n")) {
+                text.truncate(text.len() - 2);
+                text.push(b'\n');
+            }
         }
         if lines.iter().any(|line| line.contains("indentation (-4)")) {
             hunk.lines.iter_mut().filter(|(_, text)| text.starts_with(b"    ")).for_each(|(_, text)| drop(text.drain(..4)));
