@@ -2,7 +2,7 @@
 //!
 //! `crates/pyro-edit/tests/histories/fetch.sh DIRECTORY` fetches them; then
 //! `cargo run --release -p pyro-edit --example histories -- DIRECTORY [DIFFS]` prints what came of them, with at most DIFFS changed files of each pair
-//! of versions spoiled (default 1000). It needs git and GNU patch. Any wrong result is printed and makes it fail.
+//! of versions spoiled (default 1000). With HISTORIES_SHOW set it shows what could not be mended. It needs git and GNU patch. Any wrong result is printed and makes it fail.
 
 #[path = "../tests/histories/repair.rs"]
 mod repair;
@@ -111,10 +111,14 @@ fn main() {
                             Some(Ok(tree)) => {
                                 score.wrong += 1;
                                 println!(
-                                    "{name} {} {how} {form:?}: WRONG after repair {:?}",
+                                    "{name} {} {how} {form:?}: WRONG after repair {:?}\n{}",
                                     diff.path,
-                                    first_difference(&tree, &want)
+                                    first_difference(&tree, &want),
+                                    failure.render()
                                 );
+                                if let (true, Some(next)) = (std::env::var_os("HISTORIES_SHOW").is_some(), &next) {
+                                    show(next);
+                                }
                             }
                             other => {
                                 if std::env::var_os("HISTORIES_SHOW").is_some() {

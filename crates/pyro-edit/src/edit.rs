@@ -178,7 +178,8 @@ pub(crate) fn with_ends(text: &[u8], crlf: bool) -> Vec<u8> {
 fn on_rung(index: &mut Index<'_>, edit: &Edit, rung: Rung, budget: &mut Budget) -> Result<Option<Vec<Found>>, Why> {
     debug_assert_ne!(rung, EXACT);
     let Some((old, new)) = rung::read(rung.reading, &edit.old, &edit.new) else { return Ok(None) };
-    if !is_telling(&old, 1) {
+    // Braces alone stand at every indentation, and blanks everywhere.
+    if is_blank(&old) || (rung.view.shifts() && !is_telling(&old, 1)) {
         return Ok(None);
     }
     let found = if rung.view.shifts() {

@@ -6,20 +6,6 @@
 //! It must assume that both the request and the files were written by an enemy: nothing in them makes it panic, and memory and time are bounded
 //! ([`limits`]). It never changes anything because it is *similar*: on each rung of its ladder two texts are the same or not, and a place must be the only
 //! one. What it leaves out of account (line ends, indentation by the same amount, pasted line numbers …) it says in the report.
-//!
-//! ```
-//! use pyro_edit::{Edit, File, FileEdits, Memory, Mode, Options, RelPath, Request, plan};
-//!
-//! let path = RelPath::new(b"src/a.rs", b"/workspace").expect("a relative path");
-//! let file = File { content: b"fn a() {\n    old();\n}\n".to_vec(), mode: Mode::Regular };
-//! let mut files = Memory { files: [(path.clone(), file)].into() };
-//! let edit = Edit { old: b"old();".to_vec(), new: b"new();".to_vec(), all: false };
-//! let request = Request::Edits(vec![FileEdits { path: b"src/a.rs".to_vec(), edits: vec![edit] }]);
-//! let planned = plan(&request, &Options::default(), &mut files).expect("the text is there once");
-//! files.apply(&planned.plan).expect("nothing changed meanwhile");
-//! assert_eq!(files.files[&path].content, b"fn a() {\n    new();\n}\n");
-//! println!("{}", planned.report.render());
-//! ```
 
 // A failure ends its request: it is made once and copied never, so its size costs nothing.
 #![allow(clippy::result_large_err)]

@@ -191,18 +191,21 @@ fn by_order(stages: &mut [Stage<'_>]) {
         start = last.start;
         let latest = last.start;
         let Stage::Open(found) = &mut stages[at] else { continue };
-        // Not all places are known; or nothing but braces and blanks is, which may have been meant anywhere.
-        if found.start_count > found.starts.len() || !is_telling(&found.hunk.before().concat(), 1) {
+        if found.start_count > found.starts.len() {
+            // Not all places are known.
             continue;
         }
-        let (head, _) = found.hunk.margins();
-        let head = head.min(found.hunk.before().len());
-        found.starts.retain(|place| (earliest[at]..=latest).contains(&(place + head)));
-        if let [only] = found.starts[..] {
-            let note = Some(format!("stands in {} places; the one in order with the other hunks was taken", found.start_count));
-            stages[at] = Stage::Fixed { start: only, found: found.clone(), is_sure: false, note };
-        } else {
-            found.start_count = found.starts.len();
+        let head = found.hunk.margins().0.min(found.hunk.before().len());
+        let in_order = |place: &usize| (earliest[at]..=latest).contains(&(place + head));
+        let fitting: Vec<usize> = found.starts.iter().copied().filter(in_order).collect();
+        match fitting[..] {
+            // Nothing but braces and blanks may have been meant anywhere, out of order too.
+            [only] if is_telling(&found.hunk.before().concat(), 1) => {
+                let note = Some(format!("stands in {} places; the one in order with the other hunks was taken", found.start_count));
+                stages[at] = Stage::Fixed { start: only, found: found.clone(), is_sure: false, note };
+            }
+            [] | [_] => {}
+            _ => (found.start_count, found.starts) = (fitting.len(), fitting),
         }
     }
 }

@@ -18,6 +18,7 @@ fn each_rung_matches_what_it_is_for_and_says_so() {
         ("a\nb\nc\n", "a\r\nb\r\n", "x\r\nb\r\n", "x\nb\nc\n", "line ends"),
         ("\u{feff}one\r\ntwo\r\n", "one\ntwo\n", "one\n2\n", "\u{feff}one\r\n2\r\n", "line ends"),
         ("a\r\n\r\nb\r\nc\r\n", "\nb\n", "\nx\ny\n", "a\r\n\r\nx\r\ny\r\nc\r\n", "line ends"),
+        ("a {\n  }\n}\n", "  }\r\n}\r\n", "  }\r\n}\r\nb\r\n", "a {\n  }\n}\nb\n", "line ends"),
         // The missing newline at the end stays missing.
         ("a\nlast", "a\nlast\n", "a\nnew\n", "a\nnew", "line ends"),
         ("a\nlast", "last\n", "last\nmore\n", "a\nlast\nmore", "line ends"),
