@@ -38,10 +38,10 @@ pub enum Unreadable {
 
 /// Reads files. A symbolic link is given as such and never followed.
 pub trait Files {
-    /// The file at a path; `None` when nothing is there.
+    /// The file at a path; `None` when nothing is there, nor can be because it would be below a file.
     ///
     /// # Errors
-    /// When something is there that cannot be changed as a file.
+    /// When something is there that cannot be changed as a file, such as a directory.
     fn read(&mut self, path: &RelPath) -> Result<Option<File>, Unreadable>;
 
     /// Paths of existing files that someone who wrote `path` may have meant, best first: the same name elsewhere, similar names beside it.
@@ -78,14 +78,8 @@ impl Memory {
                 None => files.remove(path),
             };
         }
-        // A path sorts before everything below it, though not always directly.
-        for path in files.keys() {
-            let bytes = path.as_bytes();
-            for slash in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
-                if RelPath::new(&bytes[..slash], b"").is_ok_and(|above| files.contains_key(&above)) {
-                    return Err(format!("{path} is below a file"));
-                }
-            }
+        if let Some(path) = files.keys().find(|path| path.above().any(|above| files.contains_key(&above))) {
+            return Err(format!("{path} is below a file"));
         }
         self.files = files;
         Ok(())
@@ -94,6 +88,10 @@ impl Memory {
 
 impl Files for Memory {
     fn read(&mut self, path: &RelPath) -> Result<Option<File>, Unreadable> {
+        let below = [path.as_bytes(), b"/"].concat();
+        if self.files.keys().any(|known| known.as_bytes().starts_with(&below)) {
+            return Err(Unreadable::Refused("is a directory".to_owned()));
+        }
         Ok(self.files.get(path).cloned())
     }
 

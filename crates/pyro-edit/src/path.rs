@@ -60,6 +60,11 @@ impl RelPath {
         self.names().any(|name| name.eq_ignore_ascii_case(b".git"))
     }
 
+    /// The directories that it is in, from the root down.
+    pub(crate) fn above(&self) -> impl Iterator<Item = Self> {
+        self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| Self(self.0[..slash].to_vec()))
+    }
+
     /// The path without its first name; `None` if it has only one.
     pub(crate) fn without_first(&self) -> Option<(&[u8], Self)> {
         let slash = self.0.iter().position(|byte| *byte == b'/')?;

@@ -166,20 +166,15 @@ impl<'f> Tree<'f> {
     }
 
     /// The plan, if no file would be a directory too.
-    pub(crate) fn plan(&self) -> Result<Plan, (RelPath, Why)> {
-        for path in self.states.iter().filter(|(_, state)| state.now.is_some()).map(|(path, _)| path) {
-            let bytes = path.as_bytes();
-            for slash in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
-                let above = RelPath::new(&bytes[..slash], b"")
-                    .ok()
-                    .filter(|above| self.states.get(above).is_some_and(|state| state.now.is_some()));
-                if let Some(above) = above {
-                    let reason = format!("`{path}` cannot be a file below `{above}`, which is a file");
-                    return Err((
-                        path.clone(),
-                        Why::Conflict { reason, next: "delete or move that file in the same request".to_owned() },
-                    ));
-                }
+    pub(crate) fn plan(&mut self) -> Result<Plan, (RelPath, Why)> {
+        let is_made = |state: &State| state.before.is_none() && state.now.is_some();
+        let made: Vec<RelPath> = self.states.iter().filter(|(_, state)| is_made(state)).map(|(path, _)| path.clone()).collect();
+        for path in made {
+            // What cannot be read as a file is a directory, or is found by the one who carries the plan out.
+            let file = path.above().find(|above| self.exists(above).unwrap_or(false));
+            if let Some(above) = file {
+                let reason = format!("`{path}` cannot be a file below `{above}`, which is a file");
+                return Err((path, Why::Conflict { reason, next: "delete or move that file in the same request".to_owned() }));
             }
         }
         let change = |(path, before, now): (&RelPath, Option<&File>, Option<&File>)| Change {

@@ -60,13 +60,14 @@ fn bad_syntax_names_the_line_and_the_right_form() {
 
 #[test]
 fn conflicts_are_refused() {
-    let files = [("a", "1\n"), ("b", "2\n")];
+    let files = [("a", "1\n"), ("b", "2\n"), ("d/f", "3\n")];
     for (text, words) in [
         ("*** Begin Patch\n*** Add File: a\n+x\n*** End Patch\n", &["a is to be created, but exists already"] as &[&str]),
         ("*** Begin Patch\n*** Add File: n\n+x\n*** Add File: n\n+y\n*** End Patch\n", &["exists already"]),
         ("diff --git a/a b/b\nrename from a\nrename to b\n", &["cannot become `b`"]),
         ("*** Begin Patch\n*** Delete File: c\n*** End Patch\n", &["there is no file c"]),
-        // (What is below a file that is not part of the request, the one who carries the plan out finds.)
+        ("*** Begin Patch\n*** Add File: a/x\n+x\n*** End Patch\n", &["below `a`"]),
+        ("*** Begin Patch\n*** Add File: d\n+x\n*** End Patch\n", &["`d` is a directory"]),
         ("*** Begin Patch\n*** Add File: n\n+x\n*** Add File: n/x\n+x\n*** End Patch\n", &["below `n`"]),
         ("--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-other\n", &["not found"]),
         ("--- /dev/null\n+++ b/.git/hooks/pre-commit\n@@ -0,0 +1 @@\n+x\n", &["inside .git"]),
