@@ -16,7 +16,7 @@ if "$pyro" workspace exec "$name" -- ./test.sh; then
 fi
 
 # 2. Fix it inside. The files here stay as they are.
-printf '#!/bin/sh\necho $(($1 + $2))\n' | "$pyro" workspace file write "$name" add.sh
+"$pyro" workspace file edit "$name" add.sh --old '$1 - $2' --new '$1 + $2'
 
 # 3. Prove it.
 "$pyro" workspace exec "$name" -- ./test.sh

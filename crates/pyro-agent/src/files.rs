@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use pyro_wire::frame::{encode_control, encode_data};
 use pyro_wire::limits::{FRAME_PAYLOAD_BYTES_MAX, INPUT_CREDIT_BYTES};
-use pyro_wire::message::{Diff, Failed, FileStep, List, Read, Write};
+use pyro_wire::message::{Diff, Edit, Failed, FileStep, List, Read, Write};
 use pyro_wire::{FromAgent, Stream, Violation};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -19,7 +19,9 @@ use rustix::io::Errno;
 use crate::Layers;
 
 mod batch;
+mod change;
 mod diff;
+mod edit;
 mod list;
 mod read;
 mod write;
@@ -27,7 +29,7 @@ mod write;
 /// Stack of a file thread: it calls a few functions deep, and its buffers are on the heap.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// Stack of a thread that makes a diff: the search for hunks calls itself for each half of what is left. What is not used costs nothing.
+/// Stack of a thread that compares texts: the search for hunks calls itself for each half of what is left. What is not used costs nothing.
 const DIFF_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Frames that wait for the link. Two: one on its way and one being made.
@@ -42,6 +44,8 @@ pub enum Request {
     Read(Read),
     /// A new file.
     Write(Write),
+    /// Changed texts.
+    Edit(Edit),
     /// What changed in the layers, where they are here.
     Diff(Diff, Option<Layers>),
 }
@@ -63,6 +67,7 @@ impl FileRequest {
             Request::List(_) => (0, 0, STACK_BYTES),
             Request::Read(read) => (u64::from(read.credit_bytes), 0, STACK_BYTES),
             Request::Write(write) => (0, write.size_bytes, STACK_BYTES),
+            Request::Edit(edit) => (u64::from(edit.credit_bytes), u64::from(edit.size_bytes), DIFF_STACK_BYTES),
             Request::Diff(diff, _) => (u64::from(diff.credit_bytes), 0, DIFF_STACK_BYTES),
         };
         let task = Arc::new(Task {
@@ -254,6 +259,7 @@ impl Reply {
             Request::List(request) => (list::list(self, request), FileStep::Read),
             Request::Read(request) => (read::read(self, request), FileStep::Read),
             Request::Write(request) => (write::write(self, request), FileStep::Write),
+            Request::Edit(request) => (edit::edit(self, request), FileStep::Write),
             Request::Diff(request, layers) => (diff::diff(self, request, layers.as_ref()), FileStep::Read),
         };
         let answer = match result {
@@ -301,6 +307,29 @@ impl Reply {
             into.extend(state.content.drain(..));
             (!into.is_empty()).then_some(())
         })
+    }
+
+    /// Takes exactly so many bytes, and gives them on as they come.
+    fn receive(&self, size_bytes: u64, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut left = size_bytes;
+        // Granted and not yet come.
+        let mut granted = 0_u64;
+        let mut content = Vec::new();
+        while left > 0 {
+            // A new grant when half is used up, so that the sender never has to stop.
+            let room = left.min(u64::from(INPUT_CREDIT_BYTES)) - granted;
+            if room >= u64::from(INPUT_CREDIT_BYTES / 2) || (room > 0 && granted + room == left) {
+                self.send(&FromAgent::Credit { bytes: u32::try_from(room).expect("it is at most INPUT_CREDIT_BYTES") })?;
+                granted += room;
+            }
+            content.clear();
+            self.receive_content(&mut content)?;
+            let bytes = content.len() as u64;
+            granted -= bytes;
+            left -= bytes;
+            take(&content)?;
+        }
+        Ok(())
     }
 
     fn is_cancelled(&self) -> bool {

@@ -396,6 +396,11 @@ impl Agent {
             ToAgent::List(request) => self.open_file(channel, files::Request::List(request)),
             ToAgent::Read(request) => self.open_file(channel, files::Request::Read(request)),
             ToAgent::Write(request) => self.open_file(channel, files::Request::Write(request)),
+            ToAgent::Edit(request) => {
+                // The files and what they become.
+                self.heap_used = true;
+                self.open_file(channel, files::Request::Edit(request))
+            }
             ToAgent::Diff(request) => {
                 // Its frames may be small, and what it holds while it compares is not.
                 self.heap_used = true;

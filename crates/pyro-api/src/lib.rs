@@ -58,6 +58,8 @@ pub trait Op {
     /// Field that the command line fills from standard input when no flag gives it: text as it is. Bytes that are not text go to the field
     /// `base64`.
     const STDIN: Option<&'static str> = None;
+    /// Fields that make that unnecessary: when one of them is given, standard input is left alone.
+    const STDIN_UNLESS: &'static [&'static str] = &[];
     /// Fields that name something on the host: resolved by the command line, and guarded over MCP.
     const HOST_PATHS: &'static [&'static str] = &[];
     /// Of these, the fields that name something that the op makes: it need not be there.
@@ -132,6 +134,7 @@ macro_rules! for_each_op {
             FileList,
             FileRead,
             FileWrite,
+            FileEdit,
             DiskList,
             DiskRead,
             DiskExport,

@@ -26,6 +26,8 @@ pub struct OpSurface {
     pub live: bool,
     /// Field that the command line fills from standard input.
     pub stdin: Option<&'static str>,
+    /// Fields that make that unnecessary.
+    pub stdin_unless: &'static [&'static str],
     /// Fields that name something on the host.
     pub host_paths: &'static [&'static str],
     /// Of these, the fields that name something that it makes.
@@ -49,6 +51,7 @@ const fn surface<O: Op>() -> OpSurface {
         tool_omits: O::TOOL_OMITS,
         live: O::LIVE,
         stdin: O::STDIN,
+        stdin_unless: O::STDIN_UNLESS,
         host_paths: O::HOST_PATHS,
         host_made: O::HOST_MADE,
         description: schema::description_of::<O::Request>,

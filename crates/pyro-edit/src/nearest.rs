@@ -122,8 +122,12 @@ fn compare(index: &Index<'_>, sent: &[&[u8]], start: usize) -> Option<Nearest> {
     // Line by line if that explains it; else something was put in or taken out.
     let in_place = found_loose.get(start - from..).unwrap_or_default();
     let equal_in_place = sent_loose.iter().zip(in_place).filter(|(sent, found)| sent == found).count();
-    let is_in_place = in_place.len() >= sent.len() && 2 * equal_in_place >= sent.len();
-    let operations = if is_in_place { Vec::new() } else { capture_diff_slices(Algorithm::Myers, &sent_loose, &found_loose) };
+    let explains_it = in_place.len() >= sent.len() && 2 * equal_in_place >= sent.len();
+    let operations = if explains_it { Vec::new() } else { capture_diff_slices(Algorithm::Myers, &sent_loose, &found_loose) };
+    // Where no line is equal, words have led here, and nothing was put in or taken out that could be seen.
+    let has_equal = operations.iter().any(|operation| matches!(operation, DiffOp::Equal { .. }));
+    let is_in_place = explains_it || (!has_equal && in_place.len() >= sent.len());
+    let operations = if is_in_place { Vec::new() } else { operations };
     // The lines of the file that belong to the text: from what its first line stands beside to what its last does.
     let (mut first, mut last) = (None, 0);
     let mut pairs: Vec<(Option<usize>, Option<usize>)> = Vec::new();

@@ -4,9 +4,9 @@
 use crate::bytes::Bytes;
 use crate::frame::{Message, Violation};
 use crate::limits::{
-    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX, FRAME_PAYLOAD_BYTES_MAX,
-    HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PIDS_MAX_MIN,
-    PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
+    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX,
+    FRAME_PAYLOAD_BYTES_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX,
+    PATH_BYTES_MAX, PIDS_MAX_MIN, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
 };
 use crate::message::{AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
 
@@ -76,6 +76,7 @@ impl Message for ToAgent {
                 })
             }
             Self::Write(write) => write.mode.map_or(Ok(()), mode),
+            Self::Edit(edit) => ensure(edit.size_bytes <= EDIT_ORDER_BYTES_MAX, || format!("an edit of {} bytes", edit.size_bytes)),
             Self::Shutdown { grace_ms } => ensure(*grace_ms <= SHUTDOWN_GRACE_MS_MAX, || {
                 format!("a grace of {grace_ms} ms; the limit is {SHUTDOWN_GRACE_MS_MAX}")
             }),

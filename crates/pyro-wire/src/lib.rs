@@ -31,6 +31,7 @@
 
 mod bounds;
 mod bytes;
+pub mod edit;
 pub mod frame;
 pub mod limits;
 pub mod machine;

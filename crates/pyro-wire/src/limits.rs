@@ -72,6 +72,12 @@ pub const PATCH_BYTES_MAX: usize = 1024 * 1024;
 /// A file whose text may be in a patch. As above.
 pub const PATCH_FILE_BYTES_MAX: usize = PATCH_BYTES_MAX;
 
+/// JSON of what one edit is asked with: 4 MiB of text, of which each byte can become six.
+pub const EDIT_ORDER_BYTES_MAX: u32 = 25 * 1024 * 1024;
+
+/// JSON of what one edit answers: a thousand files with long names and notes, and some lines of text.
+pub const EDIT_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Probes in a hello.
 pub const PROBES_MAX: usize = 32;
 

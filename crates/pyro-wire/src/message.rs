@@ -47,6 +47,10 @@ pub enum ToAgent {
     /// within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
     /// under the name before all bytes have arrived.
     Write(Write),
+    /// Opens a channel: replace texts in files or apply a patch, all of it or nothing. The supervisor then sends exactly `size_bytes` in data
+    /// frames `Content`, the JSON of an [`EditOrder`](crate::edit::EditOrder), within the credit that `Credit` from the agent gives. Answers: the JSON
+    /// of an [`EditAnswer`](crate::edit::EditAnswer) in data frames `Content` within the credit, then `Done` (end); or `Failed` (end).
+    Edit(Edit),
     /// Opens a channel: what changed in the layers that only the inside can read. Answers: `Changes`*, then the patch as data frames
     /// `Content` within the credit, then `Diffed` (end); or `Failed` (end) at any time. It fails with `ENOSYS` where the layers are read
     /// outside.
@@ -390,6 +394,18 @@ pub struct ModeChange {
 pub struct Diffed {
     /// Changes whose text is not in the patch: too large, or the patch was full.
     pub omitted: u64,
+}
+
+/// An edit that is to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// Exactly this many bytes follow, at most [`crate::limits::EDIT_ORDER_BYTES_MAX`].
+    pub size_bytes: u32,
+    /// It is only said what would be done.
+    pub dry_run: bool,
+    /// Bytes of `Content` that may be sent before `Credit` gives more.
+    pub credit_bytes: u32,
 }
 
 /// A file to create or replace.

@@ -121,6 +121,7 @@ fn request(op: &OpSurface, matches: &ArgMatches) -> Result<Value> {
     }
     if let Some(field) = op.stdin
         && request.get(field).is_none()
+        && !op.stdin_unless.iter().any(|field| request.get(field).is_some())
         && !std::io::stdin().is_terminal()
     {
         content::fill(&mut request, field, &mut std::io::stdin().lock())?;

@@ -9,6 +9,7 @@ use serde_json::Value;
 pub(crate) mod page;
 
 mod disk;
+mod edit;
 mod environment;
 mod exec;
 mod file;

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use pyro_wire::FromAgent;
-use pyro_wire::limits::{INPUT_CREDIT_BYTES, MODE_MAX};
+use pyro_wire::limits::MODE_MAX;
 use pyro_wire::message::{FileStep, Write, Written};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
@@ -23,8 +23,8 @@ use super::{Failure, Reply, at};
 const LINKS_MAX: usize = 40;
 
 /// Permission bits of a new file when none are asked for, and of new directories.
-const FILE_MODE: u32 = 0o644;
-const DIRECTORY_MODE: u32 = 0o755;
+pub const FILE_MODE: u32 = 0o644;
+pub const DIRECTORY_MODE: u32 = 0o755;
 
 /// Answers a write.
 pub fn write(reply: &Reply, request: &Write) -> Result<FromAgent, Failure> {
@@ -36,7 +36,7 @@ pub fn write(reply: &Reply, request: &Write) -> Result<FromAgent, Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(directory, flags, Mode::empty()).map_err(at(FileStep::Open))?;
     let file = NewFile::create(&directory)?;
-    receive(reply, request.size_bytes, &file)?;
+    reply.receive(request.size_bytes, |content| write_all(&file.descriptor, content).map_err(at(FileStep::Write)))?;
 
     let mode = request.mode.or(old.map(|stat| stat.st_mode & MODE_MAX)).unwrap_or(FILE_MODE);
     let replace = at(FileStep::Replace);
@@ -97,33 +97,14 @@ fn make_directories(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes exactly so many bytes from the supervisor into the file.
-fn receive(reply: &Reply, size_bytes: u64, file: &NewFile<'_>) -> Result<(), Failure> {
-    let write_failed = at(FileStep::Write);
-    let mut left = size_bytes;
-    // Granted and not yet come.
-    let mut granted = 0_u64;
-    let mut content = Vec::new();
-    while left > 0 {
-        // A new grant when half is used up, so that the sender never has to stop.
-        let room = left.min(u64::from(INPUT_CREDIT_BYTES)) - granted;
-        if room >= u64::from(INPUT_CREDIT_BYTES / 2) || (room > 0 && granted + room == left) {
-            reply.send(&FromAgent::Credit { bytes: u32::try_from(room).expect("it is at most INPUT_CREDIT_BYTES") })?;
-            granted += room;
-        }
-        content.clear();
-        reply.receive_content(&mut content)?;
-        let bytes = content.len() as u64;
-        granted -= bytes;
-        left -= bytes;
-        let mut rest = content.as_slice();
-        while !rest.is_empty() {
-            match rustix::io::write(&file.descriptor, rest) {
-                Ok(0) => return Err(write_failed(Errno::IO)),
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(write_failed(error)),
-            }
+/// Writes all of it.
+pub fn write_all(file: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
+    while !rest.is_empty() {
+        match rustix::io::write(file, rest) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -186,7 +167,7 @@ impl Drop for NewFile<'_> {
 }
 
 /// Tries names until one is free. Two requests for one directory at one time are told apart by the random part.
-fn with_temporary_name<T>(mut make: impl FnMut(&Path) -> Result<T, Errno>) -> Result<(PathBuf, T), Errno> {
+pub fn with_temporary_name<T>(mut make: impl FnMut(&Path) -> Result<T, Errno>) -> Result<(PathBuf, T), Errno> {
     for _ in 0..16 {
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;

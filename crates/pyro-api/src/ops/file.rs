@@ -95,6 +95,8 @@ pub enum FileList {}
 impl Op for FileList {
     const NAME: &'static str = "workspace file list";
     const TOOL: Option<&'static str> = Some("workspace_file_list");
+    // What is shown is cut to what a host takes anyway.
+    const TOOL_OMITS: &'static [&'static str] = &["limit"];
     const EFFECT: Effect = Effect::Read;
     const PROFILE: Profile = Profile::WorkspaceCore;
     type Request = FileListRequest;
@@ -182,7 +184,7 @@ impl Op for FileRead {
 
 /// Create or replace a file of a workspace
 ///
-/// Parent directories are made. A file that exists keeps its mode.
+/// Directories are made. A file that exists keeps its mode.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
@@ -199,7 +201,7 @@ pub struct FileWriteRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub base64: Option<String>,
-    /// Permission bits in octal, such as 755
+    /// Octal permission bits, such as 755
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub mode: Option<String>,
@@ -225,6 +227,8 @@ pub enum FileWrite {}
 impl Op for FileWrite {
     const NAME: &'static str = "workspace file write";
     const TOOL: Option<&'static str> = Some("workspace_file_write");
+    // Models write text.
+    const TOOL_OMITS: &'static [&'static str] = &["base64"];
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
     const STDIN: Option<&'static str> = Some("text");
@@ -246,7 +250,7 @@ impl Op for FileWrite {
 pub struct DiffRequest {
     /// Workspace name or id
     pub workspace: WorkspaceRef,
-    /// State to compare with: baseline (as created), seed, step:N, snapshot:NAME or workspace:NAME
+    /// baseline (as created), seed, step:N, snapshot:NAME or workspace:NAME
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "STATE"))]
     pub against: Against,

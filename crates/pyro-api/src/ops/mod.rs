@@ -1,6 +1,7 @@
 //! Every op, by area. The file names are those of the handlers in `pyro-host/src/ops`.
 
 pub mod disk;
+pub mod edit;
 pub mod environment;
 pub mod exec;
 pub mod file;
@@ -10,6 +11,7 @@ pub mod transfer;
 pub mod workspace;
 
 pub use disk::{DiskExport, DiskList, DiskRead};
+pub use edit::FileEdit;
 pub use environment::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
 pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};

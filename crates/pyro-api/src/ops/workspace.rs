@@ -10,7 +10,7 @@ use crate::{Effect, Error, Op, Profile, Result};
 
 /// Create a workspace: a computer with files, kept until it is deleted
 ///
-/// Files live in /workspace. No network. From then on, use its name.
+/// Files live in /workspace. No network.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
@@ -19,7 +19,7 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(value_name = "ENV", default_value_t))]
     pub environment: EnvironmentName,
-    /// Short unique name; one is made up when absent
+    /// Short unique name; made up when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub name: Option<WorkspaceName>,

@@ -94,3 +94,10 @@ fn no_failure_is_longer_than_the_limit() {
         assert!(text.contains("Nothing was changed"), "{text}");
     }
 }
+
+#[test]
+fn the_line_that_shares_most_words_is_shown_where_none_is_equal() {
+    let file = "fn main() {\n    let number = 1;\n    print(number);\n}\n";
+    let text = fails(&[("f", file)], &edits("f", vec![edit("let number = 7;", "x")]), &["2|    let number = 1;"]);
+    assert!(!text.contains("4|}"), "{text}");
+}

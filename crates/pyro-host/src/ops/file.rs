@@ -1,11 +1,12 @@
 //! Files of a workspace: its agent answers, or for the diff its supervisor.
 
 use pyro_api::Result;
+use pyro_api::ops::edit::{FileEditRequest, FileEditResponse};
 use pyro_api::ops::file::{
     DiffRequest, DiffResponse, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse, FileWriteRequest,
     FileWriteResponse,
 };
-use pyro_api::ops::{FileList, FileRead, FileWrite, WorkspaceDiff};
+use pyro_api::ops::{FileEdit, FileList, FileRead, FileWrite, WorkspaceDiff};
 
 use super::Handle;
 use crate::{Host, Session};
@@ -24,6 +25,12 @@ impl Handle for FileRead {
 
 impl Handle for FileWrite {
     fn handle(host: &Host, request: FileWriteRequest, session: &mut Session<'_>) -> Result<FileWriteResponse> {
+        host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
+    }
+}
+
+impl Handle for FileEdit {
+    fn handle(host: &Host, request: FileEditRequest, session: &mut Session<'_>) -> Result<FileEditResponse> {
         host.call_supervisor::<Self>(&request.workspace.clone(), &request, session)
     }
 }

@@ -11,7 +11,8 @@ use crate::clock::Instant;
 use crate::layers::LayerId;
 
 /// Ops whose events a step may be made of.
-const CHANGING: &str = "('workspace exec', 'workspace file write', 'workspace sync push', 'workspace merge')";
+const CHANGING: &str =
+    "('workspace exec', 'workspace file write', 'workspace file edit', 'workspace sync push', 'workspace merge')";
 
 /// Ops whose events have a step that may be a copy: what is copied is in no step of its own by that.
 const COPYING: &str = "('workspace snapshot create', 'workspace fork')";

@@ -130,6 +130,9 @@ impl Supervisor<'_> {
             ops::FileWrite::NAME => crate::ops::parse(call.request)
                 .and_then(|request| FileTask::write(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),
+            ops::FileEdit::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::edit(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
             ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, &request)),
             crate::ops::POINT => {
                 let point = self.point("workspace fork", "").and_then(|point| crate::ops::to_value(&point));

@@ -36,7 +36,7 @@ impl Supervisor<'_> {
     pub(super) fn quieted(&mut self, what: &str) -> Result<()> {
         let running = self.tasks.values().any(|task| match task {
             Task::Exec(_) => true,
-            Task::File(file) => file.is_recorded(),
+            Task::File(file) => file.recorded_as().is_some(),
         });
         if self.sandbox.as_ref().is_some_and(|sandbox| sandbox.layers() == LayersAt::Inside) {
             return Err(not_outside(&self.subject.name));

@@ -4,14 +4,21 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use pyro_api::ops::edit::{EditStatus, EditedFile, FileEditRequest, FileEditResponse};
 use pyro_api::ops::file::{
     self, DiffRequest, Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse,
     FileWriteRequest, FileWriteResponse,
 };
-use pyro_api::{Error, ErrorKind, Result};
+use pyro_api::ops::{FileEdit, FileWrite};
+use pyro_api::{Error, ErrorKind, Op as _, Result};
 use pyro_layer::diff::is_at_or_below;
-use pyro_wire::limits::{CHANGE_BYTES, CHANGES_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES, PATCH_BYTES_MAX};
-use pyro_wire::message::{Change, Diff, Diffed, Entry, EntryKind, Failed, FileStep, List, Read, Write};
+use pyro_wire::edit::{self as wire, EditAnswer, EditOrder, RefusedKind};
+use pyro_wire::limits::{
+    CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES, PATCH_BYTES_MAX,
+};
+use pyro_wire::message::{Change, Diff, Diffed, Edit, Entry, EntryKind, Failed, FileStep, List, Read, Write};
+use pyro_wire::path::WORKSPACE_DIRECTORY;
+use pyro_wire::untrusted::escape;
 use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
 use rustix::io::Errno;
 use serde_json::Value;
@@ -55,7 +62,62 @@ enum Kind {
     List { limit: usize, entries: Vec<FileEntry>, truncated: bool },
     Read { offset: u64, bytes_max: u64, info: Option<u64>, content: Vec<u8>, credit_left: u32 },
     Write { content: Vec<u8>, sent: usize },
+    Edit(Box<Editing>),
     Diff(Box<Claimed>),
+}
+
+/// An edit on its way, and what the agent has said so far of it.
+#[derive(Debug)]
+struct Editing {
+    order: Vec<u8>,
+    sent: usize,
+    dry_run: bool,
+    /// At most [`EDIT_ANSWER_BYTES_MAX`].
+    answer: Vec<u8>,
+    credit_left: u32,
+}
+
+impl Editing {
+    /// What came of it.
+    fn response(&self, workspace: &str) -> Result<Result<FileEditResponse>, Violation> {
+        if self.sent < self.order.len() {
+            return Err(Violation("an edit was answered before it was sent".to_owned()));
+        }
+        Ok(match EditAnswer::from_json(&self.answer)? {
+            EditAnswer::Edited(edited) => Ok(FileEditResponse {
+                workspace: workspace.to_owned(),
+                dry_run: self.dry_run,
+                files: edited.files.into_iter().map(edited_file).collect(),
+                text: escape(&edited.text),
+            }),
+            EditAnswer::Refused(refused) => {
+                let kind = match refused.kind {
+                    RefusedKind::NotFound => ErrorKind::NotFound,
+                    RefusedKind::Invalid => ErrorKind::Invalid,
+                    RefusedKind::Conflict => ErrorKind::Conflict,
+                    RefusedKind::Limit => ErrorKind::Limit,
+                };
+                Err(Error::new(kind, escape(&refused.text)))
+            }
+        })
+    }
+}
+
+fn edited_file(file: pyro_wire::edit::EditedFile) -> EditedFile {
+    EditedFile {
+        path: escape(&file.path),
+        status: match file.status {
+            wire::EditStatus::Unchanged => EditStatus::Unchanged,
+            wire::EditStatus::Created => EditStatus::Created,
+            wire::EditStatus::Changed => EditStatus::Changed,
+            wire::EditStatus::Moved => EditStatus::Moved,
+            wire::EditStatus::Deleted => EditStatus::Deleted,
+        },
+        from: file.from.map(|from| escape(&from)),
+        added_lines: file.added_lines,
+        removed_lines: file.removed_lines,
+        notes: file.notes.iter().map(|note| escape(note)).collect(),
+    }
 }
 
 /// What the agent has said so far of what changed.
@@ -194,6 +256,31 @@ impl FileTask {
         Ok((Self::new(workspace, connection, path, Kind::Write { content, sent: 0 }), message))
     }
 
+    /// An edit, and the message that announces it.
+    ///
+    /// # Errors
+    /// `Limit` when it is too large.
+    pub fn edit(workspace: &str, connection: u32, request: &FileEditRequest) -> Result<(Self, ToAgent)> {
+        let order = order_of(request);
+        let files = order.edits.len();
+        let path = path_of(order.edits.first().filter(|_| files == 1).map_or(WORKSPACE_DIRECTORY, |file| &file.path))?;
+        let order = order.to_json();
+        let size_bytes = u32::try_from(order.len()).ok().filter(|size| *size <= EDIT_ORDER_BYTES_MAX);
+        let size_bytes = size_bytes.ok_or_else(|| {
+            Error::limit("the edit is too large").hint("send fewer changes at once, or write the files with a command")
+        })?;
+        let dry_run = request.dry_run;
+        let message = ToAgent::Edit(Edit { size_bytes, dry_run, credit_bytes: OUTPUT_CREDIT_BYTES });
+        let editing = Editing { order, sent: 0, dry_run, answer: Vec::new(), credit_left: OUTPUT_CREDIT_BYTES };
+        let mut task = Self::new(workspace, connection, path, Kind::Edit(Box::new(editing)));
+        if request.patch.is_some() {
+            task.subject = "a patch".to_owned();
+        } else if files > 1 {
+            task.subject = format!("{files} files");
+        }
+        Ok((task, message))
+    }
+
     /// A diff of layers that lie inside, and the message that asks for it.
     pub fn diff(workspace: &str, connection: u32, path: SandboxPath, request: &DiffRequest) -> (Self, ToAgent) {
         let stat = request.stat || request.name_only;
@@ -249,9 +336,13 @@ impl FileTask {
         Due::Kill
     }
 
-    /// Whether the log has a line for it: what only looks leaves none.
-    pub fn is_recorded(&self) -> bool {
-        matches!(self.kind, Kind::Write { .. })
+    /// What the log has a line for it as: what only looks leaves none.
+    pub fn recorded_as(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Write { .. } => Some(FileWrite::NAME),
+            Kind::Edit(editing) => (!editing.dry_run).then_some(FileEdit::NAME),
+            Kind::List { .. } | Kind::Read { .. } | Kind::Diff(_) => None,
+        }
     }
 
     /// Whether it is a diff.
@@ -329,6 +420,19 @@ impl FileTask {
                 };
                 Ok(Step::Done(crate::ops::to_value(&response)))
             }
+            (Kind::Edit(editing), FromAgent::Credit { bytes }) => {
+                let end = editing.sent.saturating_add(bytes as usize);
+                if end > editing.order.len() {
+                    return Err(Violation("the agent asked for more of an edit than there is".to_owned()));
+                }
+                let piece = editing.order[editing.sent..end].to_vec();
+                editing.sent = end;
+                Ok(Step::Content(piece))
+            }
+            (Kind::Edit(editing), FromAgent::Done) => {
+                let response = editing.response(&self.workspace)?;
+                Ok(Step::Done(response.and_then(|response| crate::ops::to_value(&response))))
+            }
             (Kind::Diff(claimed), FromAgent::Changes(page)) => {
                 page.iter().try_for_each(|change| claimed.add(change, &self.path))?;
                 Ok(Step::More)
@@ -336,7 +440,7 @@ impl FileTask {
             (Kind::Diff(claimed), FromAgent::Diffed(end)) => {
                 Ok(Step::Done(crate::ops::to_value(&claimed.response(&self.workspace, &end)?)))
             }
-            (Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Diff(_), _) => {
+            (Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Edit(_) | Kind::Diff(_), _) => {
                 Err(Violation("a file request was answered with a message that is not an answer to it".to_owned()))
             }
         }
@@ -349,6 +453,7 @@ impl FileTask {
     pub fn data(&mut self, stream: Stream, bytes: &[u8]) -> Result<Step, Violation> {
         let (content, bytes_max, credit_left) = match &mut self.kind {
             Kind::Read { bytes_max, info: Some(_), content, credit_left, .. } => (content, *bytes_max, credit_left),
+            Kind::Edit(editing) => (&mut editing.answer, EDIT_ANSWER_BYTES_MAX as u64, &mut editing.credit_left),
             Kind::Diff(claimed) if !claimed.stat => (&mut claimed.patch, PATCH_BYTES_MAX as u64, &mut claimed.credit_left),
             Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Diff(_) => {
                 return Err(Violation("content came for a request that reads nothing".to_owned()));
@@ -369,10 +474,32 @@ impl FileTask {
 impl Kind {
     fn time_max(&self) -> Duration {
         match self {
-            Self::List { .. } | Self::Read { .. } | Self::Write { .. } => FILE_TIME_MAX,
+            Self::List { .. } | Self::Read { .. } | Self::Write { .. } | Self::Edit(_) => FILE_TIME_MAX,
             Self::Diff(_) => DIFF_TIME_MAX,
         }
     }
+}
+
+/// What is sent to the agent: replacements in one file that follow each other are one.
+fn order_of(request: &FileEditRequest) -> EditOrder {
+    let mut order = EditOrder { allow_git: request.allow_git, ..EditOrder::default() };
+    if let Some(patch) = &request.patch {
+        order.patch.clone_from(patch);
+        return order;
+    }
+    let path = request.path.as_deref().unwrap_or_default();
+    let mut add = |path: &str, edit: wire::TextEdit| match order.edits.last_mut() {
+        Some(file) if file.path == path => file.edits.push(edit),
+        Some(_) | None => order.edits.push(wire::FileEdits { path: path.to_owned(), edits: vec![edit] }),
+    };
+    if let (Some(old), Some(new)) = (&request.old, &request.new) {
+        add(path, wire::TextEdit { old: old.clone(), new: new.clone(), all: request.all });
+    }
+    for edit in &request.edits {
+        let text = wire::TextEdit { old: edit.old.clone(), new: edit.new.clone(), all: edit.all || request.all };
+        add(edit.path.as_deref().unwrap_or(path), text);
+    }
+    order
 }
 
 /// Permission bits as answers show them.

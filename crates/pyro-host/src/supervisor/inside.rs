@@ -150,8 +150,8 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn end_file(&mut self, file: FileTask, answer: Result<Value>) {
-        if file.is_recorded() {
-            self.log("workspace file write", &file.subject, &answer);
+        if let Some(op) = file.recorded_as() {
+            self.log(op, &file.subject, &answer);
         }
         if let Some(connection) = file.connection {
             self.answer(connection, answer);
@@ -162,7 +162,8 @@ impl Supervisor<'_> {
         let Life::Workspace { store, .. } = &mut self.life else { return };
         let outcome = match answer {
             Ok(_) => "ok",
-            Err(error) => error.message.as_str(),
+            // What follows is for whoever has asked.
+            Err(error) => error.message.lines().next().unwrap_or_default(),
         };
         match store.add_event(&self.subject.id, op, subject, outcome) {
             Ok(event) => self.note_change(event),

@@ -243,7 +243,7 @@ impl Supervisor<'_> {
     pub(super) fn point(&mut self, op: &str, words: &str) -> Result<Point> {
         let running = self.tasks.values().any(|task| match task {
             Task::Exec(_) => true,
-            Task::File(file) => file.is_recorded(),
+            Task::File(file) => file.recorded_as().is_some(),
         });
         let why_not = if running { Some("a command is running".to_owned()) } else { self.seal()? };
         let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::message::{
-    ChangeStatus, Exited, Failed, FileInfo, FileStep, Hello, List, ModeChange, NotStarted, Probe, ProbeName, SpawnStep, Write,
-    Written,
+    ChangeStatus, Edit, Exited, Failed, FileInfo, FileStep, Hello, List, ModeChange, NotStarted, Probe, ProbeName, SpawnStep,
+    Write, Written,
 };
 use crate::path::SandboxPath;
 
@@ -151,6 +151,9 @@ fn requests_are_bounded_too() {
     let write = |mode| ToAgent::Write(Write { path: SandboxPath::workspace(), size_bytes: u64::MAX, mode });
     check(&write(Some(0o7777)), "");
     check(&write(Some(0o10000)), "no permission");
+    let edit = |size_bytes| ToAgent::Edit(Edit { size_bytes, dry_run: false, credit_bytes: 1 });
+    check(&edit(EDIT_ORDER_BYTES_MAX), "");
+    check(&edit(EDIT_ORDER_BYTES_MAX + 1), "an edit of");
     check(&ToAgent::Credit { bytes: 0 }, "credit");
     check(&ToAgent::Signal { signal: -9 }, "not a signal");
     check(&ToAgent::Shutdown { grace_ms: SHUTDOWN_GRACE_MS_MAX + 1 }, "grace");

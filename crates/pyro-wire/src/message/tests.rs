@@ -46,6 +46,7 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Read(Read { path: path("a/é"), offset: 10, bytes_max: 20, credit_bytes: 30 }),
         ToAgent::Write(Write { path: path("/etc/hosts"), size_bytes: 5, mode: None }),
         ToAgent::Write(Write { path: path("x"), size_bytes: 0, mode: Some(0o755) }),
+        ToAgent::Edit(Edit { size_bytes: 70, dry_run: true, credit_bytes: 40 }),
         ToAgent::Diff(Diff { path: path("/workspace"), stat: true, binary: false, credit_bytes: 40 }),
         ToAgent::Shutdown { grace_ms: 2000 },
     ]
@@ -173,9 +174,10 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Shutdown { .. } => 9,
         ToAgent::Diff(_) => 10,
         ToAgent::Wake(_) => 11,
+        ToAgent::Edit(_) => 12,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
-    assert_eq!(found.len(), 12);
+    assert_eq!(found.len(), 13);
     let kind = |answer: &FromAgent| match answer {
         FromAgent::Hello(_) => 0,
         FromAgent::Started { .. } => 1,
@@ -233,6 +235,8 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
             size_bytes,
             mode
         })),
+        (0..=crate::limits::EDIT_ORDER_BYTES_MAX, any::<bool>(), any::<u32>())
+            .prop_map(|(size_bytes, dry_run, credit_bytes)| ToAgent::Edit(Edit { size_bytes, dry_run, credit_bytes })),
         (any_path(), any::<bool>(), any::<bool>(), any::<u32>())
             .prop_map(|(path, stat, binary, credit_bytes)| ToAgent::Diff(Diff { path, stat, binary, credit_bytes })),
         (0..=SHUTDOWN_GRACE_MS_MAX).prop_map(|grace_ms| ToAgent::Shutdown { grace_ms }),

@@ -52,6 +52,14 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
             "pyro workspace diff demo > change.patch",
         ],
     ),
+    (
+        "workspace file edit",
+        &[
+            "pyro workspace file edit demo src/main.rs --old 'let n = 1;' --new 'let n = 2;'",
+            "pyro ws file edit demo < change.patch",
+            "git diff | pyro ws file edit demo --dry-run",
+        ],
+    ),
     ("workspace snapshot create", &["pyro workspace snapshot create demo clean"]),
     ("workspace snapshot list", &["pyro workspace snapshot list demo"]),
     ("workspace snapshot delete", &["pyro workspace snapshot delete demo clean"]),

@@ -68,8 +68,11 @@ fn every_op_is_reached_by_its_name_and_has_examples_that_parse() {
             assert!(path.starts_with(name), "{line} is an example of {path}, not of {name}");
             if let Ok(op) = table::find(&path) {
                 let mut request = op.request_from_matches(matches).expect("a request");
-                if op.stdin.is_some_and(|field| request.get(field).is_none()) {
-                    content::fill(&mut request, "text", &mut "content".as_bytes()).expect("content");
+                if let Some(field) = op.stdin
+                    && request.get(field).is_none()
+                    && !op.stdin_unless.iter().any(|field| request.get(field).is_some())
+                {
+                    content::fill(&mut request, field, &mut "content".as_bytes()).expect("content");
                 }
                 op.request_from_json(request).unwrap_or_else(|error| panic!("{line}: {error}"));
             }

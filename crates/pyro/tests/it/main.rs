@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 mod diff;
 mod disk;
+mod edits;
 mod environment;
 mod exec;
 mod faults;
