@@ -19,11 +19,12 @@ fn properties(schema: &Value) -> BTreeSet<String> {
 }
 
 /// Fields that have no flag, and why.
-const NO_FLAG: [(&str, &str); 4] = [
+const NO_FLAG: [(&str, &str); 5] = [
     ("run", "stdin"),                   // our own standard input is the command's
     ("workspace exec", "stdin"),        // as above
     ("workspace file write", "base64"), // standard input carries any bytes
     ("workspace file edit", "edits"),   // a person sends several as a patch
+    ("workspace file edit", "base64"),  // standard input carries any bytes
 ];
 
 #[test]

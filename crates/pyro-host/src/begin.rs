@@ -230,7 +230,7 @@ fn bring_up_here(
 /// As it was launched, over other layers.
 fn relaunch<'a>(setting: Setting<'a>, launch: Launch, minimum: IsolationMinimum) -> Relaunch<'a> {
     Box::new(move |mounts| {
-        crate::recovery::remove_groups(setting.home, &launch.id)?;
+        crate::recovery::remove_groups(&launch.id)?;
         let launch = Launch { mounts: mounts.to_vec(), ..launch.clone() };
         bring_up_here(setting, &launch, &mut || Ok(()), &minimum)
     })
@@ -470,9 +470,12 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
     // Callers that come from now on wait in its queue.
     let listener = listen(place)?;
     let manifest = Manifest::read(place)?;
-    crate::recovery::remove_groups(setting.home, id)?;
     let minimum: IsolationMinimum = manifest.isolation_minimum.parse()?;
     let mut store = Store::open(setting.home)?;
+    // Whoever has recorded that it does not run has removed them.
+    if store.get(id)?.state.needs_supervisor() {
+        crate::recovery::remove_groups(&setting.home.mark(id))?;
+    }
     let position = store.position(id)?;
     before_layers(&position, &manifest.name, place)?;
     let since = store.first_unsealed(id)?;

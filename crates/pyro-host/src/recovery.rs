@@ -30,12 +30,11 @@ impl WorkspaceRecord {
     }
 }
 
-/// Removes the control groups of a sandbox whose supervisor is dead, and what still runs in them.
+/// Removes the control groups of a sandbox whose supervisor is dead, and what still runs in them. `mark`: [`Home::mark`] of its id.
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn remove_groups(home: &Home, id: &str) -> Result<()> {
-    let mark = home.mark(id);
+pub fn remove_groups(mark: &str) -> Result<()> {
     cgroup::sweep(&|other| other != mark).map(drop)
 }
 
@@ -52,7 +51,7 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
     if !record.state.needs_supervisor() {
         return Ok(record);
     }
-    remove_groups(host.home(), &id)?;
+    remove_groups(&host.home().mark(&id))?;
     let state = record.settled();
     let mut store = host.store()?;
     store.close_open(&id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
@@ -77,7 +76,7 @@ pub fn settle_missing(host: &Host, record: WorkspaceRecord) -> Result<WorkspaceR
 }
 
 fn clear_run(home: &Home, id: &str, lease: Lease) -> Result<()> {
-    remove_groups(home, id)?;
+    remove_groups(&home.mark(id))?;
     janitor::discard(home, home.unfinished(id).root())?;
     lease.remove();
     Ok(())

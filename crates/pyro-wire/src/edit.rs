@@ -4,16 +4,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::frame::Violation;
 
-/// What is to be changed: texts to replace, or a patch. One of them is empty.
+/// What is to be changed: texts to replace, or a patch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EditOrder {
     /// By file, in order.
     pub edits: Vec<FileEdits>,
-    /// A patch in a form that is found out.
-    pub patch: String,
+    /// A patch in a form that is found out; `None` when there are texts.
+    pub patch: Option<Bytes>,
     /// Files in `.git` may be changed.
     pub allow_git: bool,
 }

@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use pyro_edit::{FileEdits, Files, Mode, Options, RelPath, Status, Unreadable, Why};
-use pyro_wire::FromAgent;
 use pyro_wire::edit::{EditAnswer, EditOrder, EditStatus, Edited, EditedFile, Refused, RefusedKind};
 use pyro_wire::limits::EDIT_ANSWER_BYTES_MAX;
 use pyro_wire::message::{Edit, FileStep};
+use pyro_wire::{FromAgent, Violation};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
@@ -47,7 +47,8 @@ pub fn edit(reply: &Reply, request: &Edit) -> Result<FromAgent, Failure> {
 fn answer(reply: &Reply, root: &OwnedFd, order: EditOrder, dry_run: bool) -> Result<EditAnswer, Failure> {
     let options = Options { root: WORKSPACE.into(), project: None, allow_git_internals: order.allow_git };
     let mut inside = Inside { root, seen: BTreeMap::new() };
-    let planned = match pyro_edit::plan(&of(order), &options, &mut inside) {
+    let wanted = of(order).map_err(|_| at(FileStep::Read)(Errno::INVAL))?;
+    let planned = match pyro_edit::plan(&wanted, &options, &mut inside) {
         Ok(planned) => planned,
         Err(failure) => return Ok(EditAnswer::Refused(Refused { kind: kind(&failure), text: failure.render() })),
     };
@@ -62,9 +63,9 @@ fn answer(reply: &Reply, root: &OwnedFd, order: EditOrder, dry_run: bool) -> Res
     Ok(EditAnswer::Edited(Edited { files, text: planned.report.render() }))
 }
 
-fn of(order: EditOrder) -> pyro_edit::Request {
-    if !order.patch.is_empty() {
-        return pyro_edit::Request::Patch(order.patch.into_bytes());
+fn of(order: EditOrder) -> Result<pyro_edit::Request, Violation> {
+    if let Some(patch) = order.patch {
+        return Ok(pyro_edit::Request::Patch(patch.to_vec()?));
     }
     let files = order.edits.into_iter().map(|file| FileEdits {
         path: file.path.into_bytes(),
@@ -74,7 +75,7 @@ fn of(order: EditOrder) -> pyro_edit::Request {
             .map(|edit| pyro_edit::Edit { old: edit.old.into_bytes(), new: edit.new.into_bytes(), all: edit.all })
             .collect(),
     });
-    pyro_edit::Request::Edits(files.collect())
+    Ok(pyro_edit::Request::Edits(files.collect()))
 }
 
 /// The first that went wrong says what kind of failure it is.

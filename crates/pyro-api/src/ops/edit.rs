@@ -62,6 +62,10 @@ pub struct FileEditRequest {
         )
     )]
     pub patch: Option<String>,
+    /// Patch in base64, when it is not UTF-8
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub base64: Option<String>,
     /// Only tell what would change
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long))]
@@ -142,7 +146,7 @@ impl Op for FileEdit {
     const NAME: &'static str = "workspace file edit";
     const TOOL: Option<&'static str> = Some("workspace_file_edit");
     // One form for texts is enough to be shown; models that bring the other from tools of their own are understood. The rest is for people.
-    const TOOL_OMITS: &'static [&'static str] = &["old", "new", "all", "allow_git", "dry_run"];
+    const TOOL_OMITS: &'static [&'static str] = &["old", "new", "all", "base64", "allow_git", "dry_run"];
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
     const STDIN: Option<&'static str> = Some("patch");
@@ -151,7 +155,10 @@ impl Op for FileEdit {
     type Response = FileEditResponse;
     fn check(request: &FileEditRequest) -> Result<()> {
         let texts = request.old.is_some() || request.new.is_some();
-        match (texts, request.edits.is_empty(), &request.patch) {
+        if request.patch.is_some() && request.base64.is_some() {
+            return Err(Error::invalid("patch and base64 are both given").hint("give one of them"));
+        }
+        match (texts, request.edits.is_empty(), request.patch.as_ref().or(request.base64.as_ref())) {
             (false, true, Some(_)) => Ok(()),
             (true, true, None) if request.path.is_none() => {
                 Err(Error::invalid("path is missing").hint("old and new are texts of one file: give its path"))

@@ -184,7 +184,7 @@ pub(crate) fn delete(host: &Host, record: WorkspaceRecord, session: &mut Session
     let stopped = host.stop(&record, session);
     let lease = host.hold(&id, &name).map_err(|held| stopped.err().unwrap_or(held))?;
     if record.state.needs_supervisor() {
-        recovery::remove_groups(host.home(), &id)?;
+        recovery::remove_groups(&host.home().mark(&id))?;
     }
     // Out of the way first, and then forgotten: dying in between leaves a row without files, which is forgotten at its next use.
     janitor::discard(host.home(), host.home().workspace(&id).root())?;

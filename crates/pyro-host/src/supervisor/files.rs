@@ -261,7 +261,7 @@ impl FileTask {
     /// # Errors
     /// `Limit` when it is too large.
     pub fn edit(workspace: &str, connection: u32, request: &FileEditRequest) -> Result<(Self, ToAgent)> {
-        let order = order_of(request);
+        let order = order_of(request)?;
         let files = order.edits.len();
         let path = path_of(order.edits.first().filter(|_| files == 1).map_or(WORKSPACE_DIRECTORY, |file| &file.path))?;
         let order = order.to_json();
@@ -273,7 +273,7 @@ impl FileTask {
         let message = ToAgent::Edit(Edit { size_bytes, dry_run, credit_bytes: OUTPUT_CREDIT_BYTES });
         let editing = Editing { order, sent: 0, dry_run, answer: Vec::new(), credit_left: OUTPUT_CREDIT_BYTES };
         let mut task = Self::new(workspace, connection, path, Kind::Edit(Box::new(editing)));
-        if request.patch.is_some() {
+        if request.patch.is_some() || request.base64.is_some() {
             task.subject = "a patch".to_owned();
         } else if files > 1 {
             task.subject = format!("{files} files");
@@ -481,11 +481,13 @@ impl Kind {
 }
 
 /// What is sent to the agent: replacements in one file that follow each other are one.
-fn order_of(request: &FileEditRequest) -> EditOrder {
+fn order_of(request: &FileEditRequest) -> Result<EditOrder> {
     let mut order = EditOrder { allow_git: request.allow_git, ..EditOrder::default() };
-    if let Some(patch) = &request.patch {
-        order.patch.clone_from(patch);
-        return order;
+    let decoded = request.base64.as_ref().map(|text| STANDARD.decode(text.as_bytes())).transpose();
+    let decoded = decoded.map_err(|error| Error::invalid("base64 content").because(error))?;
+    if let Some(patch) = request.patch.as_ref().map(|text| text.as_bytes()).or(decoded.as_deref()) {
+        order.patch = Some(patch.to_vec().into());
+        return Ok(order);
     }
     let path = request.path.as_deref().unwrap_or_default();
     let mut add = |path: &str, edit: wire::TextEdit| match order.edits.last_mut() {
@@ -499,7 +501,7 @@ fn order_of(request: &FileEditRequest) -> EditOrder {
         let text = wire::TextEdit { old: edit.old.clone(), new: edit.new.clone(), all: edit.all || request.all };
         add(edit.path.as_deref().unwrap_or(path), text);
     }
-    order
+    Ok(order)
 }
 
 /// Permission bits as answers show them.

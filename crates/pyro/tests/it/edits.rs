@@ -87,11 +87,12 @@ fn patches_of_all_forms_are_applied() {
             env,
             &name,
             "git init -q . && git add . && git -c user.name=a -c user.email=a@b commit -qm a && mkdir -p deep/er \
-             && git mv src/main.rs deep/er/main.rs && head -c 300 /dev/urandom > noise && printf 'x' > run && chmod 755 run && ln -s run link \
+             && git mv src/main.rs deep/er/main.rs && head -c 300 /dev/urandom > noise && head -c 99 /dev/urandom | tr -d '\\0' > latin && printf 'x' > run && chmod 755 run && ln -s run link \
              && git add . && git diff --cached --binary -M > /tmp/patch && git reset -q --hard",
         );
-        let patch = sh(env, &name, "cat /tmp/patch");
-        let changed = env.pyro_with_stdin(&["workspace", "file", "edit", &name], patch.as_bytes()).expect_ok();
+        // Noise without a NUL is text to git, and no UTF-8.
+        let patch = env.command(&["workspace", "exec", &name, "--", "cat", "/tmp/patch"]).output().expect("start pyro").stdout;
+        let changed = env.pyro_with_stdin(&["workspace", "file", "edit", &name], &patch).expect_ok();
         assert!(changed.stdout.contains("R src/main.rs -> deep/er/main.rs +0 -0"), "{}", changed.all());
         let look = "git add . && git diff --cached --binary -M | cmp - /tmp/patch && ls -d src 2> /dev/null; stat -c %a run; readlink link";
         assert_eq!(sh(env, &name, look), "755\nrun\n");

@@ -94,8 +94,13 @@ fn what_microvms_are_made_of_is_built_and_nothing_runs_in_it() {
         assert!(modules.iter().any(|name| name.ends_with("-vmw_vsock_virtio_transport.ko")), "{modules:?}");
         assert!(fs::read(layer.join("modules").join(&modules[0])).expect("a module").starts_with(b"\x7fELF"));
         // Built again it is the same.
-        env.pyro(&["env", "build", "microvm", "--rebuild"]).expect_ok();
-        assert_eq!(env.json::<Value>(&["env", "inspect", "microvm"])["digest"], one["digest"]);
+        let rebuilt = || {
+            env.pyro(&["env", "build", "microvm", "--rebuild"]).expect_ok();
+            env.json::<Value>(&["env", "inspect", "microvm"])["digest"].clone()
+        };
+        let again = rebuilt();
+        // The first may be of an earlier day, and of packages that there are newer ones of.
+        assert!(again == one["digest"] || rebuilt() == again, "{again} after {one:#}");
     });
 }
 

@@ -307,9 +307,7 @@ fn once(env: &TestEnv, operation: &Operation, point: &str, fault: Fault) {
         assert!(ran.stderr.contains("No space left"), "{what}: {}", ran.all());
     }
     // Who was killed may have had somebody who goes on: wait until nobody is at work any more.
-    if owner != caller || fault != Owner {
-        env.wait_for("whoever was stopped to be done", || is_quiet(owner, caller).then_some(()));
-    }
+    env.wait_for("whoever was stopped to be done", || is_quiet(fault, owner, caller).then_some(()));
 
     if fault == Agent {
         // Its supervisor may learn of it from the next command, which is then lost with the sandbox and says so.
@@ -342,12 +340,16 @@ fn once(env: &TestEnv, operation: &Operation, point: &str, fault: Fault) {
     }
 }
 
-/// Whether who was stopped at a point, if it still lives, waits for calls, and its caller has ended.
-fn is_quiet(owner: i32, caller: i32) -> bool {
+/// Whether who was stopped at a point is gone when it was killed, or else waits for calls or has ended, and its caller has ended.
+fn is_quiet(fault: Fault, owner: i32, caller: i32) -> bool {
     let role = fs::read(format!("/proc/{owner}/cmdline")).unwrap_or_default();
-    let is_supervisor = role.split(|byte| *byte == 0).any(|word| word == b"@supervisor");
-    let lives = |pid: i32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-    !lives(caller) && (is_supervisor || !lives(owner))
+    let goes_on = fault != Owner && role.split(|byte| *byte == 0).any(|word| word == b"@supervisor");
+    // A thread that lets go of a mount ends later, and keeps the socket and the lease until then.
+    let lives = |pid: i32| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ") || threads > 1)
+    };
+    !lives(caller) && (goes_on || !lives(owner))
 }
 
 /// The first process of the sandbox of a supervisor.
