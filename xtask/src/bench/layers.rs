@@ -45,6 +45,13 @@ everything is measured: ext4 does not use the inode of a file that was deleted a
         println!("{measured}");
         sections.push_str(&measured);
     }
+    let command = format!("cargo xtask bench layers --repetitions {}", options.repetitions);
+    let versions = ["git", "btrfs"].map(|program| report::first_line(std::process::Command::new(program).arg("--version")));
+    let page = report::head("Benchmarks of layers", about, &command, &versions, &actors[0].pyro)? + &sections;
+    if options.write {
+        let file = root().join("docs/benchmarks-layers.md");
+        fs::write(&file, &page).context(file.display())?;
+    }
     for actor in &actors {
         for workspace in own_workspaces(actor)? {
             actor.pyro(&["workspace", "delete", &workspace])?;
@@ -53,13 +60,6 @@ everything is measured: ext4 does not use the inode of a file that was deleted a
     }
     for directory in left {
         fs::remove_dir_all(&directory).context(directory.display())?;
-    }
-    let command = format!("cargo xtask bench layers --repetitions {}", options.repetitions);
-    let versions = ["git", "btrfs"].map(|program| report::first_line(std::process::Command::new(program).arg("--version")));
-    let page = report::head("Benchmarks of layers", about, &command, &versions, &actors[0].pyro)? + &sections;
-    if options.write {
-        let file = root().join("docs/benchmarks-layers.md");
-        fs::write(&file, &page).context(file.display())?;
     }
     Ok(())
 }
