@@ -42,17 +42,8 @@ pub(crate) const EDIT_RUNGS: [Rung; 10] = [
     rung(Reading::Unescaped, View::Indentation),
 ];
 
-/// Below the exact rung, for hunks: nobody escapes these.
-pub(crate) const HUNK_RUNGS: [Rung; 8] = [
-    rung(Reading::AsSent, View::LineEnds),
-    rung(Reading::AsSent, View::TrailingBlanks),
-    rung(Reading::WithoutGutters, View::LineEnds),
-    rung(Reading::WithoutGutters, View::TrailingBlanks),
-    rung(Reading::AsSent, View::Indentation),
-    rung(Reading::WithoutGutters, View::Indentation),
-    rung(Reading::AsSent, View::Punctuation),
-    rung(Reading::AsSent, View::PunctuationAndIndentation),
-];
+/// Below the exact rung, for hunks: the same but for the last two, as nobody escapes hunks.
+pub(crate) const HUNK_RUNGS: &[Rung] = EDIT_RUNGS.split_at(8).0;
 
 pub(crate) const EXACT: Rung = rung(Reading::AsSent, View::Exact);
 

@@ -3,10 +3,12 @@
 //!
 //! Everything here may itself be killed at any point, and is then simply done again.
 
+use std::fmt;
+
 use pyro_api::ops::exec::Outcome;
 use pyro_api::{Error, ErrorKind, Result};
 
-use crate::backend::namespaces::cgroup;
+use crate::backend::namespaces::cgroup::{self, Leftover};
 use crate::home::Home;
 use crate::lease::Lease;
 use crate::state::{StateEvent, WorkspaceState};
@@ -136,11 +138,40 @@ pub fn find_leaks(host: &Host) -> Result<(Vec<String>, Vec<String>)> {
         let still = look(host)?;
         leaks.retain(|leak| still.contains(leak));
     }
-    Ok((cleared, leaks))
+    // A machine keeps its control groups though the home that they were made for is deleted, or is another one at the same path.
+    leaks.retain(|leak| {
+        let is_gone = matches!(leak, Leak::Group(group) if cgroup::remove_empty(group));
+        if is_gone {
+            cleared.push(format!("{leak}: empty, and of no sandbox of this home"));
+        }
+        !is_gone
+    });
+    Ok((cleared, leaks.iter().map(Leak::to_string).collect()))
+}
+
+/// Something that nobody owns.
+#[derive(PartialEq, Eq)]
+enum Leak {
+    /// Control groups of this home.
+    Group(Leftover),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(group) => {
+                let places: Vec<String> = group.directories.iter().map(|path| path.display().to_string()).collect();
+                write!(formatter, "cgroup {}", places.join(", "))
+            }
+            Self::Other(words) => formatter.write_str(words),
+        }
+    }
 }
 
 /// One look for what nobody owns, after the trash has been emptied.
-fn look(host: &Host) -> Result<Vec<String>> {
+fn look(host: &Host) -> Result<Vec<Leak>> {
     let home = host.home();
     janitor::run(host)?;
     let mut leaks = Vec::new();
@@ -149,8 +180,7 @@ fn look(host: &Host) -> Result<Vec<String>> {
         // Those of other homes are theirs to judge.
         let of_this_home = leftover.id.split_once('-').filter(|(_, id)| home.mark(id) == leftover.id);
         if of_this_home.is_some_and(|(_, id)| !live(id)) {
-            let places: Vec<String> = leftover.directories.iter().map(|path| path.display().to_string()).collect();
-            leaks.push(format!("cgroup {}", places.join(", ")));
+            leaks.push(Leak::Group(leftover));
         }
     }
     let known: Vec<String> = host.store()?.workspaces()?.into_iter().map(|record| record.manifest.id).collect();
@@ -163,12 +193,12 @@ fn look(host: &Host) -> Result<Vec<String>> {
             .map_err(|error| Error::unavailable(format!("{} cannot be listed", directory.display())).because(error))?;
         for name in entries.flatten().map(|entry| entry.file_name()) {
             if !is_owned(&name.to_string_lossy()) {
-                leaks.push(format!("{} has no owner", directory.join(name).display()));
+                leaks.push(Leak::Other(format!("{} has no owner", directory.join(name).display())));
             }
         }
     }
     for mount in mounts_below(home) {
-        leaks.push(format!("mount {mount} in the host's own file system"));
+        leaks.push(Leak::Other(format!("mount {mount} in the host's own file system")));
     }
     Ok(leaks)
 }

@@ -15,7 +15,7 @@
 //! (a home whose built environments are kept), `PYRO_TEST_REQUIRE=namespaces,…` (that a case cannot run for lack of one of these is a failure).
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use serde_json::Value;
 
@@ -107,6 +107,8 @@ pub fn surface_case(built: Option<&str>, story: impl FnOnce(&TestEnv)) {
 }
 
 fn told(env: &TestEnv, story: impl FnOnce(&TestEnv)) {
+    static CLEARED: Once = Once::new();
+    CLEARED.call_once(|| env.clear());
     let outcome = catch_unwind(AssertUnwindSafe(|| story(env)));
     env.delete_workspaces();
     if let Err(panic) = outcome {

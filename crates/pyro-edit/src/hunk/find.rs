@@ -39,7 +39,7 @@ pub(crate) fn find<'p>(index: &mut Index<'_>, hunk: &Hunk<'p>, budget: &mut Budg
 }
 
 fn on_ladder<'p>(index: &mut Index<'_>, hunk: &Hunk<'p>, budget: &mut Budget) -> Result<Option<Found<'p>>, Why> {
-    for rung in std::iter::once(EXACT).chain(HUNK_RUNGS) {
+    for rung in std::iter::once(EXACT).chain(HUNK_RUNGS.iter().copied()) {
         let Some(read) = read(rung.reading, hunk) else { continue };
         let starts = starts(index, &read, rung, budget)?;
         if !starts.is_empty() {

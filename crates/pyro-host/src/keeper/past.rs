@@ -4,19 +4,22 @@ use pyro_api::Result;
 use pyro_api::ops::past::{ResetRequest, RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse};
 
 use super::Stopped;
+use crate::home::Home;
+use crate::manifest::Manifest;
 use crate::ops::target_of;
 use crate::past::{self, Subject, Target};
 use crate::supervisor::past::Point;
 
-impl Stopped<'_> {
-    fn subject(&self) -> Subject<'_> {
-        Subject { home: self.home, id: &self.manifest.id, name: &self.manifest.name, mounts: &self.manifest.mounts }
-    }
+/// Beside the database and the position, which are changed meanwhile.
+fn subject<'a>(home: &'a Home, manifest: &'a Manifest) -> Subject<'a> {
+    Subject { home, id: &manifest.id, name: &manifest.name, mounts: &manifest.mounts }
+}
 
+impl Stopped<'_> {
     /// Makes a step of what a supervisor that was killed has left.
     fn seal(&mut self) -> Result<()> {
         let since = self.store.first_unsealed(&self.manifest.id)?;
-        let subject = Subject { home: self.home, id: &self.manifest.id, name: &self.manifest.name, mounts: &self.manifest.mounts };
+        let subject = subject(self.home, &self.manifest);
         self.position = past::seal(&mut self.store, subject, &self.position, since)?;
         Ok(())
     }
@@ -43,9 +46,9 @@ impl Stopped<'_> {
 
     /// Goes somewhere else. `words`: what was asked for, for the log.
     pub(super) fn rewind(&mut self, target: &Target, words: &str) -> Result<RewindResponse> {
-        past::check(&self.store, self.subject(), &self.position, target)?;
+        past::check(&self.store, subject(self.home, &self.manifest), &self.position, target)?;
         self.seal()?;
-        let subject = Subject { home: self.home, id: &self.manifest.id, name: &self.manifest.name, mounts: &self.manifest.mounts };
+        let subject = subject(self.home, &self.manifest);
         let gone = past::go(&mut self.store, subject, &self.position, target, words)?;
         Ok(RewindResponse {
             workspace: self.manifest.name.clone(),

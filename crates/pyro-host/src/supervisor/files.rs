@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use pyro_api::ops::edit::{EditStatus, EditedFile, FileEditRequest, FileEditResponse};
+use pyro_api::ops::edit::FileEditRequest;
 use pyro_api::ops::file::{
     self, DiffRequest, Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse,
     FileWriteRequest, FileWriteResponse,
@@ -12,19 +12,20 @@ use pyro_api::ops::file::{
 use pyro_api::ops::{FileEdit, FileWrite};
 use pyro_api::{Error, ErrorKind, Op as _, Result};
 use pyro_layer::diff::is_at_or_below;
-use pyro_wire::edit::{self as wire, EditAnswer, EditOrder, RefusedKind};
 use pyro_wire::limits::{
     CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES, PATCH_BYTES_MAX,
 };
 use pyro_wire::message::{Change, Diff, Diffed, Edit, Entry, EntryKind, Failed, FileStep, List, Read, Write};
 use pyro_wire::path::WORKSPACE_DIRECTORY;
-use pyro_wire::untrusted::escape;
 use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
 use rustix::io::Errno;
 use serde_json::Value;
 
 use super::exec::{Due, shown};
 use crate::diff;
+use edit::{Editing, order_of};
+
+mod edit;
 
 /// Largest content of one write: what a base64 text in one control line may be.
 const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -64,60 +65,6 @@ enum Kind {
     Write { content: Vec<u8>, sent: usize },
     Edit(Box<Editing>),
     Diff(Box<Claimed>),
-}
-
-/// An edit on its way, and what the agent has said so far of it.
-#[derive(Debug)]
-struct Editing {
-    order: Vec<u8>,
-    sent: usize,
-    dry_run: bool,
-    /// At most [`EDIT_ANSWER_BYTES_MAX`].
-    answer: Vec<u8>,
-    credit_left: u32,
-}
-
-impl Editing {
-    /// What came of it.
-    fn response(&self, workspace: &str) -> Result<Result<FileEditResponse>, Violation> {
-        if self.sent < self.order.len() {
-            return Err(Violation("an edit was answered before it was sent".to_owned()));
-        }
-        Ok(match EditAnswer::from_json(&self.answer)? {
-            EditAnswer::Edited(edited) => Ok(FileEditResponse {
-                workspace: workspace.to_owned(),
-                dry_run: self.dry_run,
-                files: edited.files.into_iter().map(edited_file).collect(),
-                text: escape(&edited.text),
-            }),
-            EditAnswer::Refused(refused) => {
-                let kind = match refused.kind {
-                    RefusedKind::NotFound => ErrorKind::NotFound,
-                    RefusedKind::Invalid => ErrorKind::Invalid,
-                    RefusedKind::Conflict => ErrorKind::Conflict,
-                    RefusedKind::Limit => ErrorKind::Limit,
-                };
-                Err(Error::new(kind, escape(&refused.text)))
-            }
-        })
-    }
-}
-
-fn edited_file(file: pyro_wire::edit::EditedFile) -> EditedFile {
-    EditedFile {
-        path: escape(&file.path),
-        status: match file.status {
-            wire::EditStatus::Unchanged => EditStatus::Unchanged,
-            wire::EditStatus::Created => EditStatus::Created,
-            wire::EditStatus::Changed => EditStatus::Changed,
-            wire::EditStatus::Moved => EditStatus::Moved,
-            wire::EditStatus::Deleted => EditStatus::Deleted,
-        },
-        from: file.from.map(|from| escape(&from)),
-        added_lines: file.added_lines,
-        removed_lines: file.removed_lines,
-        notes: file.notes.iter().map(|note| escape(note)).collect(),
-    }
 }
 
 /// What the agent has said so far of what changed.
@@ -420,15 +367,7 @@ impl FileTask {
                 };
                 Ok(Step::Done(crate::ops::to_value(&response)))
             }
-            (Kind::Edit(editing), FromAgent::Credit { bytes }) => {
-                let end = editing.sent.saturating_add(bytes as usize);
-                if end > editing.order.len() {
-                    return Err(Violation("the agent asked for more of an edit than there is".to_owned()));
-                }
-                let piece = editing.order[editing.sent..end].to_vec();
-                editing.sent = end;
-                Ok(Step::Content(piece))
-            }
+            (Kind::Edit(editing), FromAgent::Credit { bytes }) => editing.next(bytes).map(Step::Content),
             (Kind::Edit(editing), FromAgent::Done) => {
                 let response = editing.response(&self.workspace)?;
                 Ok(Step::Done(response.and_then(|response| crate::ops::to_value(&response))))
@@ -478,30 +417,6 @@ impl Kind {
             Self::Diff(_) => DIFF_TIME_MAX,
         }
     }
-}
-
-/// What is sent to the agent: replacements in one file that follow each other are one.
-fn order_of(request: &FileEditRequest) -> Result<EditOrder> {
-    let mut order = EditOrder { allow_git: request.allow_git, ..EditOrder::default() };
-    let decoded = request.base64.as_ref().map(|text| STANDARD.decode(text.as_bytes())).transpose();
-    let decoded = decoded.map_err(|error| Error::invalid("base64 content").because(error))?;
-    if let Some(patch) = request.patch.as_ref().map(|text| text.as_bytes()).or(decoded.as_deref()) {
-        order.patch = Some(patch.to_vec().into());
-        return Ok(order);
-    }
-    let path = request.path.as_deref().unwrap_or_default();
-    let mut add = |path: &str, edit: wire::TextEdit| match order.edits.last_mut() {
-        Some(file) if file.path == path => file.edits.push(edit),
-        Some(_) | None => order.edits.push(wire::FileEdits { path: path.to_owned(), edits: vec![edit] }),
-    };
-    if let (Some(old), Some(new)) = (&request.old, &request.new) {
-        add(path, wire::TextEdit { old: old.clone(), new: new.clone(), all: request.all });
-    }
-    for edit in &request.edits {
-        let text = wire::TextEdit { old: edit.old.clone(), new: edit.new.clone(), all: edit.all || request.all };
-        add(edit.path.as_deref().unwrap_or(path), text);
-    }
-    Ok(order)
 }
 
 /// Permission bits as answers show them.

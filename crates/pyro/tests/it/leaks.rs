@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
 
-use pyro_testkit::{TestEnv, processes_with};
+use pyro_testkit::{TestEnv, processes_with, skip};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{case, kill_supervisor, mark, signal, wait_for_line, wait_until_gone};
+use crate::{case, kill_supervisor, mark, namespaces_case, signal, wait_for_line, wait_until_gone};
 
 fn state(env: &TestEnv, ws: &str) -> (String, String) {
     let view: Value = env.json(&["workspace", "status", ws]);
@@ -84,6 +85,43 @@ fn doctor_clears_what_a_dead_supervisor_left_and_says_so() {
         assert!(cleared.iter().any(|line| line.contains(&ws)), "{cleared:?}");
         assert_eq!(state(&env, &ws).0, "failed");
     });
+}
+
+#[test]
+fn control_groups_outlive_a_home_and_are_cleared_away_by_the_next_one_at_its_path() {
+    namespaces_case("a machine's groups are those of the program that runs it", |env| {
+        let place = env.scratch();
+        let home = place.path().join("home");
+        let before = env.fresh_at(&home);
+        let ws = before.workspace("lost");
+        let groups = groups_of(&before.id(&ws));
+        if groups.is_empty() {
+            return skip("control groups", "none can be made here");
+        }
+        kill_supervisor(&before, &ws);
+        fs::remove_dir_all(&home).expect("delete the home");
+        let after = env.fresh_at(&home);
+        let said = cleared(&after).join("\n");
+        for group in groups {
+            assert!(said.contains(&group.display().to_string()) && !group.exists(), "{} is not in {said}", group.display());
+        }
+        after.assert_no_leaks();
+    });
+}
+
+/// Control groups that are named after a workspace.
+fn groups_of(id: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let is_it = entry.file_name().to_string_lossy().ends_with(id);
+                if is_it { &mut found } else { &mut waiting }.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 #[test]

@@ -543,3 +543,10 @@ pub fn remove(leftover: &Leftover) -> Result<()> {
     }
     Ok(())
 }
+
+/// Removes the groups of a leftover in which nothing runs; says whether all of them are gone.
+#[must_use]
+pub fn remove_empty(leftover: &Leftover) -> bool {
+    // The kernel refuses where there is a process.
+    leftover.directories.iter().filter(|directory| remove_group(directory).is_err()).count() == 0
+}
