@@ -21,7 +21,7 @@ pub const HUNKS_MAX: usize = 20_000;
 /// Most bytes that are read in one request, and most that a plan holds: a copied file counts each time.
 pub const CONTENT_BYTES_MAX: usize = 128 << 20;
 
-/// Steps of search in one request, about one for a byte or a line looked at. The slowest requests known take three seconds of one processor with it (a test
+/// Steps of search in one request, about one for a byte or a line looked at. The slowest requests known take two to five seconds of one processor with it (a test
 /// tells); honest ones take a thousandth.
 pub const SEARCH_STEPS_MAX: u64 = 2 << 30;
 
