@@ -12,6 +12,8 @@ use pyro_wire::limits::PATH_BYTES_MAX;
 use pyro_wire::message::{NotStarted, SpawnStep};
 use rustix::io::Errno;
 
+mod similar;
+
 #[cfg(test)]
 mod tests;
 
@@ -42,18 +44,36 @@ pub fn candidates(program: &str, env: &[String]) -> Vec<CString> {
     path.split(':').map(|directory| text(within(directory))).collect()
 }
 
-/// Says why none of the candidates could be executed, given the kernel's error number.
-pub fn explain(candidates: &[CString], cwd: &Path, errno: i32) -> NotStarted {
-    let refused = |interpreter| NotStarted { step: SpawnStep::Execute, errno, interpreter };
-    if !matches!(Errno::from_raw_os_error(errno), Errno::NOENT | Errno::NOTDIR) {
-        return refused(None);
+/// Says why none of the candidates for `program` could be executed, given the kernel's error number.
+pub fn explain(program: &str, candidates: &[CString], env: &[String], cwd: &Path, errno: i32) -> NotStarted {
+    let there = || candidates.iter().map(|path| cwd.join(OsStr::from_bytes(path.as_bytes()))).find(|path| path.exists());
+    let refused = NotStarted::at(SpawnStep::Execute, errno);
+    match Errno::from_raw_os_error(errno) {
+        // The kernel says "not there" of a program and of its interpreter alike.
+        Errno::NOENT | Errno::NOTDIR => match there() {
+            Some(path) => {
+                let interpreter = missing_interpreter(path);
+                let name = interpreter.as_ref().and_then(|name| String::from_utf8(name.to_vec().ok()?).ok());
+                let similar = name.and_then(|name| similar::similar(name.trim_end(), env, cwd));
+                NotStarted { interpreter, similar, ..refused }
+            }
+            None => {
+                let similar = similar::similar(program, env, cwd);
+                NotStarted { similar, ..NotStarted::at(SpawnStep::Find, errno) }
+            }
+        },
+        Errno::NOEXEC => NotStarted { machine: there().and_then(|path| machine(&path)), ..refused },
+        _ => refused,
     }
-    // The kernel says "not there" of a program and of its interpreter alike.
-    let there = candidates.iter().map(|path| cwd.join(OsStr::from_bytes(path.as_bytes()))).find(|path| path.exists());
-    match there {
-        Some(path) => refused(missing_interpreter(path)),
-        None => NotStarted { step: SpawnStep::Find, errno, interpreter: None },
-    }
+}
+
+/// The kind of processor that an ELF program was made for: `e_machine` of elf(5).
+fn machine(path: &Path) -> Option<u16> {
+    let (_, start) = open(path)?;
+    let header = start.strip_prefix(b"\x7fELF")?;
+    // Offset 18 in the file. The sixth byte says in which order the two are: 2 is the higher one first.
+    let bytes = [*header.get(14)?, *header.get(15)?];
+    Some(if header.get(1) == Some(&2) { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
 }
 
 fn missing_interpreter(mut path: PathBuf) -> Option<Bytes> {
@@ -69,14 +89,7 @@ fn missing_interpreter(mut path: PathBuf) -> Option<Bytes> {
 
 /// The interpreter of a script or the loader of an ELF program.
 fn interpreter(path: &Path) -> Option<PathBuf> {
-    if !path.is_file() {
-        return None;
-    }
-    // Never waits, should it have become a pipe by now.
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let mut file = File::options().read(true).custom_flags(flags.bits() as i32).open(path).ok()?;
-    let mut start = Vec::new();
-    Read::by_ref(&mut file).take(FIRST_LINE_BYTES as u64).read_to_end(&mut start).ok()?;
+    let (file, start) = open(path)?;
     let name = if let Some(line) = start.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
         // A carriage return is part of the name, as for the kernel: that is what is wrong with such a script.
@@ -87,6 +100,19 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
         return None;
     };
     (!name.is_empty() && name.len() <= PATH_BYTES_MAX).then(|| PathBuf::from(OsStr::from_bytes(&name)))
+}
+
+/// A regular file and its beginning.
+fn open(path: &Path) -> Option<(File, Vec<u8>)> {
+    if !path.is_file() {
+        return None;
+    }
+    // Never waits, should it have become a pipe by now.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let mut file = File::options().read(true).custom_flags(flags.bits() as i32).open(path).ok()?;
+    let mut start = Vec::new();
+    Read::by_ref(&mut file).take(FIRST_LINE_BYTES as u64).read_to_end(&mut start).ok()?;
+    Some((file, start))
 }
 
 /// The `PT_INTERP` of a 64-bit little-endian ELF file: both of our architectures.

@@ -41,6 +41,7 @@ mod link;
 pub mod machine;
 mod probes;
 mod process;
+mod room;
 mod tree;
 
 /// Why [`serve`] returned.

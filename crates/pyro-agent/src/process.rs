@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pyro_sys::command::{Command, Ended, Spawner, Status, Step, Wait, wait};
@@ -26,7 +26,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::link::Link;
 use crate::tree::Tree;
-use crate::{End, Source, find, watch};
+use crate::{End, Source, find, room, watch};
 
 /// A command that was started.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Exec {
     /// Bytes of output that may still be sent.
     credit: u64,
     phase: Phase,
+    /// Where it began.
+    cwd: PathBuf,
     /// A kill is under way.
     killing: Option<Killing>,
 }
@@ -104,7 +106,7 @@ impl Exec {
         null: &File,
         epoll: BorrowedFd<'_>,
     ) -> Result<Self, NotStarted> {
-        let pipes = |error: Errno| NotStarted { step: SpawnStep::Pipes, errno: error.raw_os_error(), interpreter: None };
+        let pipes = |error: Errno| NotStarted::at(SpawnStep::Pipes, error.raw_os_error());
         let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
         let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
         // Non-blocking is a property of the open end, and only ours are: commands do not expect it of theirs.
@@ -145,11 +147,14 @@ impl Exec {
                 stderr: stderr_inside.as_fd(),
             })
             .map_err(|error| {
-                let failed = |step| NotStarted { step, errno: error.errno, interpreter: None };
+                let failed = |step| NotStarted::at(step, error.errno);
                 match error.step {
                     Step::Clone | Step::Session | Step::Descriptors => failed(SpawnStep::Fork),
                     Step::ChangeDirectory => failed(SpawnStep::ChangeDirectory),
-                    Step::Execute => find::explain(&programs, Path::new(request.cwd.as_str()), error.errno),
+                    Step::Execute => {
+                        let name = argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+                        find::explain(&name, &programs, &request.env, Path::new(request.cwd.as_str()), error.errno)
+                    }
                 }
             })?;
         let output =
@@ -163,17 +168,14 @@ impl Exec {
             outputs: [output(Stream::Stdout, stdout), output(Stream::Stderr, stderr)],
             credit: u64::from(request.credit_bytes),
             phase: Phase::Running,
+            cwd: PathBuf::from(request.cwd.as_str()),
             killing: None,
         };
         if let Err(error) = watch(epoll, &exec.pidfd, Source::Ended, channel, EventFlags::IN) {
             // Without the event its end would not be noticed.
             exec.kill(&[]);
             exec.join();
-            return Err(NotStarted {
-                step: SpawnStep::Pipes,
-                errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
-                interpreter: None,
-            });
+            return Err(NotStarted::at(SpawnStep::Pipes, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())));
         }
         Ok(exec)
     }
@@ -350,11 +352,12 @@ impl Exec {
             return None;
         }
         let [stdout, stderr] = &self.outputs;
+        let status = match ended.status {
+            Status::Code(code) => ExitStatus::Code(code),
+            Status::Signal(signal) => ExitStatus::Signal(signal),
+        };
         Some(Exited {
-            status: match ended.status {
-                Status::Code(code) => ExitStatus::Code(code),
-                Status::Signal(signal) => ExitStatus::Signal(signal),
-            },
+            status,
             stdout_bytes: stdout.sent_bytes,
             stderr_bytes: stderr.sent_bytes,
             output_held_open: !closed,
@@ -362,6 +365,7 @@ impl Exec {
             rss_max_kib: ended.rss_max_kib,
             // Who serves a whole machine knows more.
             out_of_memory: false,
+            disk_full: if status == ExitStatus::Code(0) { None } else { room::full_directory(&self.cwd) },
         })
     }
 

@@ -55,6 +55,10 @@ pub trait Op {
     const TOOL_OMITS: &'static [&'static str] = &[];
     /// It runs a command that its caller may follow: output as events, standard input, signals.
     const LIVE: bool = false;
+    /// Its response has the `outcome` of a command, which is the exit status of the command line.
+    const COMMAND: bool = false;
+    /// It has a command. One that has none is there for models and programs, and does what others do one by one.
+    const ON_COMMAND_LINE: bool = true;
     /// Field that the command line fills from standard input when no flag gives it: text as it is. Bytes that are not text go to the field
     /// `base64`.
     const STDIN: Option<&'static str> = None;
@@ -116,6 +120,11 @@ macro_rules! for_each_op {
             WorkspaceUpdate,
             WorkspaceExec,
             WorkspaceLogs,
+            JobList,
+            JobWait,
+            JobLogs,
+            JobStop,
+            WorkspaceJob,
             WorkspaceStart,
             WorkspaceStop,
             WorkspaceDelete,

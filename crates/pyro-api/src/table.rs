@@ -24,6 +24,10 @@ pub struct OpSurface {
     pub tool_omits: &'static [&'static str],
     /// It runs a command that its caller may follow.
     pub live: bool,
+    /// Its response has the outcome of a command.
+    pub command_outcome: bool,
+    /// It has a command.
+    pub on_command_line: bool,
     /// Field that the command line fills from standard input.
     pub stdin: Option<&'static str>,
     /// Fields that make that unnecessary.
@@ -50,6 +54,8 @@ const fn surface<O: Op>() -> OpSurface {
         profile: O::PROFILE,
         tool_omits: O::TOOL_OMITS,
         live: O::LIVE,
+        command_outcome: O::COMMAND,
+        on_command_line: O::ON_COMMAND_LINE,
         stdin: O::STDIN,
         stdin_unless: O::STDIN_UNLESS,
         host_paths: O::HOST_PATHS,
@@ -132,11 +138,13 @@ impl OpSurface {
     #[must_use]
     pub fn tool_schema(&self) -> Value {
         let mut schema = (self.input)();
+        open_to_aliases(&mut schema);
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             properties.retain(|name, _| !self.tool_omits.contains(&name.as_str()));
-            // The word says it, the server's instructions too, and every tool would pay for it again.
-            if let Some(Value::Object(workspace)) = properties.get_mut("workspace") {
-                workspace.remove("description");
+            for name in SELF_EXPLAINING {
+                if let Some(Value::Object(property)) = properties.get_mut(name) {
+                    property.remove("description");
+                }
             }
         }
         schema
@@ -191,6 +199,22 @@ impl OpSurface {
     #[cfg(feature = "clap")]
     pub fn request_from_matches(&self, matches: &clap::ArgMatches) -> Result<Value> {
         (self.from_matches)(matches)
+    }
+}
+
+/// Fields whose word says it; the server's instructions do too, and every tool would pay for it again.
+const SELF_EXPLAINING: [&str; 4] = ["workspace", "cwd", "action", "job"];
+
+/// Hosts that check arguments themselves would refuse the names that models bring from other tools; we understand many of them, and refuse the
+/// others with the nearest name.
+fn open_to_aliases(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.remove("additionalProperties");
+            fields.values_mut().for_each(open_to_aliases);
+        }
+        Value::Array(items) => items.iter_mut().for_each(open_to_aliases),
+        _ => {}
     }
 }
 
@@ -305,6 +329,8 @@ fn meant(name: &str) -> &str {
     match name {
         "cmd" | "argv" | "script" | "code" | "shell" => "command",
         "timeout_ms" | "timeout" | "seconds" => "timeout_seconds",
+        "yield_time_ms" | "wait" | "wait_s" => "wait_seconds",
+        "job_id" | "job_name" | "exec" | "process" | "session_id" => "job",
         "workspace_id" | "id" | "ws" | "sandbox" => "workspace",
         "content" | "contents" | "file_text" | "data" | "body" => "text",
         "file_path" | "filePath" | "file" | "filename" | "directory" | "dir" => "path",

@@ -55,14 +55,15 @@ fn names_are_unique_and_well_formed() {
             assert!(is_it || op.name == "run", "{tool} is not the name of {}", op.name);
         }
         assert_eq!(op.tool.is_none(), op.profile == Profile::Person, "{}: a tool is in a profile, and only a tool is", op.name);
+        assert!(op.on_command_line || op.tool.is_some(), "{} is nowhere", op.name);
     }
 }
 
 #[test]
 fn descriptions_start_with_a_verb_and_are_short() {
-    const VERBS: [&str; 21] = [
+    const VERBS: [&str; 22] = [
         "Run", "Create", "List", "Show", "Change", "Start", "Stop", "Delete", "Read", "Build", "Remove", "Check", "Set", "Undo",
-        "Redo", "Fork", "Free", "Push", "Copy", "Compare", "Replace",
+        "Redo", "Fork", "Free", "Push", "Copy", "Compare", "Replace", "Wait",
     ];
     for op in table() {
         let about = op.about();
@@ -243,8 +244,10 @@ fn what_can_mean_only_one_thing_is_taken() {
     let request = request.expect("a request");
     assert_eq!((&request["labels"], &request["mem_mib"], &request["vcpu_count"]), (&json!(["a=b"]), &json!(512), &json!(1)));
     assert_eq!(op("workspace list").request_from_json(Value::Null).expect("a request"), json!({}));
-    let request = op("workspace logs").request_from_json(json!({"workspace": "x", "exec": "3", "limit": null})).expect("a request");
-    assert_eq!(request, json!({"workspace": "x", "exec": 3, "offset": 0, "limit": 50}));
+    for job in [json!("job3"), json!("3"), json!(3), json!("Job 3")] {
+        let request = op("workspace job wait").request_from_json(json!({"workspace": "x", "job": job, "wait_seconds": null}));
+        assert_eq!(request.expect("a request"), json!({"workspace": "x", "job": "job3"}));
+    }
 }
 
 #[test]
@@ -298,6 +301,8 @@ fn grammars_of_values() {
         &["namespaces", "microvm", "namespaces,memory_limit", "memory_limit,pids_limit"],
         &["", "strong", "namespaces,", "namespaces,everything"],
     );
+    check::<JobName>(&["job3", "job12"], &["", "job", "job0", "jobs3", "-1", "job1.5", "job99999999999999999999"]);
+    check::<LineRange>(&["40-80", "40-", "-50", "7"], &["", "-", "0", "80-40", "0-3", "a-b", "-0", "1-2-3", "-5-"]);
     check::<TimeoutSeconds>(&["1", "30", " 604800 "], &["", "0", "604801", "-1", "1.5", "1s", "99999999999999999999"]);
     check::<VcpuCount>(&["1", "256"], &["0", "257", "4294967297"]);
     check::<MemMib>(&["32", "1048576"], &["31", "1048577", "1GiB"]);

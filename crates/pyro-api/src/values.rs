@@ -177,6 +177,16 @@ number_value!(
     TimeoutSeconds: u64, "timeout_seconds", 1..=604_800, default 30
 );
 number_value!(
+    /// How long a command of a workspace may take, seconds. Whoever made a workspace wants to work in it: one that takes long goes on as a job
+    /// meanwhile, and an hour is what a slow build takes.
+    ExecSeconds: u64, "timeout_seconds", 1..=604_800, default 3600
+);
+number_value!(
+    /// How long a caller waits for a command before it goes on as a job, seconds. The default is for calls that must not block: 45 seconds is less
+    /// than any chat host waits for a tool.
+    WaitSeconds: u64, "wait_seconds", 0..=604_800, default 45
+);
+number_value!(
     /// Processors of a sandbox. Range and default are the baseline contract's, with room for larger machines.
     VcpuCount: u32, "vcpu_count", 1..=256, default 1
 );
@@ -451,6 +461,96 @@ impl fmt::Display for IsolationMinimum {
     }
 }
 
+/// A command of a workspace by name: `job3` is the third. The number alone is taken too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, with = "String")]
+pub struct JobName(u64);
+
+impl JobName {
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for JobName {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl FromStr for JobName {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let word = text.trim().to_ascii_lowercase();
+        let digits = word.strip_prefix("job").map_or(word.as_str(), |rest| rest.trim_start_matches(['-', ' ', '#']));
+        digits.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number)).map(Self).ok_or_else(|| {
+            Error::invalid(format!("{} is not a job", shown(text))).hint("such as job3; workspace job list shows them")
+        })
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job{}", self.0)
+    }
+}
+
+impl Serialize for JobName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        number_or_text(deserializer)?.parse().map_err(|error: Error| de::Error::custom(describe(&error)))
+    }
+}
+
+/// Lines of a text, counted from 1: `40-80`, `40-` to the end, `40` alone, `-50` the last fifty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, with = "String")]
+pub enum LineRange {
+    /// From this line to that, both shown.
+    Between(u64, u64),
+    /// From this line to the end.
+    From(u64),
+    /// So many at the end.
+    Last(u64),
+}
+
+impl FromStr for LineRange {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |digits: &str| digits.trim().parse::<u64>().ok().filter(|number| *number > 0);
+        let parsed = match text.trim().split_once(['-', ':']) {
+            None => number(text).map(|line| Self::Between(line, line)),
+            Some(("", last)) => number(last).map(Self::Last),
+            Some((first, "")) => number(first).map(Self::From),
+            Some((first, last)) => number(first)
+                .zip(number(last))
+                .filter(|(first, last)| first <= last)
+                .map(|(first, last)| Self::Between(first, last)),
+        };
+        parsed.ok_or_else(|| {
+            Error::invalid(format!("{} is no range of lines", shown(text))).hint("40-80, 40- to the end, or -50 for the last 50")
+        })
+    }
+}
+
+impl fmt::Display for LineRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Between(first, last) if first == last => write!(f, "{first}"),
+            Self::Between(first, last) => write!(f, "{first}-{last}"),
+            Self::From(first) => write!(f, "{first}-"),
+            Self::Last(count) => write!(f, "-{count}"),
+        }
+    }
+}
+
 macro_rules! serde_by_text {
     ($($name:ty),*) => {$(
         impl Serialize for $name {
@@ -465,7 +565,7 @@ macro_rules! serde_by_text {
         }
     )*};
 }
-serde_by_text!(Label, EnvVar, IsolationMinimum);
+serde_by_text!(Label, EnvVar, IsolationMinimum, LineRange);
 
 /// What to run: one shell line (a JSON string), or a program with its arguments (a JSON array, and what follows `--` on the
 /// command line), in which case no shell is involved.

@@ -39,7 +39,7 @@ use crate::supervisor::past::{Past, Relaunch, Ways};
 use crate::supervisor::{Life, Subject, Supervisor};
 
 /// Processes and threads of one sandbox. Enough for a parallel build of any size, far from what hurts a host (its own default is 32,768).
-const PIDS_MAX: u64 = 4096;
+pub const PIDS_MAX: u64 = 4096;
 
 /// What every beginning needs, and every new beginning after the first.
 #[derive(Clone, Copy)]
@@ -595,6 +595,7 @@ fn begin_run<'a>(
         stdin: request.stdin.clone(),
         stdin_streams: stdin_streams && request.stdin.is_none(),
         timeout: Duration::from_secs(request.timeout_seconds.get()),
+        wait: None,
     };
     let (mut unfinished, id) = Unfinished::new(home)?;
     unfinished.is_small = request.seed_path.is_none();

@@ -7,6 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Instant(pub i64);
 
 impl Instant {
+    /// How long it has been since, milliseconds; none when it is still to come.
+    #[must_use]
+    pub fn age_ms(self) -> u64 {
+        u64::try_from(Self::now().0.saturating_sub(self.0)).unwrap_or(0)
+    }
+
     /// Now, by the wall clock.
     #[must_use]
     pub fn now() -> Self {

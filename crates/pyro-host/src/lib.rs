@@ -47,6 +47,7 @@ mod role;
 mod seed;
 mod state;
 mod store;
+mod stored;
 mod supervisor;
 mod view;
 mod whole;

@@ -74,6 +74,10 @@ pub struct ExecRecord {
     pub stdout_dropped: u64,
     /// Bytes of standard error that were not kept.
     pub stderr_dropped: u64,
+    /// When it began.
+    pub at: Instant,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
 }
 
 /// What became of a command.
@@ -556,25 +560,52 @@ impl Store {
     pub fn exec(&self, id: &str, name: &str, exec: u64) -> Result<ExecRecord> {
         let found = self
             .connection
-            .query_row(
-                "SELECT command, outcome, stdout_dropped, stderr_dropped FROM exec WHERE workspace_id = ?1 AND exec = ?2",
-                params![id, bytes(exec)],
-                |row| {
-                    Ok(ExecRecord {
-                        command: row.get(0)?,
-                        outcome: row.get::<_, Option<String>>(1)?.map(|text| parse(1, &text)).transpose()?,
-                        stdout_dropped: count(row.get(2)?),
-                        stderr_dropped: count(row.get(3)?),
-                    })
-                },
-            )
+            .query_row(&format!("{EXECS} AND exec.exec = ?2"), params![id, bytes(exec)], exec_of)
             .optional()
             .map_err(failed)?;
-        found.ok_or_else(|| {
-            Error::not_found(format!("workspace {name} has run no command with the number {exec}"))
-                .hint(format!("workspace logs {name} shows them"))
-        })
+        found
+            .ok_or_else(|| {
+                Error::not_found(format!("workspace {name} has no job{exec}")).hint(format!("workspace job list {name} shows them"))
+            })
+            .map(|(_, exec)| exec)
     }
+
+    /// The commands of a workspace with their numbers: those that run, then those that have ended, the newest first; `limit` at most. And how many
+    /// there are.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn execs(&self, id: &str, running: bool, limit: u32) -> Result<(u64, Vec<(u64, ExecRecord)>)> {
+        let only = if running { " AND exec.outcome IS NULL" } else { "" };
+        let read = || {
+            let total: i64 =
+                self.connection
+                    .query_row(&format!("SELECT count(*) FROM exec WHERE workspace_id = ?1{only}"), [id], |row| row.get(0))?;
+            let order = "ORDER BY exec.outcome IS NOT NULL, exec.exec DESC LIMIT ?2";
+            let mut statement = self.connection.prepare(&format!("{EXECS}{only} {order}"))?;
+            let rows = statement.query_map(params![id, limit], exec_of)?;
+            Ok((count(total), rows.collect::<Result<Vec<_>, _>>()?))
+        };
+        read().map_err(failed)
+    }
+}
+
+/// Commands of one workspace, in the order that [`exec_of`] reads them. One whose line of the log is gone began when time began.
+const EXECS: &str = "SELECT exec.exec, exec.command, exec.outcome, exec.stdout_dropped, exec.stderr_dropped, \
+                     coalesce(event.at, 0), event.duration_ms FROM exec \
+                     LEFT JOIN event ON event.workspace_id = exec.workspace_id AND event.exec = exec.exec \
+                     WHERE exec.workspace_id = ?1";
+
+fn exec_of(row: &Row<'_>) -> rusqlite::Result<(u64, ExecRecord)> {
+    let record = ExecRecord {
+        command: row.get(1)?,
+        outcome: row.get::<_, Option<String>>(2)?.map(|text| parse(2, &text)).transpose()?,
+        stdout_dropped: count(row.get(3)?),
+        stderr_dropped: count(row.get(4)?),
+        at: Instant(row.get(5)?),
+        duration_ms: row.get::<_, Option<i64>>(6)?.map(count),
+    };
+    Ok((count(row.get(0)?), record))
 }
 
 /// In the order that [`record`] reads them.

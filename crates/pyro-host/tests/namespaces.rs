@@ -788,17 +788,21 @@ fn an_agent_that_cannot_be_run_is_an_error(bench: &Bench) {
 
 fn the_memory_limit_kills_and_is_counted(bench: &Bench) {
     let mut running = bench.start();
-    assert_eq!(running.sandbox.out_of_memory_kills(), 0);
+    assert_eq!(running.sandbox.pressure().memory_kills, 0);
     assert_eq!(running.ask("fill 16"), [r"Ok(Code(0))"]);
     assert_eq!(running.ask("fill 200"), [r"Ok(Signal(9))"]);
-    assert!(running.sandbox.out_of_memory_kills() >= 1);
+    let pressure = running.sandbox.pressure();
+    assert!(pressure.memory_kills >= 1 && pressure.memory_peak_mib.is_some_and(|peak| peak >= 16), "{pressure:?}");
     running.end();
 }
 
 fn the_pids_limit_stops_forks(bench: &Bench) {
     let mut running = bench.start();
     // 64 in all: the agent and 63 more.
-    assert_eq!(running.ask("stay 200").len(), 63);
+    let stayed = running.ask("stay 200").len();
+    let refused = running.sandbox.pressure().processes_refused;
+    // Where there is no control group, the limit of the user is one higher and nobody counts.
+    assert!((stayed == 63 && refused > 0) || (stayed == 64 && refused == 0), "{stayed} stayed, {refused} refused");
     running.end();
 }
 

@@ -20,12 +20,17 @@ impl Message for FromAgent {
             Self::Started { pid } => ensure(*pid >= 1 && i32::try_from(*pid).is_ok(), || format!("{pid} is not a process id")),
             Self::NotStarted(not_started) => {
                 errno(not_started.errno)?;
-                not_started.interpreter.as_ref().map_or(Ok(()), |path| path_bytes("an interpreter", path).map(|_| ()))
+                let path = |what, path: &Option<Bytes>| path.as_ref().map_or(Ok(()), |path| path_bytes(what, path).map(|_| ()));
+                path("an interpreter", &not_started.interpreter)?;
+                path("a similar program", &not_started.similar)
             }
-            Self::Exited(exited) => match exited.status {
-                ExitStatus::Code(_) => Ok(()),
-                ExitStatus::Signal(number) => signal(i32::from(number)),
-            },
+            Self::Exited(exited) => {
+                exited.disk_full.as_ref().map_or(Ok(()), |path| path_bytes("a full directory", path).map(|_| ()))?;
+                match exited.status {
+                    ExitStatus::Code(_) => Ok(()),
+                    ExitStatus::Signal(number) => signal(i32::from(number)),
+                }
+            }
             Self::Entries(entries) => {
                 at_most("entries of a frame", entries.len(), ENTRIES_PER_FRAME_MAX)?;
                 ensure(!entries.is_empty(), || "a frame of a listing has no entry".to_owned())?;

@@ -209,6 +209,18 @@ pub struct NotStarted {
     pub errno: i32,
     /// The interpreter (of a script) or loader (of a program) that the file names and that is missing, when that is why.
     pub interpreter: Option<Bytes>,
+    /// A program that is there and may be meant instead: of the same name elsewhere, or of nearly the same name on `PATH`.
+    pub similar: Option<Bytes>,
+    /// The kind of processor that the program was made for (`e_machine` of elf(5)), when that is why.
+    pub machine: Option<u16>,
+}
+
+impl NotStarted {
+    /// At this step with this error number, and nothing more is known.
+    #[must_use]
+    pub fn at(step: SpawnStep, errno: i32) -> Self {
+        Self { step, errno, interpreter: None, similar: None, machine: None }
+    }
 }
 
 /// Steps of starting a command.
@@ -246,6 +258,8 @@ pub struct Exited {
     pub rss_max_kib: u64,
     /// Memory ran out while it ran, and something was killed for it. Said by a machine with a kernel of its own; of others the outside knows it.
     pub out_of_memory: bool,
+    /// A directory whose file system had no room left when the command had ended with a failure.
+    pub disk_full: Option<Bytes>,
 }
 
 /// Exit code or signal.

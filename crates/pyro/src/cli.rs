@@ -168,7 +168,7 @@ fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Re
 /// The status a response stands for: a command's own, whether doctor found the machine well, or whether a merge had conflicts.
 fn exit_code(op: &OpSurface, response: &Value) -> Result<ExitCode> {
     let code = match op.name {
-        name if op.live => {
+        name if op.command_outcome => {
             let outcome = response.get("outcome").cloned().unwrap_or(Value::Null);
             render::parsed::<pyro_api::ops::exec::Outcome>(name, outcome)?.exit_code()
         }

@@ -14,6 +14,7 @@ mod environment;
 mod exec;
 mod file;
 mod host;
+mod job;
 mod past;
 mod transfer;
 mod workspace;

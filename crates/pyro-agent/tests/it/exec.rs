@@ -83,12 +83,12 @@ fn why_a_command_did_not_start_is_told() {
     let mut client = Client::new();
     for (program, step, errno, interpreter) in cases {
         let channel = client.open(ToAgent::Spawn(argv(&[program])));
-        let expected = NotStarted { step, errno: errno.raw_os_error(), interpreter };
-        assert_eq!(client.message(channel), FromAgent::NotStarted(expected), "{program}");
+        let FromAgent::NotStarted(told) = client.message(channel) else { panic!("{program} was started") };
+        assert_eq!((told.step, told.errno, told.interpreter), (step, errno.raw_os_error(), interpreter), "{program}");
     }
     for (cwd, errno) in [("/no/such/directory", Errno::NOENT), ("/etc/passwd", Errno::NOTDIR)] {
         let channel = client.open(ToAgent::Spawn(Spawn { cwd: path(cwd), ..argv(&["true"]) }));
-        let expected = NotStarted { step: SpawnStep::ChangeDirectory, errno: errno.raw_os_error(), interpreter: None };
+        let expected = NotStarted::at(SpawnStep::ChangeDirectory, errno.raw_os_error());
         assert_eq!(client.message(channel), FromAgent::NotStarted(expected), "{cwd}");
     }
 }

@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    CommandLine, DiskMib, EnvVar, EnvironmentName, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WorkspaceRef,
+    CommandLine, DiskMib, EnvVar, EnvironmentName, ExecSeconds, IsolationMinimum, MemMib, TimeoutSeconds, VcpuCount, WaitSeconds,
+    WorkspaceRef,
 };
-use crate::{Effect, Error, Op, Profile, Result};
+use crate::{Effect, Op, Profile, Result};
 
+pub use super::outcome::Outcome;
 use super::workspace::IsolationReport;
 
 /// Run one command in a fresh sandbox and delete it
@@ -75,6 +77,9 @@ pub struct RunResponse {
     pub stderr: Clip,
     /// From the start of the command to its end, milliseconds.
     pub duration_ms: u64,
+    /// What to do next, when that is not obvious.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// How strongly it was isolated, as measured.
     pub isolation: IsolationReport,
 }
@@ -90,6 +95,7 @@ impl Op for Run {
     // in every turn.
     const TOOL_OMITS: &'static [&'static str] = &["disk_mib", "isolation", "mem_mib", "vcpu_count"];
     const LIVE: bool = true;
+    const COMMAND: bool = true;
     const HOST_PATHS: &'static [&'static str] = &["seed_path"];
     type Request = RunRequest;
     type Response = RunResponse;
@@ -100,7 +106,7 @@ impl Op for Run {
 
 /// Run a command in a workspace and wait for it
 ///
-/// Each command is a process of its own: cd and variables do not last. A stopped workspace is started first.
+/// Each command is a process of its own: cd and variables do not last. One that outlasts wait_seconds goes on as a job.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
@@ -122,7 +128,11 @@ pub struct ExecRequest {
     /// Kill it after this long
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
-    pub timeout_seconds: TimeoutSeconds,
+    pub timeout_seconds: ExecSeconds,
+    /// Answer after this long though it still runs
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SECONDS"))]
+    pub wait_seconds: Option<WaitSeconds>,
     /// Shell line to run
     #[cfg_attr(feature = "clap", command(flatten))]
     pub command: CommandLine,
@@ -133,7 +143,7 @@ pub struct ExecRequest {
 pub struct ExecResponse {
     /// Name of the workspace.
     pub workspace: String,
-    /// Number of this exec in its workspace, from 1: `workspace logs WS --exec N` shows its whole output.
+    /// Number of this command in its workspace, from 1. Its name as a job is `job` and the number: `workspace job logs WS job3`.
     pub exec: u64,
     /// How it ended.
     pub outcome: Outcome,
@@ -141,7 +151,7 @@ pub struct ExecResponse {
     pub stdout: Clip,
     /// What it wrote as errors.
     pub stderr: Clip,
-    /// From the start of the command to its end, milliseconds.
+    /// From the start of the command to its end, or till now, milliseconds.
     pub duration_ms: u64,
     /// What to do next, when that is not obvious.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,67 +166,11 @@ impl Op for WorkspaceExec {
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
     const LIVE: bool = true;
+    const COMMAND: bool = true;
     type Request = ExecRequest;
     type Response = ExecResponse;
     fn check(request: &ExecRequest) -> Result<()> {
         request.command.check()
-    }
-}
-
-/// Why a command ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Outcome {
-    /// It returned this code.
-    Exited {
-        /// Exit code.
-        code: u8,
-    },
-    /// This signal ended it.
-    Signaled {
-        /// Linux signal number.
-        signal: u8,
-        /// Its name, such as SIGKILL.
-        name: String,
-    },
-    /// It ran out of time and was killed with everything it had started.
-    TimedOut {
-        /// The limit.
-        after_seconds: u64,
-    },
-    /// The memory limit of the sandbox was reached and the kernel killed it.
-    OutOfMemory {
-        /// The limit.
-        limit_mib: u64,
-    },
-    /// The caller took it back (Ctrl-C, disconnect) and it was killed.
-    Cancelled,
-    /// It never ran.
-    NotStarted {
-        /// Why: not found, not executable, no such directory.
-        reason: String,
-        /// 127 not found, 126 found but not executable: as shells report it.
-        code: u8,
-    },
-    /// The sandbox went away under it.
-    SandboxLost {
-        /// What is known of why.
-        reason: String,
-    },
-}
-
-impl Outcome {
-    /// Exit status of the command line for this outcome.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Exited { code } | Self::NotStarted { code, .. } => *code,
-            Self::Signaled { signal, .. } => 128_u8.saturating_add(*signal),
-            Self::TimedOut { .. } => 124,
-            Self::OutOfMemory { .. } => 137,
-            Self::Cancelled => 130,
-            Self::SandboxLost { .. } => 125,
-        }
     }
 }
 
@@ -237,21 +191,13 @@ pub struct Clip {
     pub binary: bool,
 }
 
-/// Show what was done in a workspace, or one command's whole output
+/// Show what was done in a workspace
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct LogsRequest {
     /// Workspace name or id
     pub workspace: WorkspaceRef,
-    /// Number of the command whose output to show
-    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "clap", arg(long, value_name = "N"))]
-    pub exec: Option<u64>,
-    /// First byte of the output to show
-    #[serde(default, deserialize_with = "crate::values::whole_number")]
-    #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "BYTE"))]
-    pub offset: u64,
     /// Newest entries to show
     #[serde(default = "LogsRequest::limit_default", deserialize_with = "crate::values::whole_number")]
     #[cfg_attr(feature = "clap", arg(long, default_value_t = LogsRequest::limit_default(), value_name = "N"))]
@@ -271,11 +217,8 @@ pub struct LogsResponse {
     pub workspace: String,
     /// Entries in all.
     pub count: u64,
-    /// Oldest first; the newest `limit` of them. Empty when one command's output was asked for.
+    /// Oldest first; the newest `limit` of them.
     pub entries: Vec<LogEntry>,
-    /// Output of the command that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<ExecOutput>,
 }
 
 /// One thing that was done in or to a workspace.
@@ -300,35 +243,13 @@ pub struct LogEntry {
     pub duration_ms: Option<u64>,
 }
 
-/// Stored output of one command. Each part begins at `offset` and has no gap; what is omitted follows it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ExecOutput {
-    /// Its number.
-    pub exec: u64,
-    /// The command, as a shell line.
-    pub command: String,
-    /// How it ended, in words.
-    pub outcome: String,
-    /// Standard output from `offset` on.
-    pub stdout: Clip,
-    /// Standard error from `offset` on.
-    pub stderr: Clip,
-}
-
 /// See [`LogsRequest`].
 pub enum WorkspaceLogs {}
 impl Op for WorkspaceLogs {
     const NAME: &'static str = "workspace logs";
     const TOOL: Option<&'static str> = Some("workspace_logs");
     const EFFECT: Effect = Effect::Read;
-    // A model that is shown part of an output must be able to read the rest.
-    const PROFILE: Profile = Profile::WorkspaceCore;
+    const PROFILE: Profile = Profile::WorkspaceFull;
     type Request = LogsRequest;
     type Response = LogsResponse;
-    fn check(request: &LogsRequest) -> Result<()> {
-        if request.offset > 0 && request.exec.is_none() {
-            return Err(Error::invalid("offset is only for the output of one command").hint("add exec"));
-        }
-        Ok(())
-    }
 }

@@ -6,6 +6,8 @@ pub mod environment;
 pub mod exec;
 pub mod file;
 pub mod host;
+pub mod job;
+pub mod outcome;
 pub mod past;
 pub mod transfer;
 pub mod workspace;
@@ -16,6 +18,7 @@ pub use environment::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
 pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};
 pub use host::{Doctor, Gc};
+pub use job::{JobList, JobLogs, JobStop, JobWait, WorkspaceJob};
 pub use past::{
     SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceCompare, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset,
     WorkspaceUndo,

@@ -43,8 +43,8 @@ pub trait Sandbox: Send {
     /// What is seen to hold from outside, before any workload.
     fn probe(&self) -> Vec<Guarantee>;
 
-    /// How many of its processes the kernel has killed so far because of the memory limit; 0 where that cannot be told.
-    fn out_of_memory_kills(&self) -> u64;
+    /// What the kernel has counted of its limits so far; nothing where that cannot be told.
+    fn pressure(&self) -> Pressure;
 
     /// Who can read its layers while it runs.
     fn layers(&self) -> LayersAt;
@@ -91,6 +91,17 @@ pub trait Sandbox: Send {
     /// # Errors
     /// When something could not be taken away; it says what.
     fn kill(self: Box<Self>) -> Result<()>;
+}
+
+/// What the kernel has counted of a sandbox that met its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Processes that it killed because of the memory limit.
+    pub memory_kills: u64,
+    /// Processes that it refused to make because of their limit.
+    pub processes_refused: u64,
+    /// The most memory that was ever used at one time, MiB.
+    pub memory_peak_mib: Option<u64>,
 }
 
 /// Where the writable layers of a running sandbox are, and so who says what changed in them.

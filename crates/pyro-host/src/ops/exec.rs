@@ -1,13 +1,11 @@
 //! Running commands, and what was run.
 
-use pyro_api::ops::exec::{ExecOutput, ExecRequest, ExecResponse, LogEntry, LogsRequest, LogsResponse, RunRequest, RunResponse};
+use pyro_api::Result;
+use pyro_api::ops::exec::{ExecRequest, ExecResponse, LogEntry, LogsRequest, LogsResponse, RunRequest, RunResponse};
 use pyro_api::ops::{Run, WorkspaceExec, WorkspaceLogs};
-use pyro_api::{Error, Result};
 use pyro_wire::untrusted::escape;
 
 use super::Handle;
-use crate::supervisor::exec::in_words;
-use crate::supervisor::output::show_kept;
 use crate::{Host, Session};
 
 impl Handle for Run {
@@ -29,39 +27,19 @@ impl Handle for WorkspaceLogs {
         let record = host.find_settled(&request.workspace)?;
         let (id, name) = (&record.manifest.id, &record.manifest.name);
         let store = host.store()?;
-        match request.exec {
-            None => {
-                let (count, events) = store.events(id, request.limit)?;
-                let entries = events
-                    .into_iter()
-                    .map(|event| LogEntry {
-                        at: event.at.rfc3339(),
-                        op: event.op,
-                        subject: escape(&event.subject),
-                        outcome: event.outcome.map_or_else(|| "running".to_owned(), |outcome| escape(&outcome)),
-                        exec: event.exec,
-                        step: event.step,
-                        duration_ms: event.duration_ms,
-                    })
-                    .collect();
-                Ok(LogsResponse { workspace: name.clone(), count, entries, output: None })
-            }
-            Some(exec) => {
-                let found = store.exec(id, name, exec)?;
-                let execs = host.home().workspace(id).execs();
-                let show = |ending: &str, dropped| {
-                    show_kept(&execs.join(format!("{exec}.{ending}")), request.offset, dropped)
-                        .map_err(|error| Error::unavailable(format!("the output of command {exec} cannot be read")).because(error))
-                };
-                let output = ExecOutput {
-                    exec,
-                    command: escape(&found.command),
-                    outcome: found.outcome.as_ref().map_or_else(|| "running".to_owned(), in_words),
-                    stdout: show("out", found.stdout_dropped)?,
-                    stderr: show("err", found.stderr_dropped)?,
-                };
-                Ok(LogsResponse { workspace: name.clone(), count: 1, entries: Vec::new(), output: Some(output) })
-            }
-        }
+        let (count, events) = store.events(id, request.limit)?;
+        let entries = events
+            .into_iter()
+            .map(|event| LogEntry {
+                at: event.at.rfc3339(),
+                op: event.op,
+                subject: escape(&event.subject),
+                outcome: event.outcome.map_or_else(|| "running".to_owned(), |outcome| escape(&outcome)),
+                exec: event.exec,
+                step: event.step,
+                duration_ms: event.duration_ms,
+            })
+            .collect();
+        Ok(LogsResponse { workspace: name.clone(), count, entries })
     }
 }

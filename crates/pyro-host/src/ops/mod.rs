@@ -2,9 +2,10 @@
 
 use pyro_api::ops::{
     DiskExport, DiskList, DiskRead, Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileEdit, FileList, FileRead,
-    FileWrite, Gc, Run, SnapshotCreate, SnapshotDelete, SnapshotList, SyncPush, WorkspaceCompare, WorkspaceCreate, WorkspaceDelete,
-    WorkspaceDiff, WorkspaceExec, WorkspaceExport, WorkspaceFork, WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo,
-    WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
+    FileWrite, Gc, JobList, JobLogs, JobStop, JobWait, Run, SnapshotCreate, SnapshotDelete, SnapshotList, SyncPush,
+    WorkspaceCompare, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport, WorkspaceFork, WorkspaceJob,
+    WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    WorkspaceUndo, WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};
@@ -18,6 +19,7 @@ mod environment;
 mod exec;
 mod file;
 mod host;
+mod job;
 mod past;
 mod transfer;
 mod workspace;

@@ -232,7 +232,7 @@ fn compare_one(host: &Host, workspace: &WorkspaceRef, request: &CompareRequest) 
     if let Some(line) = &request.check {
         let exec = json!({ "workspace": workspace, "command": line, "timeout_seconds": request.timeout_seconds });
         let done = host.ask::<WorkspaceExec>(super::parse(exec)?)?;
-        compared.outcome = Some(crate::supervisor::exec::in_words(&done.outcome));
+        compared.outcome = Some(crate::supervisor::outcome::in_words(&done.outcome));
         compared.passed = Some(done.outcome.exit_code() == 0);
         compared.duration_ms = Some(done.duration_ms);
         compared.exec = Some(done.exec);

@@ -59,7 +59,10 @@ impl Supervisor<'_> {
         self.take_back(id);
         for task in self.tasks.values_mut() {
             let connection = match task {
-                Task::Exec(exec) => &mut exec.connection,
+                Task::Exec(exec) => {
+                    exec.drop_waiter(id);
+                    &mut exec.connection
+                }
                 Task::File(file) => &mut file.connection,
             };
             if *connection == Some(id) {
@@ -90,7 +93,8 @@ impl Supervisor<'_> {
     /// Input or a signal for the command of a caller.
     pub fn take_input(&mut self, id: u32, input: Input) {
         if input == Input::Signal(0) {
-            return self.take_back(id);
+            self.take_back(id);
+            return self.give_up_wait(id);
         }
         let found = self.tasks.iter_mut().find_map(|(channel, task)| match task {
             Task::Exec(exec) if exec.connection == Some(id) => Some((*channel, exec)),
@@ -121,6 +125,8 @@ impl Supervisor<'_> {
             ops::WorkspaceExec::NAME => {
                 crate::ops::parse(call.request).and_then(|request| self.begin_workspace_exec(id, &request, call.stream))
             }
+            ops::JobWait::NAME => crate::ops::parse(call.request).and_then(|request| self.wait_for_job(id, &request)),
+            ops::JobStop::NAME => crate::ops::parse(call.request).and_then(|request| self.stop_job(id, &request)),
             ops::FileList::NAME => crate::ops::parse(call.request)
                 .and_then(|request| FileTask::list(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),

@@ -88,7 +88,7 @@ impl Supervisor<'_> {
             match task {
                 Task::Exec(exec) => {
                     let ended = exec.ended(Outcome::SandboxLost { reason: reason.to_owned() });
-                    self.end_exec(*exec, ended);
+                    self.end_exec(&exec, ended);
                 }
                 Task::File(file) => self.end_file(*file, Err(lost(reason))),
             }

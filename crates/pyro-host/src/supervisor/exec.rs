@@ -8,10 +8,12 @@ use pyro_api::Error;
 use pyro_api::ops::exec::Outcome;
 use pyro_api::values::CommandLine;
 use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
-use pyro_wire::message::{ExitStatus, Exited, NotStarted, Program, SpawnStep};
-use pyro_wire::{SandboxPath, Stream, Untrusted, Violation};
+use pyro_wire::message::{Exited, NotStarted, Program};
+use pyro_wire::{SandboxPath, Stream, Violation};
 
-use super::output::Kept;
+use super::outcome::{self, Met};
+use super::output::Outputs;
+use crate::backend::Pressure;
 use crate::buffer::Unsent;
 use crate::store::OpenEvent;
 
@@ -36,6 +38,8 @@ pub struct ExecPlan {
     pub stdin_streams: bool,
     /// How long it may take.
     pub timeout: Duration,
+    /// How long its caller waits for it, if not until it has ended.
+    pub wait: Option<Duration>,
 }
 
 /// Who is told of the end, and how.
@@ -55,18 +59,23 @@ pub enum Record {
 /// A command that was sent to the agent.
 #[derive(Debug)]
 pub struct Exec {
-    /// Which caller waits for it; `None` when it is gone.
+    /// The caller that began it and is told everything: when it goes away, the command goes too. `None` when that one waits no more.
     pub connection: Option<u32>,
+    /// Until when that one waits, if not until the end.
+    wait_until: Option<Instant>,
+    /// Callers that wait for it as a job, and until when: when they go away, it stays.
+    waiters: Vec<(u32, Option<Instant>)>,
     /// How it is recorded.
     pub record: Record,
+    /// The whole of it, as a shell line.
+    pub command: String,
     /// First word of it: for "not found".
     program: String,
+    is_shell: bool,
     cwd: SandboxPath,
     timeout: Duration,
-    /// Its outputs.
-    pub stdout: Kept,
-    /// Its error outputs.
-    pub stderr: Kept,
+    /// What it writes.
+    pub outputs: Outputs,
     begun: Instant,
     started: bool,
     deadline: Instant,
@@ -75,7 +84,7 @@ pub struct Exec {
     kill_confirm: Duration,
     credit_left: u32,
     credit_due: u32,
-    out_of_memory_kills_before: u64,
+    pressure: Pressure,
     stdin: Stdin,
 }
 
@@ -83,6 +92,8 @@ pub struct Exec {
 enum KillReason {
     TimedOut,
     Cancelled,
+    /// It was asked to end as a job, and has some time for it before it is killed.
+    Stopping,
 }
 
 #[derive(Debug, Default)]
@@ -121,14 +132,10 @@ impl Exec {
         plan: &ExecPlan,
         connection: u32,
         record: Record,
-        outputs: Option<(PathBuf, PathBuf)>,
-        out_of_memory_kills: u64,
+        outputs: Option<PathBuf>,
+        pressure: Pressure,
         kill_confirm: Duration,
     ) -> Self {
-        let (stdout, stderr) = match outputs {
-            Some((stdout, stderr)) => (Some(stdout), Some(stderr)),
-            None => (None, None),
-        };
         let now = Instant::now();
         let program = match &plan.command {
             CommandLine::Argv(argv) => argv.first().cloned().unwrap_or_default(),
@@ -141,12 +148,15 @@ impl Exec {
         }
         Self {
             connection: Some(connection),
+            wait_until: plan.wait.map(|wait| now + wait),
+            waiters: Vec::new(),
             record,
+            command: plan.command.to_string(),
             program,
+            is_shell: matches!(plan.command, CommandLine::Shell(_)),
             cwd: plan.cwd.clone(),
             timeout: plan.timeout,
-            stdout: Kept::new(stdout),
-            stderr: Kept::new(stderr),
+            outputs: Outputs::new(outputs),
             begun: now,
             started: false,
             deadline: now + plan.timeout,
@@ -154,7 +164,7 @@ impl Exec {
             kill_confirm,
             credit_left: OUTPUT_CREDIT_BYTES,
             credit_due: 0,
-            out_of_memory_kills_before: out_of_memory_kills,
+            pressure,
             stdin,
         }
     }
@@ -190,13 +200,9 @@ impl Exec {
     /// # Errors
     /// When they may not come now.
     pub fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Violation> {
-        let kept = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-            Stream::Stdin | Stream::Content => {
-                return Err(Violation("a command sent data of a stream that it does not have".to_owned()));
-            }
-        };
+        if !matches!(stream, Stream::Stdout | Stream::Stderr) {
+            return Err(Violation("a command sent data of a stream that it does not have".to_owned()));
+        }
         if !self.started {
             return Err(Violation("a command that was not started sent output".to_owned()));
         }
@@ -206,7 +212,7 @@ impl Exec {
             .checked_sub(length)
             .ok_or_else(|| Violation("a command sent more output than its credit".to_owned()))?;
         self.credit_due += length;
-        kept.push(bytes);
+        self.outputs.push(stream, bytes);
         Ok(())
     }
 
@@ -265,11 +271,62 @@ impl Exec {
 
     /// The caller takes it back. True when it must be killed now.
     pub fn cancel(&mut self) -> bool {
-        if self.killed.is_some() {
+        if !matches!(self.killed, None | Some(KillReason::Stopping)) {
             return false;
         }
         self.kill(KillReason::Cancelled);
         true
+    }
+
+    /// It is to end, and has `grace` for it before it is killed. True when it must be told so now.
+    pub fn stop(&mut self, grace: Duration) -> bool {
+        if self.killed.is_some() {
+            return false;
+        }
+        self.killed = Some(KillReason::Stopping);
+        self.deadline = Instant::now() + grace;
+        true
+    }
+
+    /// Somebody waits for it as a job.
+    pub fn add_waiter(&mut self, connection: u32, wait: Option<Duration>) {
+        self.waiters.push((connection, wait.map(|wait| Instant::now() + wait)));
+    }
+
+    /// A caller waits for it as a job no more. True when it did.
+    pub fn drop_waiter(&mut self, connection: u32) -> bool {
+        let before = self.waiters.len();
+        self.waiters.retain(|(waiter, _)| *waiter != connection);
+        self.waiters.len() < before
+    }
+
+    /// Everybody who is to hear how it ended.
+    pub fn listeners(&self) -> Vec<u32> {
+        self.connection.into_iter().chain(self.waiters.iter().map(|(waiter, _)| *waiter)).collect()
+    }
+
+    /// Callers whose wait is over at `now`: they are told that it runs on. From then on it is nobody's, and ends when it ends.
+    pub fn take_lapsed(&mut self, now: Instant) -> Vec<u32> {
+        let mut lapsed = Vec::new();
+        if self.wait_until.is_some_and(|until| until <= now) {
+            self.wait_until = None;
+            // Nobody is left who could send any.
+            self.stdin.ended = true;
+            lapsed.extend(self.connection.take());
+        }
+        self.waiters.retain(|(waiter, until)| {
+            let is_over = until.is_some_and(|until| until <= now);
+            if is_over {
+                lapsed.push(*waiter);
+            }
+            !is_over
+        });
+        lapsed
+    }
+
+    /// How long it has run.
+    pub fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     fn kill(&mut self, reason: KillReason) {
@@ -279,7 +336,8 @@ impl Exec {
 
     /// When something is due next.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        let waits = self.wait_until.into_iter().chain(self.waiters.iter().filter_map(|(_, until)| *until));
+        waits.fold(self.deadline, Instant::min)
     }
 
     /// What is due at `now`.
@@ -287,36 +345,32 @@ impl Exec {
         if now < self.deadline {
             return Due::Nothing;
         }
-        if self.killed.is_some() {
-            return Due::Distrust;
+        match self.killed {
+            None => self.kill(KillReason::TimedOut),
+            Some(KillReason::Stopping) => self.kill(KillReason::Cancelled),
+            Some(KillReason::TimedOut | KillReason::Cancelled) => return Due::Distrust,
         }
-        self.kill(KillReason::TimedOut);
         Due::Kill
     }
 
-    /// It ended as the agent reports; `out_of_memory_kills` is counted outside.
+    /// It ended as the agent reports. `met` is what was counted outside since then.
     ///
     /// # Errors
     /// When it cannot have ended.
-    pub fn exited(&self, report: &Exited, out_of_memory_kills: u64, limit_mib: u64) -> Result<Ended, Violation> {
+    pub fn exited(&self, report: &Exited, met: impl FnOnce(Pressure) -> Met) -> Result<Ended, Violation> {
         if !self.started {
             return Err(Violation("a command that was not started has ended".to_owned()));
         }
-        let sent = (self.stdout.bytes_total(), self.stderr.bytes_total());
+        let sent = self.outputs.bytes_total();
         if sent != (report.stdout_bytes, report.stderr_bytes) {
             let (said, came) = (report.stdout_bytes.saturating_add(report.stderr_bytes), sent.0.saturating_add(sent.1));
             return Err(Violation(format!("a command is said to have sent {said} bytes of output, and {came} came")));
         }
-        let memory = report.out_of_memory || out_of_memory_kills > self.out_of_memory_kills_before;
-        let outcome = match (self.killed, report.status) {
-            (Some(KillReason::TimedOut), _) => Outcome::TimedOut { after_seconds: self.timeout.as_secs() },
-            (Some(KillReason::Cancelled), _) => Outcome::Cancelled,
-            // The shell reports a killed child as 128 + 9.
-            (None, ExitStatus::Signal(9) | ExitStatus::Code(137)) if memory => Outcome::OutOfMemory { limit_mib },
-            (None, ExitStatus::Code(code)) => Outcome::Exited { code },
-            (None, ExitStatus::Signal(signal)) => Outcome::Signaled { signal, name: signal_name(signal) },
-        };
-        Ok(self.ended(outcome))
+        Ok(self.ended(match self.killed {
+            Some(KillReason::TimedOut) => Outcome::TimedOut { after_seconds: self.timeout.as_secs() },
+            Some(KillReason::Cancelled | KillReason::Stopping) => Outcome::Cancelled,
+            None => outcome::of_exit(report, &met(self.pressure)),
+        }))
     }
 
     /// It never ran.
@@ -327,108 +381,13 @@ impl Exec {
         if self.started {
             return Err(Violation("a command that was started was reported as not started".to_owned()));
         }
-        Ok(self.ended(explain_not_started(report, &self.program, &self.cwd)))
+        Ok(self.ended(outcome::of_no_start(report, &self.program, &self.cwd)))
     }
 
     /// It ended for a reason that is known outside.
     pub fn ended(&self, outcome: Outcome) -> Ended {
-        let next = match &outcome {
-            Outcome::TimedOut { .. } => Some("give it more time with timeout_seconds, or run less at once".to_owned()),
-            Outcome::OutOfMemory { .. } => Some("make a workspace with more mem_mib, or run fewer jobs at once".to_owned()),
-            Outcome::Exited { .. }
-            | Outcome::Signaled { .. }
-            | Outcome::Cancelled
-            | Outcome::NotStarted { .. }
-            | Outcome::SandboxLost { .. } => None,
-        };
+        let next = outcome::next(&outcome, self.is_shell);
         Ended { outcome, duration: self.begun.elapsed(), next }
-    }
-}
-
-/// `ENOENT`, `EACCES`, `ENOEXEC`, `ENOTDIR`: the numbers are the same on every Linux architecture that we build for.
-const ENOENT: i32 = 2;
-const EACCES: i32 = 13;
-const ENOEXEC: i32 = 8;
-const ENOTDIR: i32 = 20;
-
-fn explain_not_started(report: &NotStarted, program: &str, cwd: &SandboxPath) -> Outcome {
-    let reason_of = |errno: i32| std::io::Error::from_raw_os_error(errno).to_string();
-    let (reason, code) = match (report.step, report.errno) {
-        (SpawnStep::ChangeDirectory, ENOENT | ENOTDIR) => (format!("there is no directory {}", cwd.shown()), 126),
-        (SpawnStep::ChangeDirectory, errno) => (format!("directory {} cannot be entered: {}", cwd.shown(), reason_of(errno)), 126),
-        (SpawnStep::Find | SpawnStep::Execute, ENOENT) => match &report.interpreter {
-            Some(interpreter) => (format!("{program} needs the interpreter {}, which is not there", shown(interpreter)), 127),
-            None => (format!("{program} was not found"), 127),
-        },
-        (SpawnStep::Find | SpawnStep::Execute, EACCES) => (format!("{program} is not executable"), 126),
-        (SpawnStep::Execute, ENOEXEC) => {
-            (format!("{program} is neither a program of this machine nor a script with a `#!` line"), 126)
-        }
-        (SpawnStep::Find | SpawnStep::Execute, errno) => (format!("{program} cannot be executed: {}", reason_of(errno)), 126),
-        (SpawnStep::Pipes | SpawnStep::Fork, errno) => {
-            (format!("the sandbox has no room for another process: {}", reason_of(errno)), 126)
-        }
-    };
-    Outcome::NotStarted { reason, code }
-}
-
-/// Bytes from inside in one of our sentences.
-pub fn shown(bytes: &pyro_wire::message::Bytes) -> String {
-    // A message that was decoded was checked: hexadecimal digits come in pairs.
-    Untrusted::new(bytes.to_vec().unwrap_or_default()).escaped()
-}
-
-/// An outcome in words: `exited 0`, `killed by SIGSEGV`, `timed out after 30 s`.
-pub fn in_words(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Exited { code } => format!("exited {code}"),
-        Outcome::Signaled { name, .. } => format!("killed by {name}"),
-        Outcome::TimedOut { after_seconds } => format!("timed out after {after_seconds} s"),
-        Outcome::OutOfMemory { limit_mib } => format!("out of memory (limit {limit_mib} MiB)"),
-        Outcome::Cancelled => "cancelled".to_owned(),
-        Outcome::NotStarted { reason, .. } => format!("not started: {reason}"),
-        Outcome::SandboxLost { reason } => format!("sandbox lost: {reason}"),
-    }
-}
-
-/// Name of a signal on Linux.
-fn signal_name(signal: u8) -> String {
-    const NAMES: [&str; 31] = [
-        "SIGHUP",
-        "SIGINT",
-        "SIGQUIT",
-        "SIGILL",
-        "SIGTRAP",
-        "SIGABRT",
-        "SIGBUS",
-        "SIGFPE",
-        "SIGKILL",
-        "SIGUSR1",
-        "SIGSEGV",
-        "SIGUSR2",
-        "SIGPIPE",
-        "SIGALRM",
-        "SIGTERM",
-        "SIGSTKFLT",
-        "SIGCHLD",
-        "SIGCONT",
-        "SIGSTOP",
-        "SIGTSTP",
-        "SIGTTIN",
-        "SIGTTOU",
-        "SIGURG",
-        "SIGXCPU",
-        "SIGXFSZ",
-        "SIGVTALRM",
-        "SIGPROF",
-        "SIGWINCH",
-        "SIGIO",
-        "SIGPWR",
-        "SIGSYS",
-    ];
-    match usize::from(signal).checked_sub(1).and_then(|index| NAMES.get(index)) {
-        Some(name) => (*name).to_owned(),
-        None => format!("signal {signal}"),
     }
 }
 

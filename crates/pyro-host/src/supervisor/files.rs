@@ -21,7 +21,8 @@ use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
 use rustix::io::Errno;
 use serde_json::Value;
 
-use super::exec::{Due, shown};
+use super::exec::Due;
+use super::outcome::shown;
 use crate::diff;
 use edit::{Editing, order_of};
 

@@ -1,17 +1,19 @@
 //! What the agent says, and what comes of it: output, answers, ends of commands and file requests. Every frame of it is a claim; one that
 //! does not fit what was asked ends the link.
 
-use pyro_api::ops::exec::{ExecResponse, Outcome, RunResponse};
+use pyro_api::ops::exec::{Outcome, RunResponse};
 use pyro_api::{Event, Result};
 use pyro_wire::frame::Frame;
 use pyro_wire::{FromAgent, Stream, ToAgent, Violation};
 use serde_json::Value;
 
 use super::end::STOPPED;
-use super::exec::{self, Ended, Exec, Record};
+use super::exec::{Ended, Exec, Record};
 use super::files::{FileTask, Step};
 use super::link::Broken;
+use super::outcome::{self, Met};
 use super::{End, Life, Supervisor, Task, complain};
+use crate::begin::PIDS_MAX;
 use crate::store::ExecEnd;
 
 /// Frames of the agent are taken from at most so many reads before all others have their turn: one that never stops sending must not
@@ -41,6 +43,7 @@ impl Supervisor<'_> {
         let channel = match &frame {
             Frame::Control { channel, .. } | Frame::Data { channel, .. } => *channel,
         };
+        let alone = self.tasks.values().filter(|task| matches!(task, Task::Exec(_))).count() == 1;
         let Some(task) = self.tasks.get_mut(&channel) else {
             return Err(Violation(format!("a message came on channel {channel}, which is not open")));
         };
@@ -55,12 +58,18 @@ impl Supervisor<'_> {
                 Ok(())
             }
             (Task::Exec(exec), Frame::Control { message, .. }) => {
-                let kills = || self.sandbox.as_ref().map_or(0, |sandbox| sandbox.out_of_memory_kills());
                 let ended = match message {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
                     FromAgent::Exited(report) => {
-                        let ended = exec.exited(&report, kills(), self.subject.mem_mib)?;
+                        let met = |before| Met {
+                            before,
+                            after: self.sandbox.as_ref().map(|sandbox| sandbox.pressure()).unwrap_or_default(),
+                            mem_mib: self.subject.mem_mib,
+                            processes_max: PIDS_MAX,
+                            alone,
+                        };
+                        let ended = exec.exited(&report, met)?;
                         match &ended.outcome {
                             // Everything inside is being told to end, and then killed: that it was is no news, but why.
                             Outcome::Signaled { .. } if self.stop_deadline.is_some() => {
@@ -83,7 +92,7 @@ impl Supervisor<'_> {
                     }
                 };
                 if let Some(Task::Exec(exec)) = self.tasks.remove(&channel) {
-                    self.end_exec(*exec, ended);
+                    self.end_exec(&exec, ended);
                 }
                 Ok(())
             }
@@ -107,44 +116,45 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn end_exec(&mut self, exec: Exec, ended: Ended) {
+    pub(super) fn end_exec(&mut self, exec: &Exec, mut ended: Ended) {
         let duration_ms = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
-        let answer = match exec.record {
+        match exec.record {
             Record::Workspace { exec: number, event } => {
+                if self.failures.note(&exec.command, &ended.outcome) {
+                    ended.next =
+                        Some("the same command has failed in the same way three times running: change something first".to_owned());
+                }
+                let (total, dropped) = (exec.outputs.bytes_total(), exec.outputs.bytes_dropped());
                 let end = ExecEnd {
                     outcome: &ended.outcome,
-                    words: exec::in_words(&ended.outcome),
-                    stdout: (exec.stdout.bytes_total(), exec.stdout.bytes_dropped()),
-                    stderr: (exec.stderr.bytes_total(), exec.stderr.bytes_dropped()),
+                    words: outcome::in_words(&ended.outcome),
+                    stdout: (total.0, dropped.0),
+                    stderr: (total.1, dropped.1),
                     duration_ms,
                 };
                 let recorded = match &mut self.life {
                     Life::Workspace { store, .. } => store.end_exec(&self.subject.id, number, event, &end),
                     Life::Run => Ok(()),
                 };
-                recorded.and_then(|()| {
-                    crate::ops::to_value(&ExecResponse {
-                        workspace: self.subject.name.clone(),
-                        exec: number,
-                        outcome: ended.outcome,
-                        stdout: exec.stdout.clip(),
-                        stderr: exec.stderr.clip(),
-                        duration_ms,
-                        next: ended.next,
-                    })
-                })
+                if let Err(error) = recorded.and_then(|()| self.answer_ended(exec, number, ended)) {
+                    self.refuse_all(exec, &error);
+                }
             }
-            Record::Run => crate::ops::to_value(&RunResponse {
-                environment: self.subject.environment.clone(),
-                outcome: ended.outcome,
-                stdout: exec.stdout.clip(),
-                stderr: exec.stderr.clip(),
-                duration_ms,
-                isolation: self.isolation.clone(),
-            }),
-        };
-        if let Some(connection) = exec.connection {
-            self.answer(connection, answer);
+            Record::Run => {
+                let (stdout, stderr) = exec.outputs.clips();
+                let answer = crate::ops::to_value(&RunResponse {
+                    environment: self.subject.environment.clone(),
+                    outcome: ended.outcome,
+                    stdout,
+                    stderr,
+                    duration_ms,
+                    next: ended.next,
+                    isolation: self.isolation.clone(),
+                });
+                if let Some(connection) = exec.connection {
+                    self.answer(connection, answer);
+                }
+            }
         }
         self.note_end();
     }

@@ -33,8 +33,10 @@ mod end;
 pub mod exec;
 pub mod files;
 mod inside;
+pub mod jobs;
 pub mod launch;
 pub mod link;
+pub mod outcome;
 pub mod output;
 pub mod past;
 mod tasks;
@@ -126,6 +128,7 @@ pub struct Supervisor<'a> {
     connection_last: u32,
     tasks: BTreeMap<u32, Task>,
     channel_last: u32,
+    failures: jobs::Failures,
     /// Callers that wait for the sandbox to be gone.
     stop_waiters: Vec<u32>,
     stop_deadline: Option<Instant>,
@@ -201,6 +204,7 @@ impl<'a> Supervisor<'a> {
             connection_last: 0,
             tasks: BTreeMap::new(),
             channel_last: 0,
+            failures: jobs::Failures::default(),
             stop_waiters: Vec::new(),
             stop_deadline: None,
             diff_waiters: Vec::new(),
@@ -426,6 +430,7 @@ impl<'a> Supervisor<'a> {
         if self.accept_after.is_some_and(|after| after <= now) {
             self.accept_after = None;
         }
+        self.answer_lapsed(now);
         let mut kill = Vec::new();
         for (channel, task) in &mut self.tasks {
             let (due, what) = match task {

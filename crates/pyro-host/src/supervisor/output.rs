@@ -1,14 +1,18 @@
 //! What a command writes: kept on disk up to a cap, counted without one, and shown as head and tail in whole lines.
 //!
-//! Memory is bounded whatever comes: endless, binary, or one line of any length.
+//! Both streams are kept apart, and beside them the order in which their pieces came, as far as two pipes have one. Memory is bounded whatever
+//! comes: endless, binary, or one line of any length.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use pyro_api::ops::exec::Clip;
+use pyro_wire::Stream;
+
+use crate::stored;
 
 /// Kept of each of the two streams of one command: the contract's 64 MiB for both together.
 pub const KEPT_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -18,9 +22,84 @@ const HEAD_BYTES: usize = 4 * 1024;
 /// Shown of its end.
 const TAIL_BYTES: usize = 12 * 1024;
 
+/// Both streams of one command.
+#[derive(Debug)]
+pub struct Outputs {
+    stdout: Kept,
+    stderr: Kept,
+    order: Order,
+}
+
+impl Outputs {
+    /// Keeps them in files that begin with `path`, which are made when the first byte comes; without one they are only shown.
+    pub fn new(path: Option<PathBuf>) -> Self {
+        let file = |ending| path.as_deref().map(|path| stored::file(path, ending));
+        Self {
+            stdout: Kept::new(file(stored::STDOUT)),
+            stderr: Kept::new(file(stored::STDERR)),
+            order: Order { path: file(stored::ORDER), file: None, last: None, is_broken: false },
+        }
+    }
+
+    /// Takes the next bytes of standard output or standard error.
+    pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        let (kept, mark) = match stream {
+            Stream::Stderr => (&mut self.stderr, stored::IS_STDERR),
+            Stream::Stdout | Stream::Stdin | Stream::Content => (&mut self.stdout, 0),
+        };
+        let length = kept.push(bytes);
+        self.order.push(mark, length);
+    }
+
+    /// Bytes seen so far, of both.
+    pub fn bytes_total(&self) -> (u64, u64) {
+        (self.stdout.clip.bytes_total, self.stderr.clip.bytes_total)
+    }
+
+    /// Bytes that were not kept, of both: beyond the cap, or the disk was full.
+    pub fn bytes_dropped(&self) -> (u64, u64) {
+        (self.stdout.dropped_bytes, self.stderr.dropped_bytes)
+    }
+
+    /// Both as they are shown.
+    pub fn clips(&self) -> (Clip, Clip) {
+        (self.stdout.clip(), self.stderr.clip())
+    }
+}
+
+/// Which stream came when: runs of bytes, each as [`stored::Runs`] reads it. The last run is not written until another stream has its turn: what no
+/// run tells is the rest.
+#[derive(Debug)]
+struct Order {
+    path: Option<PathBuf>,
+    file: Option<File>,
+    last: Option<(u32, u32)>,
+    is_broken: bool,
+}
+
+impl Order {
+    fn push(&mut self, mark: u32, length: usize) {
+        let length = u32::try_from(length).unwrap_or(0);
+        if length == 0 {
+            return;
+        }
+        // A stream is kept up to 32 MiB, so a run of it fits below the mark.
+        match &mut self.last {
+            Some((last, run)) if *last == mark => *run = run.saturating_add(length),
+            last => {
+                if let (Some((mark, run)), Some(path), false) = (last.take(), &self.path, self.is_broken) {
+                    // Once something is missing, nothing after it would be in its place.
+                    self.is_broken = append(&mut self.file, path, &(mark | run).to_le_bytes()) != 4;
+                }
+                *last = Some((mark, length));
+            }
+        }
+    }
+}
+
 /// One stream of one command.
 #[derive(Debug)]
-pub struct Kept {
+struct Kept {
     path: Option<PathBuf>,
     file: Option<File>,
     kept_bytes: u64,
@@ -30,35 +109,24 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps the stream at `path`, which is made when the first byte comes; without one it is only shown.
-    pub fn new(path: Option<PathBuf>) -> Self {
+    fn new(path: Option<PathBuf>) -> Self {
         Self { path, file: None, kept_bytes: 0, dropped_bytes: 0, clip: Clipper::default() }
     }
 
-    /// Takes the next bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes; gives how many are kept.
+    fn push(&mut self, bytes: &[u8]) -> usize {
         self.clip.push(bytes);
-        let Some(path) = &self.path else { return };
+        let Some(path) = &self.path else { return 0 };
         let room = usize::try_from(KEPT_BYTES_MAX.saturating_sub(self.kept_bytes)).unwrap_or(usize::MAX);
         let fits = &bytes[..bytes.len().min(room)];
         // Once something was dropped nothing is kept after it: what is on disk is a beginning, not a patchwork.
         let kept = if self.dropped_bytes == 0 { append(&mut self.file, path, fits) } else { 0 };
         self.kept_bytes += kept as u64;
         self.dropped_bytes += (bytes.len() - kept) as u64;
+        kept
     }
 
-    /// Bytes seen so far.
-    pub fn bytes_total(&self) -> u64 {
-        self.clip.bytes_total
-    }
-
-    /// Bytes that were not kept.
-    pub fn bytes_dropped(&self) -> u64 {
-        self.dropped_bytes
-    }
-
-    /// As it is shown.
-    pub fn clip(&self) -> Clip {
+    fn clip(&self) -> Clip {
         Clip { bytes_dropped: self.dropped_bytes, ..self.clip.finish() }
     }
 }
@@ -85,58 +153,9 @@ fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> usize {
     written
 }
 
-/// Shown of a kept stream at a time.
-const PAGE_BYTES: u64 = 64 * 1024;
-
-/// Shows a kept stream from `offset` on, without a gap; what is omitted follows what is shown. A stream of which nothing was kept is empty.
-///
-/// # Errors
-/// Those of the file system.
-pub fn show_kept(path: &Path, offset: u64, dropped_bytes: u64) -> io::Result<Clip> {
-    let (mut shown, mut kept_bytes, mut lines_omitted) = (Vec::new(), 0, 0);
-    match File::open(path) {
-        Ok(mut file) => {
-            kept_bytes = file.metadata()?.len();
-            file.seek(SeekFrom::Start(offset))?;
-            (&mut file).take(PAGE_BYTES).read_to_end(&mut shown)?;
-            if kept_bytes > offset.saturating_add(shown.len() as u64) {
-                // Whole lines where there are any, and whole characters.
-                let end = shown.iter().rposition(|byte| *byte == b'\n').map_or(shown.len(), |at| at + 1);
-                shown.truncate(character_end(&shown, end));
-                lines_omitted = count_lines(&mut file, offset + shown.len() as u64)?;
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let bytes_omitted = kept_bytes.saturating_sub(offset).saturating_sub(shown.len() as u64);
-    let binary = shown.contains(&0) || std::str::from_utf8(&shown).is_err();
-    Ok(Clip {
-        text: String::from_utf8_lossy(&shown).into_owned(),
-        bytes_total: kept_bytes + dropped_bytes,
-        bytes_omitted,
-        lines_omitted,
-        bytes_dropped: dropped_bytes,
-        binary,
-    })
-}
-
-/// Line ends from `offset` to the end of the file.
-fn count_lines(file: &mut File, offset: u64) -> io::Result<u64> {
-    file.seek(SeekFrom::Start(offset))?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut lines = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(lines),
-            count => lines += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64,
-        }
-    }
-}
-
 /// Head and tail of a stream.
 #[derive(Debug, Default)]
-struct Clipper {
+pub struct Clipper {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     bytes_total: u64,
@@ -145,7 +164,8 @@ struct Clipper {
 }
 
 impl Clipper {
-    fn push(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.bytes_total += bytes.len() as u64;
         self.lines_total += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.nul |= bytes.contains(&0);
@@ -158,7 +178,8 @@ impl Clipper {
         self.tail.extend(rest);
     }
 
-    fn finish(&self) -> Clip {
+    /// As it is shown.
+    pub fn finish(&self) -> Clip {
         let tail: Vec<u8> = self.tail.iter().copied().collect();
         let whole = self.bytes_total == (self.head.len() + tail.len()) as u64;
         let (shown, head_end) = if whole {
@@ -224,7 +245,7 @@ fn is_boundary(bytes: &[u8], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Clipper, HEAD_BYTES, Kept, TAIL_BYTES, show_kept};
+    use super::{Clipper, HEAD_BYTES, TAIL_BYTES};
 
     fn clip(pieces: &[&[u8]]) -> pyro_api::ops::exec::Clip {
         let mut clipper = Clipper::default();
@@ -269,33 +290,5 @@ mod tests {
         assert!(clip(&[b"a\0b"]).binary);
         assert!(clip(&[b"\xff\xfe"]).binary);
         assert!(clip(&[&[0x80; 100_000]]).binary);
-    }
-
-    #[test]
-    fn what_is_kept_can_be_shown_again_from_any_place() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("1.out");
-        let mut kept = Kept::new(Some(path.clone()));
-        kept.push(b"hello ");
-        kept.push(b"world");
-        assert_eq!((kept.bytes_total(), kept.bytes_dropped()), (11, 0));
-        assert_eq!(show_kept(&path, 6, 0).unwrap().text, "world");
-        assert_eq!(show_kept(&directory.path().join("none"), 0, 0).unwrap().text, "");
-
-        let lines: String = (0..50_000).map(|line| format!("line {line}\n")).collect();
-        std::fs::write(&path, &lines).unwrap();
-        let (mut offset, mut pages) = (0, String::new());
-        loop {
-            let page = show_kept(&path, offset, 0).unwrap();
-            let left = lines.len() as u64 - offset - page.text.len() as u64;
-            assert_eq!((page.bytes_omitted, page.bytes_total), (left, lines.len() as u64));
-            assert_eq!(page.lines_omitted, lines[lines.len() - usize::try_from(left).unwrap()..].lines().count() as u64);
-            pages.push_str(&page.text);
-            offset += page.text.len() as u64;
-            if page.bytes_omitted == 0 {
-                break;
-            }
-        }
-        assert_eq!(pages, lines, "page after page gives all of it");
     }
 }

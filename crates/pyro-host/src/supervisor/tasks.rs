@@ -13,8 +13,8 @@ use pyro_wire::limits::CHANNELS_MAX;
 use super::exec::{self, Exec, ExecPlan, Record};
 use super::files::{self, FileTask};
 use super::link::Broken;
-use super::{Life, Supervisor, Task, Work, complain, past};
-use crate::backend::LayersAt;
+use super::{Life, Supervisor, Task, Work, complain, jobs, past};
+use crate::backend::{LayersAt, Pressure};
 use crate::layers;
 
 /// Diffs at one time. Each is a thread, here or inside, that reads layers; more of them would only wait for the same disk.
@@ -46,6 +46,7 @@ impl Supervisor<'_> {
             stdin: request.stdin.clone(),
             stdin_streams: streams && request.stdin.is_none(),
             timeout: Duration::from_secs(request.timeout_seconds.get()),
+            wait: jobs::wait_of(request.wait_seconds),
         };
         self.begin_exec(id, &plan)
     }
@@ -71,31 +72,39 @@ impl Supervisor<'_> {
                         // It is not acknowledged, so it must not run on: the loop finds the channel unknown no more.
                         self.tasks.insert(
                             channel,
-                            Task::Exec(Box::new(Exec::new(plan, connection, Record::Run, None, 0, self.patience.kill_confirm))),
+                            Task::Exec(Box::new(Exec::new(
+                                plan,
+                                connection,
+                                Record::Run,
+                                None,
+                                Pressure::default(),
+                                self.patience.kill_confirm,
+                            ))),
                         );
                         self.forget_exec(channel);
                         return Err(error);
                     }
                 };
                 *last_exec = number;
-                let execs = self.subject.place.execs();
-                (
-                    Record::Workspace { exec: number, event },
-                    Some((execs.join(format!("{number}.out")), execs.join(format!("{number}.err")))),
-                )
+                (Record::Workspace { exec: number, event }, Some(self.subject.place.execs().join(number.to_string())))
             }
         };
         if let Record::Workspace { event, .. } = &record {
             self.note_change(*event);
         }
-        let kills = self.sandbox.as_ref().map_or(0, |sandbox| sandbox.out_of_memory_kills());
-        self.tasks
-            .insert(channel, Task::Exec(Box::new(Exec::new(plan, connection, record, outputs, kills, self.patience.kill_confirm))));
+        let pressure = self.pressure();
+        let exec = Exec::new(plan, connection, record, outputs, pressure, self.patience.kill_confirm);
+        self.tasks.insert(channel, Task::Exec(Box::new(exec)));
         match flushed {
             Ok(()) => Ok(()),
             // The loop meets the same end at its next turn and answers for every task.
             Err(Broken::Closed | Broken::Violation(_)) => Ok(()),
         }
+    }
+
+    /// What was counted of its limits so far.
+    pub(super) fn pressure(&self) -> Pressure {
+        self.sandbox.as_ref().map(|sandbox| sandbox.pressure()).unwrap_or_default()
     }
 
     /// Kills a command that nobody will be told of.

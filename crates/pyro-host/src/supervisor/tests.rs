@@ -35,7 +35,7 @@ use super::output::KEPT_BYTES_MAX;
 use super::past::{Past, Ways};
 use super::tasks::DIFFS_MAX;
 use super::{Life, Patience, Subject, Supervisor};
-use crate::backend::{Backend, Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
+use crate::backend::{Backend, Launch, LayersAt, Limits, MakeLayers, Pressure, Sandbox, StackMount};
 use crate::clock;
 use crate::home::{Home, Place};
 use crate::layers::{self, Naming};
@@ -95,8 +95,8 @@ impl Sandbox for Pretended {
         let all = IsolationLevel::Namespaces.guarantees().iter();
         all.map(|name| Guarantee { name: *name, held: true, detail: "said the test".into() }).collect()
     }
-    fn out_of_memory_kills(&self) -> u64 {
-        0
+    fn pressure(&self) -> Pressure {
+        Pressure::default()
     }
     fn layers(&self) -> LayersAt {
         self.layers
@@ -919,6 +919,7 @@ fn a_slow_reader_of_a_run_gets_all_of_it() {
             stdin: None,
             stdin_streams: false,
             timeout: TEST_TIME_MAX,
+            wait: None,
         };
         supervisor.begin_exec(caller, &plan).expect("it is sent");
         let serving = std::thread::spawn(move || supervisor.serve());

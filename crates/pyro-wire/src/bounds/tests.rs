@@ -39,25 +39,33 @@ fn claims_of_the_agent_are_bounded() {
     check(&FromAgent::Written(Written { created: true, mode: 0o10000 }), "no permission");
     for (errno, sentence) in [(1, ""), (4095, ""), (0, "error number"), (-1, "error number"), (4096, "error number")] {
         check(&FromAgent::Failed(Failed { errno, step: FileStep::Open }), sentence);
-        check(&FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno, interpreter: None }), sentence);
+        check(&FromAgent::NotStarted(NotStarted::at(SpawnStep::Find, errno)), sentence);
     }
     let long = Some(Bytes::Text("x".repeat(4096)));
     check(
-        &FromAgent::NotStarted(NotStarted { step: SpawnStep::Find, errno: 2, interpreter: long }),
+        &FromAgent::NotStarted(NotStarted { interpreter: long.clone(), ..NotStarted::at(SpawnStep::Find, 2) }),
         "an interpreter has 4096 bytes",
+    );
+    check(
+        &FromAgent::NotStarted(NotStarted { similar: long.clone(), ..NotStarted::at(SpawnStep::Find, 2) }),
+        "a similar program has 4096 bytes",
     );
     for (signal, sentence) in [(1, ""), (64, ""), (0, "not a signal"), (65, "not a signal")] {
         let status = ExitStatus::Signal(signal);
-        let exited = Exited {
-            status,
-            stdout_bytes: 0,
-            stderr_bytes: 0,
-            output_held_open: true,
-            cpu_ms: 0,
-            rss_max_kib: 0,
-            out_of_memory: false,
+        let exited = |disk_full| {
+            FromAgent::Exited(Exited {
+                status,
+                stdout_bytes: 0,
+                stderr_bytes: 0,
+                output_held_open: true,
+                cpu_ms: 0,
+                rss_max_kib: 0,
+                out_of_memory: false,
+                disk_full,
+            })
         };
-        check(&FromAgent::Exited(exited), sentence);
+        check(&exited(None), sentence);
+        check(&exited(long.clone()), "a full directory has 4096 bytes");
     }
 }
 

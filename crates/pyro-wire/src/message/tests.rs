@@ -72,7 +72,14 @@ fn every_answer() -> Vec<FromAgent> {
         removed_lines: 2,
         binary: false,
     };
-    let not_started = |step, interpreter| FromAgent::NotStarted(NotStarted { step, errno: 2, interpreter });
+    let not_started = |step, interpreter: Option<Bytes>| {
+        FromAgent::NotStarted(NotStarted {
+            similar: interpreter.clone(),
+            machine: interpreter.is_some().then_some(183),
+            interpreter,
+            ..NotStarted::at(step, 2)
+        })
+    };
     let exited = |status| {
         FromAgent::Exited(Exited {
             status,
@@ -82,6 +89,7 @@ fn every_answer() -> Vec<FromAgent> {
             cpu_ms: 3,
             rss_max_kib: 4,
             out_of_memory: false,
+            disk_full: Some(text("/workspace")),
         })
     };
     let mut all = vec![
@@ -291,10 +299,17 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
             probes
         })),
         (1..=u32::MAX / 2).prop_map(|pid| FromAgent::Started { pid }),
-        (spawn_step, 1..=ERRNO_MAX, prop::option::of(any_name()))
-            .prop_map(|(step, errno, interpreter)| FromAgent::NotStarted(NotStarted { step, errno, interpreter })),
-        (status, any::<(u64, u64, bool, u64, u64)>()).prop_map(
-            |(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib))| {
+        (spawn_step, 1..=ERRNO_MAX, prop::option::of(any_name()), prop::option::of(any_name()), any::<Option<u16>>()).prop_map(
+            |(step, errno, interpreter, similar, machine)| FromAgent::NotStarted(NotStarted {
+                step,
+                errno,
+                interpreter,
+                similar,
+                machine
+            })
+        ),
+        (status, any::<(u64, u64, bool, u64, u64)>(), prop::option::of(any_name())).prop_map(
+            |(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib), disk_full)| {
                 FromAgent::Exited(Exited {
                     status,
                     stdout_bytes,
@@ -303,6 +318,7 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
                     cpu_ms,
                     rss_max_kib,
                     out_of_memory: cpu_ms % 2 == 1,
+                    disk_full,
                 })
             }
         ),

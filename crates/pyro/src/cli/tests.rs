@@ -52,7 +52,7 @@ fn the_tree_is_sound() {
 fn every_op_is_reached_by_its_name_and_has_examples_that_parse() {
     for op in table() {
         let lines = examples::of(op.name);
-        assert!(!lines.is_empty(), "{} has no example", op.name);
+        assert_eq!(lines.is_empty(), !op.on_command_line, "{} has examples, or no command", op.name);
         let mut command = tree::whole();
         for word in op.name.split(' ') {
             command = command.find_subcommand(word).unwrap_or_else(|| panic!("{}: no {word}", op.name)).clone();
@@ -105,7 +105,8 @@ fn a_wrong_command_line_is_refused_in_the_words_json_callers_get() {
         ("pyro ws create --label a", "label \"a\" has no '='", "write KEY=VALUE, such as branch=main"),
         ("pyro ws create --reuse", "reuse needs a name to look for", "add name"),
         ("pyro ws update x", "nothing to change", "give a name, labels, labels to clear or ttl_seconds"),
-        ("pyro ws logs x --offset 5", "offset is only for the output of one command", "add exec"),
+        ("pyro ws job logs x jobs", "\"jobs\" is not a job", "such as job3; workspace job list shows them"),
+        ("pyro ws job logs x job3 --lines 5-2", "\"5-2\" is no range of lines", "40-80, 40- to the end, or -50 for the last 50"),
         (
             "pyro run --isolation strong -- ls",
             "\"strong\" is not a level of isolation",

@@ -10,9 +10,10 @@ use super::examples;
 use crate::{mcp, reference};
 
 /// Groups of ops and what help says of them.
-const GROUPS: [(&str, &str); 7] = [
+const GROUPS: [(&str, &str); 8] = [
     ("workspace", "Create and use workspaces: computers that are kept"),
     ("workspace file", "List, read and write files of a workspace"),
+    ("workspace job", "Wait for commands of a workspace, read their output, stop them"),
     ("workspace disk", "Look at a stopped workspace, and copy all of it, without starting it"),
     ("workspace sync", "Bring files of the host into a workspace"),
     ("workspace snapshot", "Name states of a workspace to reset to"),
@@ -108,7 +109,7 @@ fn global_arguments() -> [Arg; 4] {
 /// Commands below `prefix`, in the order of the table.
 fn level(prefix: &str, depth: Depth<'_>) -> Vec<Command> {
     let mut words: Vec<&'static str> = Vec::new();
-    for op in table() {
+    for op in table().iter().filter(|op| op.on_command_line) {
         let rest =
             if prefix.is_empty() { Some(op.name) } else { op.name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(' ')) };
         if let Some(word) = rest.and_then(|rest| rest.split(' ').next())
@@ -122,7 +123,9 @@ fn level(prefix: &str, depth: Depth<'_>) -> Vec<Command> {
         .filter(|word| depth.has(word) || (*word == "workspace" && depth.has(WORKSPACE_ALIAS)))
         .map(|word| {
             let path = if prefix.is_empty() { word.to_owned() } else { format!("{prefix} {word}") };
-            let Some(op) = table().iter().find(|op| op.name == path) else { return group(word, &path, depth) };
+            let Some(op) = table().iter().find(|op| op.name == path && op.on_command_line) else {
+                return group(word, &path, depth);
+            };
             let command = Command::new(word);
             match depth {
                 Depth::Named(_) => command.defer(op.augmenter()),

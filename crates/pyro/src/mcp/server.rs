@@ -39,7 +39,8 @@ fn instructions(profile: Profile) -> String {
     const WORKSPACE: &str = "Work in a workspace: workspace_create once, then workspace_exec, workspace_file_read and \
         workspace_file_write by its name, workspace_diff to see what changed, workspace_undo and workspace_reset to go back. Files and results stay until workspace_delete; \
         workspace_list finds earlier ones. Write files with workspace_file_write rather than with heredocs. Every workspace_exec is a new \
-        process: use cwd and env, not cd and export. For long commands set timeout_seconds.";
+        process: use cwd and env, not cd and export. A command that takes long goes on as a job, such as job3: workspace_job waits for it, and reads \
+        the output of any command by lines or search.";
     match profile {
         Profile::VmRun => {
             format!("Run commands in fresh sandboxes with vm_run; nothing of one run is left for the next.\n{SANDBOX}")
@@ -75,6 +76,7 @@ impl Server {
     fn request(&self, op: &OpSurface, arguments: Option<rmcp::model::JsonObject>) -> Result<Value> {
         let mut request = op.request_from_json(arguments.map_or(Value::Null, Value::Object))?;
         self.options.grants.check(op.host_paths, op.host_made, &mut request)?;
+        tools::hold(op, &mut request);
         Ok(request)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
-use pyro_api::table::of_profile;
+use pyro_api::table::{find, of_profile};
 use pyro_api::{Error, Profile, Result};
 use pyro_host::Session;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientRequest, Request};
@@ -110,7 +110,7 @@ fn a_profile_lists_its_tools_with_all_annotations() {
 fn a_call_is_checked_done_and_told_as_text() {
     let answer: Box<Answer> = Box::new(|op, request, _| {
         assert_eq!(op, "workspace exec");
-        assert_eq!(request, json!({"workspace": "otter", "timeout_seconds": 30, "command": "ls"}));
+        assert_eq!(request, json!({"workspace": "otter", "timeout_seconds": 3600, "wait_seconds": 45, "command": "ls"}));
         Ok(exec_response("a\nb\u{1b}[2J\n"))
     });
     let arguments = json!({"workspace": "otter", "command": "ls", "cwd": null});
@@ -193,6 +193,19 @@ fn a_cancelled_call_is_taken_back_while_others_go_on() {
 }
 
 #[test]
+fn no_call_waits_longer_than_hosts_do() {
+    let waits = |op: &str, request: Value| {
+        let mut request = request;
+        tools::hold(find(op).expect("an op"), &mut request);
+        request["wait_seconds"].clone()
+    };
+    assert_eq!(waits("workspace exec", json!({})), json!(45));
+    assert_eq!(waits("workspace exec", json!({"wait_seconds": 600})), json!(45));
+    assert_eq!(waits("workspace job", json!({"wait_seconds": 5})), json!(5));
+    assert_eq!(waits("workspace diff", json!({})), Value::Null);
+}
+
+#[test]
 fn no_result_or_error_is_longer_than_hosts_take() {
     let long = "line of output with \u{202e} in it\n".repeat(20_000);
     let line = "x".repeat(1_000_000);
@@ -203,10 +216,7 @@ fn no_result_or_error_is_longer_than_hosts_take() {
         assert!(text.starts_with("exit 0 in 1.2 s\n"), "{}", &text[..100]);
     }
     let shown = text(&tools::success("workspace exec", exec_response(&long), false));
-    assert!(
-        shown.contains(" lines left out here ...]") && shown.contains("next: workspace_logs workspace=brave-otter exec=3"),
-        "{shown}"
-    );
+    assert!(shown.contains(" lines left out here ...]") && shown.contains("next: workspace_job action=logs job=job3"), "{shown}");
     assert!(shown.contains("\\u{202e}") && !shown.contains('\u{202e}'));
     let error = tools::failure(&Error::sandbox(line.clone()).hint(line), false);
     let text = text(&error);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use pyro_api::ops::{WorkspaceExec, WorkspaceJob};
 use pyro_api::table::OpSurface;
-use pyro_api::values::serde_name;
-use pyro_api::{Effect, Error};
+use pyro_api::values::{WaitSeconds, serde_name};
+use pyro_api::{Effect, Error, Op};
 use pyro_wire::untrusted::escape;
 use rmcp::model::{CallToolResult, ContentBlock, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -27,6 +28,15 @@ pub(super) fn tool(op: &'static OpSurface) -> Option<Tool> {
     // A sandbox has no network: what a tool does stays in it.
     let annotations = ToolAnnotations::new().read_only(read_only).destructive(destructive).idempotent(idempotent).open_world(false);
     Some(Tool::new(op.tool?, op.description(), Arc::new(schema)).with_annotations(annotations))
+}
+
+/// Sees to it that a call which waits for a command answers before a host gives it up: the tightest do after 60 seconds.
+pub(super) fn hold(op: &OpSurface, request: &mut Value) {
+    if let (WorkspaceExec::NAME | WorkspaceJob::NAME, Value::Object(fields)) = (op.name, request) {
+        let most = WaitSeconds::default().get();
+        let asked = fields.get("wait_seconds").and_then(Value::as_u64);
+        fields.insert("wait_seconds".to_owned(), asked.map_or(most, |asked| asked.min(most)).into());
+    }
 }
 
 /// A tool as it costs a model tokens: name, description, schema.

@@ -1,50 +1,53 @@
 //! Text of runs, execs and logs.
 
 use pyro_api::ops::exec::{Clip, ExecResponse, LogsResponse, Outcome, RunResponse};
+use pyro_api::values::JobName;
 
 use super::page::{self, contents, count, duration, inline, size};
 use super::{Show, Shown, Style};
 
-/// How a command ended, in a line: `exit 0 in 1.2 s`.
-fn outcome_line(outcome: &Outcome, duration_ms: u64) -> String {
-    let took = duration(duration_ms);
+/// How a command ended, without how long it took: `exit 0`.
+pub(super) fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Exited { code } => format!("exit {code} in {took}"),
-        Outcome::Signaled { signal, name } => format!("killed by {} (signal {signal}) after {took}", inline(name)),
+        Outcome::Running => "running".to_owned(),
+        Outcome::Exited { code } => format!("exit {code}"),
+        Outcome::Signaled { signal, name } => format!("killed by {} (signal {signal})", inline(name)),
         Outcome::TimedOut { after_seconds } => format!("timed out after {after_seconds} s and was killed"),
-        Outcome::OutOfMemory { limit_mib } => format!("out of memory after {took}: the limit of {limit_mib} MiB was reached"),
-        Outcome::Cancelled => format!("cancelled after {took} and killed"),
+        Outcome::OutOfMemory { limit_mib, peak_mib, code } => {
+            let peak = peak_mib.map(|peak| format!(", peak {peak} MiB")).unwrap_or_default();
+            format!("out of memory (limit {limit_mib} MiB{peak}), exit {code}")
+        }
+        Outcome::DiskFull { path, code } => format!("exit {code}, disk full ({})", inline(path)),
+        Outcome::ProcessLimit { limit, code } => format!("exit {code}, no more processes (limit {limit})"),
+        Outcome::Cancelled => "cancelled and killed".to_owned(),
         Outcome::NotStarted { reason, .. } => format!("not started: {}", inline(reason)),
-        Outcome::SandboxLost { reason } => format!("the sandbox was lost after {took}: {}", inline(reason)),
+        Outcome::SandboxLost { reason } => format!("the sandbox was lost: {}", inline(reason)),
     }
 }
 
-/// What to do about an outcome that is not plain, by flag or field name.
-fn outcome_next(outcome: &Outcome) -> Option<&'static str> {
+/// How a command ended, in a line: `exit 0 in 1.2 s`.
+fn outcome_line(outcome: &Outcome, duration_ms: u64) -> String {
+    let (words, took) = (outcome_words(outcome), duration(duration_ms));
     match outcome {
-        Outcome::TimedOut { .. } => Some("a larger timeout_seconds gives it longer"),
-        Outcome::OutOfMemory { .. } => Some("mem_mib, given when the sandbox is made, gives it more"),
-        Outcome::Exited { .. }
-        | Outcome::Signaled { .. }
-        | Outcome::Cancelled
-        | Outcome::NotStarted { .. }
-        | Outcome::SandboxLost { .. } => None,
+        Outcome::Exited { .. } => format!("{words} in {took}"),
+        // Their time is known, or none passed.
+        Outcome::TimedOut { .. } | Outcome::NotStarted { .. } => words,
+        Outcome::Running => format!("still running after {took}"),
+        _ => format!("{words} after {took}"),
     }
 }
 
 /// What a person is told after a command's own output: nothing when it returned by itself.
-fn outcome_note(outcome: &Outcome, duration_ms: u64) -> Option<String> {
-    match outcome {
+fn outcome_note(outcome: &Outcome, duration_ms: u64, next: Option<&str>) -> Option<String> {
+    let line = match outcome {
         Outcome::Exited { .. } => None,
-        outcome => {
-            let line = outcome_line(outcome, duration_ms);
-            let hint = match outcome {
-                Outcome::TimedOut { .. } => Some("--timeout-seconds gives it longer"),
-                Outcome::OutOfMemory { .. } => Some("--mem-mib, given when the sandbox is made, gives it more"),
-                _ => None,
-            };
-            Some(hint.map_or_else(|| line.clone(), |hint| format!("{line}\nhint: {hint}")))
-        }
+        outcome => Some(outcome_line(outcome, duration_ms)),
+    };
+    let hint = next.map(|next| format!("hint: {}", inline(next)));
+    match (line, hint) {
+        (Some(line), Some(hint)) => Some(format!("{line}\n{hint}")),
+        // What a shell's own status means is no news to a person.
+        (line, _) => line,
     }
 }
 
@@ -114,34 +117,31 @@ fn clips(stdout: &Clip, stderr: &Clip, style: &Style) -> String {
 
 impl Show for RunResponse {
     fn person(&self, style: &Style) -> Shown {
-        Shown { out: clips(&self.stdout, &self.stderr, style).into_bytes(), note: outcome_note(&self.outcome, self.duration_ms) }
+        let note = outcome_note(&self.outcome, self.duration_ms, self.next.as_deref());
+        Shown { out: clips(&self.stdout, &self.stderr, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
         let rest = "the rest is not kept; print less, or use a workspace";
         let status = outcome_line(&self.outcome, self.duration_ms);
-        output(&status, &escaped(&self.stdout), &escaped(&self.stderr), rest, outcome_next(&self.outcome), room)
+        output(&status, &escaped(&self.stdout), &escaped(&self.stderr), rest, self.next.as_deref(), room)
     }
 }
 
 impl Show for ExecResponse {
     fn person(&self, style: &Style) -> Shown {
-        Shown { out: clips(&self.stdout, &self.stderr, style).into_bytes(), note: outcome_note(&self.outcome, self.duration_ms) }
+        let note = outcome_note(&self.outcome, self.duration_ms, self.next.as_deref());
+        Shown { out: clips(&self.stdout, &self.stderr, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
-        let rest = format!("workspace_logs workspace={} exec={} shows all of it", inline(&self.workspace), self.exec);
+        let job = JobName::from(self.exec);
+        let rest = format!("workspace_job action=logs job={job} lines=... or search=... reads the rest");
         let status = outcome_line(&self.outcome, self.duration_ms);
-        let next = self.next.as_deref().or_else(|| outcome_next(&self.outcome));
-        output(&status, &escaped(&self.stdout), &escaped(&self.stderr), &rest, next, room)
+        output(&status, &escaped(&self.stdout), &escaped(&self.stderr), &rest, self.next.as_deref(), room)
     }
 }
 
 impl Show for LogsResponse {
     fn person(&self, style: &Style) -> Shown {
-        if let Some(output) = &self.output {
-            let omitted = output.stdout.bytes_omitted + output.stderr.bytes_omitted;
-            let note = (omitted > 0).then(|| format!("{} more; --offset shows them", page::plural(omitted, "byte")));
-            return Shown { out: clips(&output.stdout, &output.stderr, style).into_bytes(), note };
-        }
         let rows: Vec<Vec<String>> = self
             .entries
             .iter()
@@ -167,26 +167,6 @@ impl Show for LogsResponse {
         Shown { out: page::table(&["EXEC", "STEP", "WHEN", "WHAT", "OUTCOME", "TOOK", "SUBJECT"], &rows, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
-        if let Some(output) = &self.output {
-            let mut text = format!("exec {}: {}; {}\n", output.exec, inline(&output.outcome), inline(&output.command));
-            let mut room = room.saturating_sub(FRAME_CHARS + page_chars(&output.command));
-            for (label, clip) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-                if clip.text.is_empty() {
-                    continue;
-                }
-                // Escaping makes a text longer at most tenfold; what is measured must be what is shown.
-                let escaped = pyro_wire::untrusted::escape(&clip.text);
-                let (shown, bytes) = page::head_only(&escaped, room);
-                let left = clip.bytes_omitted + (escaped.len() - bytes) as u64;
-                let label = if left > 0 { format!("{label}, about {} more after this", size(left)) } else { label.to_owned() };
-                text.push_str(&page::fenced(&label, shown));
-                if left > 0 {
-                    text.push_str(&format!("next: add {} to offset\n", count(bytes as u64)));
-                }
-                room = room.saturating_sub(page_chars(shown));
-            }
-            return text;
-        }
         let mut text = format!("{} of {} entries, oldest first\n", self.entries.len(), count(self.count));
         let lines: String = self
             .entries

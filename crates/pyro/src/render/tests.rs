@@ -48,20 +48,31 @@ fn every_outcome_says_how_it_ended_and_what_to_do() {
             "killed by SIGKILL (signal 9) after 12.3 s\nno output\n",
             "[note: killed by SIGKILL (signal 9) after 12.3 s]\n",
         ),
+        (json!({"kind": "running"}), "still running after 12.3 s\nno output\n", "[note: still running after 12.3 s]\n"),
         (
             json!({"kind": "timed_out", "after_seconds": 30}),
-            "timed out after 30 s and was killed\nno output\nnext: a larger timeout_seconds gives it longer\n",
-            "[note: timed out after 30 s and was killed\nhint: --timeout-seconds gives it longer]\n",
+            "timed out after 30 s and was killed\nno output\n",
+            "[note: timed out after 30 s and was killed]\n",
         ),
         (
-            json!({"kind": "out_of_memory", "limit_mib": 64}),
-            "out of memory after 12.3 s: the limit of 64 MiB was reached\nno output\nnext: mem_mib, given when the sandbox is made, gives it more\n",
-            "[note: out of memory after 12.3 s: the limit of 64 MiB was reached\nhint: --mem-mib, given when the sandbox is made, gives it more]\n",
+            json!({"kind": "out_of_memory", "limit_mib": 64, "peak_mib": 63, "code": 2}),
+            "out of memory (limit 64 MiB, peak 63 MiB), exit 2 after 12.3 s\nno output\n",
+            "[note: out of memory (limit 64 MiB, peak 63 MiB), exit 2 after 12.3 s]\n",
+        ),
+        (
+            json!({"kind": "disk_full", "path": "/workspace", "code": 1}),
+            "exit 1, disk full (/workspace) after 12.3 s\nno output\n",
+            "[note: exit 1, disk full (/workspace) after 12.3 s]\n",
+        ),
+        (
+            json!({"kind": "process_limit", "limit": 4096, "code": 254}),
+            "exit 254, no more processes (limit 4096) after 12.3 s\nno output\n",
+            "[note: exit 254, no more processes (limit 4096) after 12.3 s]\n",
         ),
         (
             json!({"kind": "cancelled"}),
-            "cancelled after 12.3 s and killed\nno output\n",
-            "[note: cancelled after 12.3 s and killed]\n",
+            "cancelled and killed after 12.3 s\nno output\n",
+            "[note: cancelled and killed after 12.3 s]\n",
         ),
         (
             json!({"kind": "not_started", "reason": "no program frob\n", "code": 127}),
@@ -70,14 +81,18 @@ fn every_outcome_says_how_it_ended_and_what_to_do() {
         ),
         (
             json!({"kind": "sandbox_lost", "reason": "killed"}),
-            "the sandbox was lost after 12.3 s: killed\nno output\n",
-            "[note: the sandbox was lost after 12.3 s: killed]\n",
+            "the sandbox was lost: killed after 12.3 s\nno output\n",
+            "[note: the sandbox was lost: killed after 12.3 s]\n",
         ),
     ];
     for (outcome, for_models, for_people) in cases {
         assert_eq!(model("workspace exec", exec(outcome.clone(), clip(""), clip(""))), for_models);
         assert_eq!(person("workspace exec", exec(outcome, clip(""), clip(""))), for_people);
     }
+    let mut told = exec(json!({"kind": "timed_out", "after_seconds": 30}), clip(""), clip(""));
+    told["next"] = json!("give it more time\n");
+    assert!(model("workspace exec", told.clone()).ends_with("no output\nnext: give it more time\\n\n"));
+    assert_eq!(person("workspace exec", told), "[note: timed out after 30 s and was killed\nhint: give it more time\\n]\n");
 }
 
 #[test]
@@ -99,7 +114,7 @@ fn a_cut_says_how_much_and_where_the_rest_is() {
     assert_eq!(
         text,
         "exit 0 in 12.3 s\n--- stdout, 1.9 MiB in all (untrusted) ---\nhead\n[... 7 lines left out here ...]\ntail\n--- end ---\n\
-         1.0 KiB more was written and is not kept\nnext: workspace_logs workspace=brave-otter exec=3 shows all of it\n"
+         1.0 KiB more was written and is not kept\nnext: workspace_job action=logs job=job3 lines=... or search=... reads the rest\n"
     );
     let lines: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
     let cut = head_and_tail(&lines, 1_000);
@@ -236,7 +251,7 @@ fn a_diff_counts_before_it_shows() {
 }
 
 #[test]
-fn logs_are_a_table_or_one_output() {
+fn logs_are_a_table() {
     let entry = json!({
         "at": "2026-01-02T03:03:35Z", "op": "workspace exec", "subject": "echo 'a\tb'", "outcome": "exit 0", "exec": 1, "step": 4, "duration_ms": 12
     });
@@ -250,14 +265,34 @@ fn logs_are_a_table_or_one_output() {
         model("workspace logs", response),
         "1 of 7 entries, oldest first\n2026-01-02T03:03:35Z workspace exec 1: echo 'a\\tb' -> exit 0 in 12 ms (step 4)\n"
     );
-    let mut stdout = clip("one\ntwo\n");
-    stdout["bytes_omitted"] = json!(5000);
-    let output = json!({"exec": 3, "command": "make", "outcome": "exit 0", "stdout": stdout, "stderr": clip("")});
-    let response = json!({"workspace": "w", "count": 0, "entries": [], "output": output});
+}
+
+#[test]
+fn jobs_are_listed_and_their_output_is_read_by_lines() {
+    let job = json!({"job": "job3", "command": "make\n", "outcome": {"kind": "running"}, "at": "2026-01-02T03:03:35Z", "duration_ms": 30_000});
+    let list = json!({"workspace": "w", "count": 7, "jobs": [job]});
     assert_eq!(
-        model("workspace logs", response),
-        "exec 3: exit 0; make\n--- stdout, about 4.9 KiB more after this (untrusted) ---\none\ntwo\n--- end ---\nnext: add 8 to offset\n"
+        person("workspace job list", list.clone()),
+        "JOB   BEGAN     OUTCOME  TOOK    COMMAND\njob3  30 s ago  running  30.0 s  make\\n\n[note: 6 jobs more; --limit shows them]\n"
     );
+    assert_eq!(
+        model("workspace job", json!({ "list": list })),
+        "1 of 7 jobs, those that run first\njob3: running, 30.0 s: make\\n\n"
+    );
+    let mut output = clip("one\ntwo\n");
+    output["bytes_omitted"] = json!(5000);
+    let logs = json!({
+        "workspace": "w", "job": "job3", "command": "make", "outcome": {"kind": "exited", "code": 2}, "output": output,
+        "lines_total": 1234, "first_line": 40
+    });
+    assert_eq!(
+        model("workspace job", json!({ "logs": logs.clone() })),
+        "job3, exit 2, make: from line 40 of 1,234\n--- output (untrusted) ---\none\ntwo\n--- end ---\n\
+         next: fewer lines at once, such as lines 200-300, or search\n"
+    );
+    let mut found = logs;
+    found["matches"] = json!(2);
+    assert_eq!(person("workspace job logs", found), "one\ntwo\n[note: 2 of 1,234 lines match]\n");
 }
 
 #[test]

@@ -33,7 +33,7 @@ use pyro_wire::limits::{PIDS_MAX_MIN, WAKE_ENTROPY_BYTES};
 use pyro_wire::message::{Bytes, Wake};
 
 use super::namespaces::Namespaces;
-use super::{Launch, LayersAt, Limits, MakeLayers, Sandbox, StackMount};
+use super::{Launch, LayersAt, Limits, MakeLayers, Pressure, Sandbox, StackMount};
 use crate::environment::{self, Kit, image};
 use crate::home::Home;
 
@@ -492,8 +492,9 @@ impl Sandbox for MachineSandbox {
         seen
     }
 
-    fn out_of_memory_kills(&self) -> u64 {
-        0
+    fn pressure(&self) -> Pressure {
+        // Its own kernel counts, and says so through the agent.
+        Pressure::default()
     }
 
     fn layers(&self) -> LayersAt {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Error, Result};
 
-use crate::backend::Limits;
+use crate::backend::{Limits, Pressure};
 
 /// Name of our part of every hierarchy.
 const OURS: &str = "pyro";
@@ -244,18 +244,27 @@ impl Groups {
         }
     }
 
-    /// See [`crate::backend::Sandbox::out_of_memory_kills`].
+    /// See [`crate::backend::Sandbox::pressure`].
     #[must_use]
-    pub fn out_of_memory_kills(&self) -> u64 {
-        let Some(group) = self.groups.iter().find(|group| group.resource == Resource::Memory) else {
-            return 0;
+    pub fn pressure(&self) -> Pressure {
+        let group = |resource| self.groups.iter().find(|group: &&Group| group.resource == resource);
+        let read = |group: &Group, file: &str| fs::read_to_string(group.directory.join(file)).unwrap_or_default();
+        // Lines of a name and a number.
+        let counted = |resource, file: [&str; 2], name: &str| {
+            let text =
+                group(resource).map(|group| read(group, file[usize::from(group.version == Version::Two)])).unwrap_or_default();
+            let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            found.unwrap_or(0)
         };
-        let file = match group.version {
-            Version::One => "memory.oom_control",
-            Version::Two => "memory.events",
-        };
-        let text = fs::read_to_string(group.directory.join(file)).unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        let peak = group(Resource::Memory).and_then(|group| {
+            let file = if group.version == Version::One { "memory.max_usage_in_bytes" } else { "memory.peak" };
+            read(group, file).trim().parse::<u64>().ok()
+        });
+        Pressure {
+            memory_kills: counted(Resource::Memory, ["memory.oom_control", "memory.events"], "oom_kill "),
+            processes_refused: counted(Resource::Pids, ["pids.events", "pids.events"], "max "),
+            memory_peak_mib: peak.map(|bytes| bytes / MIB),
+        }
     }
 
     /// Takes the groups away.

@@ -222,7 +222,8 @@ fn prepare(control: &OwnedFd) -> Result<UnixStream, Failure> {
     UserNamespace::from(user_namespace).enter().at(Step::Users)?;
     marks.mark(30);
     confine::become_user(0, 0, !plan.single).at(Step::Ids)?;
-    let limits = ProcessLimits { descriptors: DESCRIPTORS, processes: Some(plan.pids_max) };
+    // One more than the control group has, where there is one: it is to refuse first, because it counts that.
+    let limits = ProcessLimits { descriptors: DESCRIPTORS, processes: Some(plan.pids_max.saturating_add(1)) };
     confine::limit_process(&limits).at(Step::Limits)?;
     confine::keep_capabilities(&CAPABILITIES).at(Step::Capabilities)?;
     marks.mark(31);

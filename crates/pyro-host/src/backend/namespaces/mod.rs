@@ -18,7 +18,7 @@ use pyro_api::{Error, Result};
 use pyro_sys::spawn::Child;
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Launch, LayersAt, MakeLayers, Sandbox, StackMount, Switched};
+use super::{Backend, Launch, LayersAt, MakeLayers, Pressure, Sandbox, StackMount, Switched};
 use crate::privilege::Privilege;
 
 pub mod cgroup;
@@ -198,8 +198,8 @@ impl Sandbox for NamespaceSandbox {
         probe::all(self)
     }
 
-    fn out_of_memory_kills(&self) -> u64 {
-        self.groups.out_of_memory_kills()
+    fn pressure(&self) -> Pressure {
+        self.groups.pressure()
     }
 
     fn layers(&self) -> LayersAt {
