@@ -12,12 +12,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 const LONG: Duration = Duration::from_millis(700);
 
 fn main() {
-    let log: String = (0..20_000).map(|n| format!("2026-01-01T00:00:{:02} INFO worker {} handled request {n} in 12 ms\n", n % 60, n % 7)).collect();
+    let log: String = (0..20_000)
+        .map(|n| format!("2026-01-01T00:00:{:02} INFO worker {} handled request {n} in 12 ms\n", n % 60, n % 7))
+        .collect();
     let build: String = (0..20_000).map(|n| format!("  CC      drivers/net/ethernet/vendor/file_{n}.o\n")).collect();
     let errors: String = (0..20_000).map(|n| format!("src/main.rs:{n}: error: no such thing as number {n}\n")).collect();
-    let colours: String = (0..20_000).map(|n| format!("\x1b[1m\x1b[32m   Compiling\x1b[0m demo-{n} v1.{n}.0 (\x1b[4m/src\x1b[0m)\n")).collect();
-    let progress: String = (0..20_000).map(|n| format!("\rReceiving objects: {:3}% ({n}/20000), 1.20 MiB | 2.40 MiB/s", n / 200)).collect();
-    let redraw: String = (0..3_000).map(|n| format!("\x1b[4A{}", format!("\x1b[2K layer {n} [====>   ] 12 MB\n").repeat(4))).collect();
+    let colours: String =
+        (0..20_000).map(|n| format!("\x1b[1m\x1b[32m   Compiling\x1b[0m demo-{n} v1.{n}.0 (\x1b[4m/src\x1b[0m)\n")).collect();
+    let progress: String =
+        (0..20_000).map(|n| format!("\rReceiving objects: {:3}% ({n}/20000), 1.20 MiB | 2.40 MiB/s", n / 200)).collect();
+    let redraw: String =
+        (0..3_000).map(|n| format!("\x1b[4A{}", format!("\x1b[2K layer {n} [====>   ] 12 MB\n").repeat(4))).collect();
     let cases: &[(&str, Vec<u8>)] = &[
         ("log of a server", log.into_bytes()),
         ("build without colours", build.into_bytes()),

@@ -10,6 +10,8 @@ mod digest;
 pub mod limits;
 mod parse;
 mod row;
+mod terminal;
 mod words;
 
 pub use digest::{Digest, Shown};
+pub use terminal::{Command, Fresh, Modes, Screen, Size, Terminal};

@@ -138,23 +138,22 @@ impl Parser {
                 }
             }
         }
-        let mut chunks = bytes.utf8_chunks().peekable();
-        while let Some(chunk) = chunks.next() {
-            if !chunk.valid().is_empty() {
-                to.print(chunk.valid());
-            }
-            let invalid = chunk.invalid();
-            if invalid.is_empty() {
-                continue;
-            }
-            let unfinished = chunks.peek().is_none() && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
-            if unfinished {
-                self.partial[..invalid.len()].copy_from_slice(invalid);
-                self.partial_length = invalid.len();
-            } else {
-                to.print("\u{fffd}");
-            }
+        let error = match std::str::from_utf8(bytes) {
+            Ok("") => return,
+            Ok(text) => return to.print(text),
+            Err(error) => error,
+        };
+        // What a later piece may complete is at the very end: there no error has a length.
+        let end = match error.error_len() {
+            None => error.valid_up_to(),
+            Some(_) => bytes.len() - unfinished_bytes(bytes),
+        };
+        let (text, unfinished) = bytes.split_at(end);
+        if !text.is_empty() {
+            to.print(&String::from_utf8_lossy(text));
         }
+        self.partial[..unfinished.len()].copy_from_slice(unfinished);
+        self.partial_length = unfinished.len();
     }
 
     fn step(&mut self, byte: u8, to: &mut impl Perform) {
@@ -234,6 +233,15 @@ impl Parser {
         }
         self.osc = Vec::new();
     }
+}
+
+/// Bytes at the end that begin a character.
+fn unfinished_bytes(bytes: &[u8]) -> usize {
+    let is_unfinished = |count: &usize| {
+        let end = &bytes[bytes.len() - count..];
+        std::str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=bytes.len().min(3)).find(is_unfinished).unwrap_or(0)
 }
 
 fn is_text(byte: u8) -> bool {

@@ -163,7 +163,14 @@ impl Row {
     pub(crate) fn push_text(&self, from: usize, to: usize, text: &mut String) {
         if self.marks.is_empty() {
             let to = to.min(self.cells.len());
-            text.extend(self.cells[from.min(to)..to].iter().filter(|cell| **cell != FILLER));
+            let cells = &self.cells[from.min(to)..to];
+            // No early end: so it is done for many cells at once.
+            if cells.iter().fold(true, |plain, cell| plain & cell.is_ascii() & (*cell != FILLER)) {
+                let ascii: Vec<u8> = cells.iter().map(|cell| *cell as u8).collect();
+                text.push_str(std::str::from_utf8(&ascii).unwrap_or_default());
+            } else {
+                text.extend(cells.iter().filter(|cell| **cell != FILLER));
+            }
             return;
         }
         for (character, _, marks) in self.glyphs(from, to) {

@@ -71,7 +71,8 @@ impl Line {
             self.clear_beyond();
         }
         // Once something did not fit nothing fits after it: what is kept is a beginning.
-        let mut room = if self.beyond_is_full { 0 } else { (LINE_BYTES_MAX - LINE_COLUMNS_MAX - self.beyond.len()).min(text.len()) };
+        let mut room =
+            if self.beyond_is_full { 0 } else { (LINE_BYTES_MAX - LINE_COLUMNS_MAX - self.beyond.len()).min(text.len()) };
         while !text.is_char_boundary(room) {
             room -= 1;
         }
@@ -235,7 +236,9 @@ impl Perform for Drawing<'_> {
             b'\r' => live.to_column(0),
             0x08 => live.to_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(1)),
             // Over what is written a tab is a move; after it, it is a tab of the text.
-            b'\t' if live.lines.get(live.at).is_some_and(|line| line.row.len() > live.column) => live.right_to((live.column / 8 + 1) * 8),
+            b'\t' if live.lines.get(live.at).is_some_and(|line| line.row.len() > live.column) => {
+                live.right_to((live.column / 8 + 1) * 8)
+            }
             _ => self.print(char::from(control).encode_utf8(&mut [0; 4])),
         }
     }

@@ -31,7 +31,8 @@ fn assert_same_in_pieces(bytes: &[u8], sizes: &[usize]) {
     for budget in [400, 2_000, 64 * 1024] {
         let (whole, pieces) = (whole.show(budget), pieces.show(budget));
         let at = whole.text.bytes().zip(pieces.text.bytes()).take_while(|(a, b)| a == b).count();
-        let around = |text: &str| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(40)..text.len().min(at + 40)]).into_owned();
+        let around =
+            |text: &str| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(40)..text.len().min(at + 40)]).into_owned();
         assert_eq!(around(&whole.text), around(&pieces.text), "at {at} of {} and {}", whole.text.len(), pieces.text.len());
         let rest = |shown: Shown| Shown { text: String::new(), ..shown };
         assert_eq!(rest(whole), rest(pieces));
@@ -84,7 +85,10 @@ fn lines_above_are_drawn_again() {
 fn equal_lines_are_folded_where_they_are_enough() {
     assert_eq!(text(b"y\ny\ny\n"), "y\ny\ny\n");
     let shown = digest(&b"y\n".repeat(1_000_000)).show(400);
-    assert_eq!((shown.text.as_str(), shown.folded_lines, shown.lines_omitted), ("y\n[the line above 999,999 more times]\n", 999_999, 0));
+    assert_eq!(
+        (shown.text.as_str(), shown.folded_lines, shown.lines_omitted),
+        ("y\n[the line above 999,999 more times]\n", 999_999, 0)
+    );
     assert_eq!(text(b"a\n\x1b[1mb\x1b[m\nb\nb\nb\nc"), "a\nb\n[the line above 3 more times]\nc");
 }
 
@@ -112,7 +116,11 @@ fn the_first_lines_that_look_like_errors_are_quoted_with_their_numbers() {
     all.push_str("error: another\n");
     all.push_str(&numbered(9_002..20_001));
     let shown = digest(all.as_bytes()).show(4_000);
-    assert!(shown.text.contains("\n[line 3001] src/main.rs:1: error: the cause\n[line 9001] error: another\nline 1"), "{}", shown.text);
+    assert!(
+        shown.text.contains("\n[line 3001] src/main.rs:1: error: the cause\n[line 9001] error: another\nline 1"),
+        "{}",
+        shown.text
+    );
     assert!(shown.text.chars().count() <= 4_000);
     // What stands in the tail is not quoted too.
     let last = numbered(1..20_000) + "error: at the end\n";

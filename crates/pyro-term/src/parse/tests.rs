@@ -45,21 +45,26 @@ fn asked(bytes: &[u8]) -> Vec<String> {
 fn text_controls_and_sequences_are_told_apart() {
     assert_eq!(
         asked(b"a\xc3\xa4\r\x1b[1;31mb\x1b[?25l\x1b[K\x1b(0\x1b7\x1b[6 q"),
-        ["print aä", "control 0xd", "csi [1, 31] m", "print b", "csi?[25] l", "csi [0] K", "escape 0x28 0", "escape 0x0 7", "csi [6] q"]
+        [
+            "print aä",
+            "control 0xd",
+            "csi [1, 31] m",
+            "print b",
+            "csi?[25] l",
+            "csi [0] K",
+            "escape 0x28 0",
+            "escape 0x0 7",
+            "csi [6] q"
+        ]
     );
 }
 
 #[test]
 fn strings_end_at_bel_st_or_any_escape() {
-    assert_eq!(asked(b"\x1b]0;t\x07x\x1b]2;u\x1b\\y\x1bPq#\n\x07\x1b\\z"), [
-        "osc 0;t",
-        "print x",
-        "osc 2;u",
-        "escape 0x0 \\",
-        "print y",
-        "escape 0x0 \\",
-        "print z"
-    ]);
+    assert_eq!(
+        asked(b"\x1b]0;t\x07x\x1b]2;u\x1b\\y\x1bPq#\n\x07\x1b\\z"),
+        ["osc 0;t", "print x", "osc 2;u", "escape 0x0 \\", "print y", "escape 0x0 \\", "print z"]
+    );
     assert_eq!(asked(b"\x1b]0;broken off\x18x"), ["print x"]);
 }
 
@@ -82,7 +87,9 @@ fn controls_inside_a_sequence_are_done_and_it_goes_on() {
 
 #[test]
 fn broken_utf8_is_replaced_as_the_standard_library_does() {
-    for bytes in [&b"\xff\xfe"[..], b"a\xe2\x82", b"\xe2\x82\xac\xe2\x82x", b"\xf0\x9f\x98\x80\xf0\x9f", b"\xed\xa0\x80", b"\xc3\xc3\xa4"] {
+    for bytes in
+        [&b"\xff\xfe"[..], b"a\xe2\x82", b"\xe2\x82\xac\xe2\x82x", b"\xf0\x9f\x98\x80\xf0\x9f", b"\xed\xa0\x80", b"\xc3\xc3\xa4"]
+    {
         let mut with_end = bytes.to_vec();
         with_end.push(b'\r');
         let lossy = String::from_utf8_lossy(bytes);
