@@ -7,6 +7,8 @@
 //! it gives out acts on the terminal of whoever reads it.
 
 mod digest;
+pub mod integration;
+mod keys;
 pub mod limits;
 mod parse;
 mod row;
@@ -14,4 +16,5 @@ mod terminal;
 mod words;
 
 pub use digest::{Digest, Shown};
+pub use keys::{UnknownKey, encode_key, encode_paste};
 pub use terminal::{Command, Fresh, Modes, Screen, Size, Terminal};

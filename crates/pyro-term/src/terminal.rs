@@ -1,7 +1,7 @@
 //! A terminal session as a person would see it.
 //!
 //! A [`Terminal`] is given the bytes that programs write to a terminal. It holds the screen, gives the text that is new on it, knows what the programs are owed
-//! as answers, and which commands were typed, if the shell marks them.
+//! as answers, and which commands were typed, if the shell marks them (see [`integration`](crate::integration)).
 //!
 //! The bytes are an enemy's. Memory is bounded by the size of the screen and by [`limits`](crate::limits); the time for a byte by the cells of the screen, which one
 //! sequence can all change.
@@ -58,7 +58,8 @@ pub struct Fresh {
     /// Finished lines, each with its end: whole, however often they wrapped, and as they stand now, however often they were drawn. Where programs draw over
     /// lines that were taken before, those that changed come again. To shorten it, give it to a [`Digest`](crate::Digest).
     pub text: String,
-    /// The line that the cursor is in, and what is below, if it has text: a prompt, a progress bar. It is given again until it is finished, as it stands.
+    /// The line that the cursor is in, and what is below, if it has text: a prompt, a progress bar. It is given again until it is finished, as it stands; when
+    /// nothing but its end comes, it is not given in `text` too.
     pub unfinished: String,
     /// Whether `unfinished` is not what it was when last taken.
     pub unfinished_is_new: bool,
@@ -73,8 +74,8 @@ pub struct Fresh {
 pub struct Terminal {
     parser: Parser,
     board: Board,
-    /// Of what was last given as unfinished.
-    unfinished: Option<u64>,
+    /// Of what was last given as unfinished: which line, and its text.
+    unfinished: Option<(u64, u64)>,
 }
 
 impl Terminal {
@@ -109,7 +110,7 @@ impl Terminal {
         // A line whose beginning has left the screen is read with it.
         let mut open = self.board.unread.open().map(std::mem::take);
         let page = self.board.text_page_mut();
-        let (cursor_row, mut unfinished) = (page.cursor.row, Vec::new());
+        let (cursor_row, mut unfinished, mut unfinished_id) = (page.cursor.row, Vec::new(), None);
         for (first, end, rest) in command::texts(&page.lines) {
             let open = if first == 0 { open.as_mut() } else { None };
             let is_whole = end <= cursor_row;
@@ -121,6 +122,7 @@ impl Terminal {
                 add(&line);
             } else if !is_whole {
                 unfinished.push(escape(&line));
+                unfinished_id.get_or_insert(page.lines[first].id);
             }
             // What is shown as unfinished is not shown again when nothing but its end comes.
             if touched && (is_whole || !line.is_empty()) {
@@ -135,8 +137,9 @@ impl Terminal {
             *open = taken;
         }
         let unfinished = unfinished.join("\n").trim_end_matches('\n').to_owned();
-        let mark = mark_of(&unfinished);
-        let unfinished_is_new = !unfinished.is_empty() && self.unfinished.replace(mark) != Some(mark);
+        let mark = unfinished_id.filter(|_| !unfinished.is_empty()).map(|id| (id, mark_of(&unfinished)));
+        let unfinished_is_new = mark.is_some() && self.unfinished != mark;
+        self.unfinished = mark;
         Fresh { text, unfinished, unfinished_is_new, lines_dropped, screen: alternate.then(|| self.screen()) }
     }
 

@@ -123,6 +123,8 @@ fn between(from: Mark, page: &Page, unread: &Unread, bytes_max: usize) -> (Strin
             text.push('\n');
         }
     }
+    // Blanks before the cursor are there because it went over them.
+    text.truncate(text.trim_end_matches(' ').len());
     let mut is_cut = first.is_none();
     if text.len() > bytes_max {
         let mut start = text.len() - bytes_max;

@@ -7,7 +7,7 @@
 A recording is the bytes that came from a pseudo-terminal. recordings.txt has a line for each: its name, the size, and sizes that it changes to, each after so
 many bytes. Everything happens in /tmp/demo, with an environment that names nothing of the machine.
 """
-import fcntl, os, pathlib, pty, re, select, shutil, signal, struct, subprocess, sys, tempfile, termios, time, zipfile
+import fcntl, http.server, os, pathlib, pty, re, select, shutil, signal, struct, subprocess, sys, tempfile, termios, threading, time, zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEMO = pathlib.Path("/tmp/demo")
@@ -92,6 +92,28 @@ def cargo():
     return record(["cargo", "build", "--offline", "--manifest-path", "/tmp/demo/demo/Cargo.toml"], 80, 24)
 
 
+class Slow(http.server.SimpleHTTPRequestHandler):
+    """Serves files below the current directory so slowly that progress is shown."""
+
+    def log_message(self, *_):
+        pass
+
+    def copyfile(self, source, outputfile):
+        while piece := source.read(200_000):
+            outputfile.write(piece)
+            time.sleep(0.06)
+
+
+def record_with_server(argv, folder):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 8765), lambda *arguments: Slow(*arguments, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        return record(argv, 80, 24)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def pip():
     folder = DEMO / "index/demo"
     folder.mkdir(parents=True)
@@ -100,17 +122,17 @@ def pip():
         wheel.writestr("demo-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")
         wheel.writestr("demo-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("demo-1.0.dist-info/RECORD", "")
-    server = subprocess.Popen([sys.executable, "-m", "http.server", "-b", "127.0.0.1", "8765", "-d", str(DEMO / "index")], stderr=subprocess.DEVNULL)
-    time.sleep(1)
-    try:
-        return record(["pip", "download", "--index-url", "http://127.0.0.1:8765", "demo"], 80, 24)
-    finally:
-        server.kill()
+    return record_with_server(["pip", "download", "--index-url", "http://127.0.0.1:8765", "demo"], DEMO / "index")
 
 
 def npm():
-    shell("mkdir pkg app; echo '{\"name\":\"pkg\",\"version\":\"1.0.0\"}' > pkg/package.json; echo '{\"name\":\"app\",\"version\":\"1.0.0\"}' > app/package.json")
-    return record(["npm", "install", "--offline", "--prefix", "/tmp/demo/app", "/tmp/demo/pkg"], 80, 24)
+    (DEMO / "pkg").mkdir()
+    (DEMO / "app").mkdir()
+    (DEMO / "pkg/package.json").write_text('{"name":"pkg","version":"1.0.0"}')
+    (DEMO / "pkg/data.bin").write_bytes(os.urandom(6_000_000))
+    (DEMO / "app/package.json").write_text('{"name":"app","version":"1.0.0"}')
+    shell("tar czf pkg.tgz --transform s,^pkg,package, pkg")
+    return record_with_server(["npm", "install", "--no-audit", "--no-fund", "--prefix", "/tmp/demo/app", "http://127.0.0.1:8765/pkg.tgz"], DEMO)
 
 
 def vim():
@@ -187,7 +209,7 @@ def shell_with_marks(name):
                            capture_output=True, text=True).stdout.splitlines()
     argv = [line[4:] for line in lines if line.startswith("arg ")]
     ENV.update(dict(line[4:].split("=", 1) for line in lines if line.startswith("env ")))
-    (DEMO / ".zshrc").write_text("PS1='%% '\nunsetopt zle_bracketed_paste\n")
+    (DEMO / ".zshrc").write_text("PS1='%% '\n")
     (DEMO / ".bashrc").write_text("PS1='$ '\nPROMPT_COMMAND='true'\n")
     (DEMO / ".config/fish").mkdir(parents=True)
     (DEMO / ".config/fish/config.fish").write_text("function fish_prompt; echo -n '> '; end\nset fish_greeting\n")
