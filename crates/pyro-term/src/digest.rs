@@ -18,7 +18,8 @@ pub use show::Shown;
 
 use errors::Errors;
 use live::Live;
-use store::{Place, Store};
+pub(crate) use store::Place;
+use store::Store;
 
 use crate::limits::LINE_BYTES_MAX;
 use crate::parse::Parser;
@@ -102,6 +103,11 @@ impl Digest {
     /// Bytes of text that finished lines have, as they are shown.
     pub(crate) fn text_bytes(&self) -> u64 {
         self.kept.store.text_bytes()
+    }
+
+    /// The line that has no end yet, as it stands.
+    pub(crate) fn unfinished_text(&self) -> String {
+        self.live.unfinished().unwrap_or_else(|| String::from_utf8_lossy(&self.plain).into_owned())
     }
 
     /// Takes the next bytes.

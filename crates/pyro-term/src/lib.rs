@@ -1,6 +1,6 @@
 //! What commands write, as a model or a person should see it.
 //!
-//! Two kinds of output come from commands. What was written to a pipe is a stream, of which a [`Digest`] keeps what is worth showing, and it reads parts
+//! Two kinds of output come from commands. What was written to a pipe is a stream, of which a [`Digest`] keeps what is worth showing, and [`stored`] reads parts
 //! of it again. What was written to a terminal is drawn: a [`Terminal`] holds the screen that a person would see, and gives the text that is new on it.
 //!
 //! This crate starts no process and touches no file. Whatever the bytes are, it does not panic, its memory is bounded ([`limits`]) and its time linear, and nothing
@@ -12,6 +12,7 @@ mod keys;
 pub mod limits;
 mod parse;
 mod row;
+pub mod stored;
 mod terminal;
 mod words;
 

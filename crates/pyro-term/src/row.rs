@@ -25,11 +25,6 @@ impl Row {
         self.cells.len()
     }
 
-    /// Whether there is nothing but blanks.
-    pub(crate) fn is_blank(&self) -> bool {
-        self.cells.iter().all(|cell| *cell == ' ')
-    }
-
     /// Puts a character that takes `width` columns (at least 1) at `column`. NUL is put as a blank: it is the filler's.
     pub(crate) fn put(&mut self, column: usize, character: char, width: usize) {
         let character = if character == FILLER { ' ' } else { character };

@@ -122,6 +122,30 @@ impl Digest {
         shown
     }
 
+    /// The beginning, as much as fits, and the line of the stream that the rest begins with. The lines are counted from where the digest began.
+    pub(crate) fn show_beginning(&self, budget_chars: usize) -> (Shown, Option<u64>) {
+        let view = self.view();
+        let budget = budget_chars.max(LINE_CHARS_SHOWN);
+        let blocks = |chars: usize| view.entries.iter().map(|entry| entry.block(chars)).collect::<Vec<_>>();
+        let mut all = blocks(usize::MAX);
+        if fitting(all.iter(), budget) < all.len() {
+            all = blocks(LINE_CHARS_SHOWN.min(budget / 4));
+        }
+        let first = view.entries.first().map_or(view.end, |entry| entry.first);
+        let mut count = fitting(all.iter(), budget);
+        // Lines that were drawn over begin in the same line of the stream: that is shown whole or not at all.
+        let line_of = |entry: usize| view.entries.get(entry).map_or(view.end.line, |entry| entry.first.line);
+        while count > 1 && count < all.len() && line_of(count) == line_of(count - 1) {
+            count -= 1;
+        }
+        let mut shown = Shown { lines_total: view.end.line - first.line, binary: view.binary, ..Shown::default() };
+        shown.add(&all[..count]);
+        if view.is_open && count == all.len() && shown.text.ends_with('\n') {
+            shown.text.pop();
+        }
+        (shown, (count < all.len()).then(|| line_of(count).max(first.line + 1)))
+    }
+
     /// Head, marker, errors, tail.
     fn show_around(&self, view: &View, blocks: &[Block], budget: usize, shown: &mut Shown) {
         // The marker has three numbers of at most 20 digits, and no stream is that long.
@@ -206,11 +230,7 @@ impl Digest {
     }
 
     fn unfinished(&self) -> Option<String> {
-        let text = match self.live.unfinished() {
-            Some(text) => text,
-            None => String::from_utf8_lossy(&self.plain).into_owned(),
-        };
-        let text = escape(&text);
+        let text = escape(&self.unfinished_text());
         let start = text.char_indices().rev().nth(UNFINISHED_CHARS - 1).map_or(0, |(at, _)| at);
         (!text.is_empty()).then(|| text[start..].to_owned())
     }
