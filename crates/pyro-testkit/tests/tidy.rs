@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pyro-sys", &[]),
     ("pyro-layer", &["pyro-wire"]),
     ("pyro-edit", &[]),
+    ("pyro-term", &["pyro-wire"]),
     ("pyro-agent", &["pyro-wire", "pyro-sys", "pyro-layer", "pyro-edit"]),
     ("pyro-api", &["pyro-wire"]),
     ("pyro-host", &["pyro-api", "pyro-layer", "pyro-sys", "pyro-wire"]),
