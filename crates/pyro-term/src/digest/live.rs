@@ -104,7 +104,7 @@ impl Live {
 
     /// The end of a line of the stream; the next begins at `place`.
     pub(crate) fn line_feed(&mut self, kept: &mut Kept, place: Place) {
-        self.to_column(0);
+        self.set_column(0);
         if self.at + 1 < self.lines.len() {
             self.at += 1;
             return;
@@ -147,7 +147,7 @@ impl Live {
         self.lines.get_mut(self.at)
     }
 
-    fn to_column(&mut self, column: usize) {
+    fn set_column(&mut self, column: usize) {
         if self.column >= LINE_COLUMNS_MAX
             && column < LINE_COLUMNS_MAX
             && let Some(line) = self.line()
@@ -161,13 +161,13 @@ impl Live {
     fn right_to(&mut self, column: usize) {
         let written = self.line().map_or(0, |line| line.row.len());
         let limit = written.max(MOVE_COLUMNS_MAX).max(self.column).min(LINE_COLUMNS_MAX);
-        self.to_column(column.min(limit));
+        self.set_column(column.min(limit));
     }
 
     /// To another line: what was beyond the columns stays there.
-    fn to_line(&mut self, at: usize) {
+    fn set_line(&mut self, at: usize) {
         let column = self.column.min(LINE_COLUMNS_MAX - 1);
-        self.to_column(column);
+        self.set_column(column);
         self.at = at.min(self.lines.len().saturating_sub(1));
     }
 
@@ -183,7 +183,7 @@ impl Live {
             self.at += 1;
             self.saved = self.saved.map(|(at, column)| (at + 1, column));
         }
-        self.to_line(self.at.saturating_sub(count));
+        self.set_line(self.at.saturating_sub(count));
     }
 }
 
@@ -233,8 +233,8 @@ impl Perform for Drawing<'_> {
     fn control(&mut self, control: u8) {
         let live = &mut *self.live;
         match control {
-            b'\r' => live.to_column(0),
-            0x08 => live.to_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(1)),
+            b'\r' => live.set_column(0),
+            0x08 => live.set_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(1)),
             // Over what is written a tab is a move; after it, it is a tab of the text.
             b'\t' if live.lines.get(live.at).is_some_and(|line| line.row.len() > live.column) => {
                 live.right_to((live.column / 8 + 1) * 8)
@@ -252,17 +252,17 @@ impl Perform for Drawing<'_> {
         match csi.last {
             b'A' => live.up(times, self.kept),
             b'F' => {
-                live.to_column(0);
+                live.set_column(0);
                 live.up(times, self.kept);
             }
-            b'B' => live.to_line(live.at + times),
+            b'B' => live.set_line(live.at + times),
             b'E' => {
-                live.to_column(0);
-                live.to_line(live.at + times);
+                live.set_column(0);
+                live.set_line(live.at + times);
             }
             b'C' => live.right_to(live.column + times),
-            b'D' => live.to_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(times)),
-            b'G' | b'`' if times <= live.column => live.to_column(times - 1),
+            b'D' => live.set_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(times)),
+            b'G' | b'`' if times <= live.column => live.set_column(times - 1),
             b'G' | b'`' => live.right_to(times - 1),
             b'K' => live.erase_in_line(csi.number(0)),
             // Up and all of it: there is no screen whose beginning one could know, so that is left as it is.
@@ -311,8 +311,8 @@ impl Live {
 
     fn restore(&mut self) {
         if let Some((at, column)) = self.saved {
-            self.to_line(at);
-            self.to_column(column);
+            self.set_line(at);
+            self.set_column(column);
         }
     }
 }

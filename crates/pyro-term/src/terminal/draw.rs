@@ -202,7 +202,7 @@ impl Board {
         self.page.cursor = Cursor { row: (first + row).min(last), column: column.min(self.page.columns - 1) };
     }
 
-    fn to_column(&mut self, column: usize) {
+    fn set_column(&mut self, column: usize) {
         self.page.cursor.column = column.min(self.page.columns - 1);
     }
 
@@ -393,13 +393,13 @@ impl Perform for Board {
             (0, b'@') if column < columns => self.page.line().row.insert(column, times, columns),
             (0, b'A') => self.page.move_rows(false, times),
             (0, b'B' | b'e') => self.page.move_rows(true, times),
-            (0, b'C' | b'a') => self.to_column(column + times),
-            (0, b'D') => self.to_column(column.min(columns - 1).saturating_sub(times)),
+            (0, b'C' | b'a') => self.set_column(column + times),
+            (0, b'D') => self.set_column(column.min(columns - 1).saturating_sub(times)),
             (0, b'E' | b'F') => {
                 self.page.move_rows(csi.last == b'E', times);
                 self.page.cursor.column = 0;
             }
-            (0, b'G' | b'`') => self.to_column(times - 1),
+            (0, b'G' | b'`') => self.set_column(times - 1),
             (0, b'H' | b'f') => self.move_to(times - 1, csi.times(1) - 1),
             (0, b'I') => self.tab(true, times),
             (0, b'J') => self.erase_display(csi.number(0)),
