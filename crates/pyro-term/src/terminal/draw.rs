@@ -151,8 +151,11 @@ impl Board {
             if self.modes.wrap {
                 self.line_feed(true);
                 self.page.cursor.column = 0;
+            } else if width > 1 {
+                // There is no room for it, as tmux has it.
+                return;
             } else {
-                self.page.cursor.column = columns - width;
+                self.page.cursor.column = columns - 1;
             }
         }
         let column = self.page.cursor.column;
@@ -257,12 +260,12 @@ impl Board {
         }
         if on {
             let mut alternate = Page::new(self.page.columns, self.page.rows());
-            alternate.cursor = self.page.cursor;
+            (alternate.cursor, alternate.top, alternate.bottom) = (self.page.cursor, self.page.top, self.page.bottom);
             self.primary = Some(std::mem::replace(&mut self.page, alternate));
         } else if let Some(primary) = self.primary.take() {
-            let cursor = self.page.cursor;
-            self.page = primary;
-            self.page.cursor = Cursor { row: cursor.row.min(self.page.rows() - 1), column: cursor.column };
+            // Cursor and margins belong to the terminal, not to one of its screens.
+            let alternate = std::mem::replace(&mut self.page, primary);
+            (self.page.cursor, self.page.top, self.page.bottom) = (alternate.cursor, alternate.top, alternate.bottom);
         }
         std::mem::swap(&mut self.saved, &mut self.other_saved);
     }
@@ -285,6 +288,8 @@ impl Board {
                 }
                 self.set_alternate(true);
             }
+            // xterm restores the cursor even so; a program that leaves what it never entered would write over what stands at the top.
+            1049 if self.primary.is_none() => {}
             1049 => {
                 self.set_alternate(false);
                 self.restore();

@@ -257,7 +257,8 @@ def make(names):
 
 def expect(names):
     def tmux(*arguments):
-        return subprocess.run(["tmux", "-L", "pyro-term", "-f", "/dev/null", *arguments], check=True, capture_output=True, text=True).stdout
+        # A server of its own for each: one that was killed may not be gone.
+        return subprocess.run(["tmux", "-L", f"pyro-term-{name}", "-f", "/dev/null", *arguments], check=True, capture_output=True, text=True).stdout
 
     for name, (first, *changes) in listed().items():
         if names and name not in names:
