@@ -47,6 +47,8 @@ impl Default for Modes {
 /// What DECSC keeps.
 #[derive(Clone, Copy, Debug, Default)]
 struct Saved {
+    /// Whether something was saved: otherwise it is what a terminal begins with.
+    is_set: bool,
     cursor: Cursor,
     origin: bool,
     charsets: Charsets,
@@ -210,7 +212,7 @@ impl Board {
     }
 
     fn save(&mut self) {
-        self.saved = Saved { cursor: self.page.cursor, origin: self.modes.origin, charsets: self.charsets };
+        self.saved = Saved { is_set: true, cursor: self.page.cursor, origin: self.modes.origin, charsets: self.charsets };
     }
 
     fn restore(&mut self) {
@@ -288,8 +290,8 @@ impl Board {
                 }
                 self.set_alternate(true);
             }
-            // xterm restores the cursor even so; a program that leaves what it never entered would write over what stands at the top.
-            1049 if self.primary.is_none() => {}
+            // xterm would go to the top then; a program that leaves what nobody entered would write over what stands there. So has tmux it.
+            1049 if self.primary.is_none() && !self.saved.is_set => {}
             1049 => {
                 self.set_alternate(false);
                 self.restore();
