@@ -174,11 +174,16 @@ impl Live {
     fn up(&mut self, count: usize, kept: &mut Kept) {
         self.quiet_after = LIVE_ROWS_MAX;
         let missing = count.saturating_sub(self.at).min(LIVE_ROWS_MAX.saturating_sub(self.lines.len()));
+        let mut beyond: usize = self.lines.iter().map(|line| line.beyond.len()).sum();
         for _ in 0..missing {
+            if beyond > BEYOND_BYTES_MAX {
+                break;
+            }
             let Some((text, place, cut)) = kept.pop() else { break };
             let mut line = Line::new(place, cut);
             let mut column = 0;
             write(&mut line, &mut column, &String::from_utf8_lossy(&text));
+            beyond += line.beyond.len();
             self.lines.push_front(line);
             self.at += 1;
             self.saved = self.saved.map(|(at, column)| (at + 1, column));
@@ -189,6 +194,9 @@ impl Live {
 
 /// Writes text at a column of a line, and moves the column.
 fn write(line: &mut Line, column: &mut usize, text: &str) {
+    if *column >= LINE_COLUMNS_MAX {
+        return line.push_beyond(text);
+    }
     if text.is_ascii() {
         let fits = text.len().min(LINE_COLUMNS_MAX.saturating_sub(*column));
         // Controls come one by one, from lines that were finished: a tab takes columns.
@@ -207,7 +215,7 @@ fn write(line: &mut Line, column: &mut usize, text: &str) {
             // What has no width of its own is shown by an escape later.
             _ => character.width().unwrap_or(1),
         };
-        if *column >= LINE_COLUMNS_MAX || *column + width > LINE_COLUMNS_MAX {
+        if *column + width.max(1) > LINE_COLUMNS_MAX {
             *column = LINE_COLUMNS_MAX;
             return line.push_beyond(&text[at..]);
         }
