@@ -1,9 +1,9 @@
-//! Prints how many megabytes a second go through a digest: `cargo run --release -p pyro-term --example throughput`.
+//! Prints how many megabytes a second go through a digest and a terminal: `cargo run --release -p pyro-term --example throughput`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use pyro_term::Digest;
+use pyro_term::{Digest, Size, Terminal};
 
 /// As much as a pipe gives at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -53,6 +53,16 @@ fn main() {
         let shown_at = Instant::now();
         black_box(digest.show(16_000));
         let shown_us = shown_at.elapsed().as_micros();
-        println!("{name:<32} {:>8.0} MB/s   shown in {shown_us} us", f64::from(rounds) * bytes.len() as f64 / seconds / 1e6);
+        let mut terminal = Terminal::new(Size { columns: 120, rows: 40 });
+        let (started_at, mut fed) = (Instant::now(), 0);
+        for piece in bytes.chunks(PIECE_BYTES).cycle().take_while(|_| started_at.elapsed() < LONG / 2) {
+            terminal.feed(piece);
+            fed += piece.len();
+        }
+        let terminal = fed as f64 / started_at.elapsed().as_secs_f64() / 1e6;
+        println!(
+            "{name:<32} {:>8.0} MB/s   shown in {shown_us} us   terminal {terminal:.0} MB/s",
+            f64::from(rounds) * bytes.len() as f64 / seconds / 1e6
+        );
     }
 }

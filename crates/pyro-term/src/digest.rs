@@ -3,8 +3,8 @@
 //! A [`Digest`] takes the bytes of one stream as they come and keeps what is worth showing of them: the beginning, the end, and lines that look like errors. What
 //! redraws itself is shown as it would stand on a terminal, so a progress bar is one line. Where something is left out, the text says which lines of the stream.
 //!
-//! The bytes are an enemy's: whatever they are, memory is bounded (by [`limits`](crate::limits); 100 KiB for plain text, at most 600 KiB for output that
-//! redraws itself), every byte is looked at a bounded number of times, and splitting them anywhere changes nothing.
+//! The bytes are an enemy's: whatever they are, memory is bounded (by [`limits`](crate::limits): about 200 KiB for ordinary text, at most 2 MiB for lines of a few
+//! bytes that draw themselves again), every byte is looked at a bounded number of times, and splitting them anywhere changes nothing.
 
 mod errors;
 mod live;

@@ -6,7 +6,7 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 /// Text kept of its end: what went wrong is nearly always there.
 pub const TAIL_BYTES: usize = 48 * 1024;
 
-/// Lines kept of the end, and of the beginning: empty lines have no text, and a record for each all the same.
+/// Lines kept of the end, and of the beginning: empty lines have no text, and a record of 56 bytes for each all the same.
 pub const STORED_LINES_MAX: usize = 8 * 1024;
 
 /// Text kept of one line, in bytes. A longer one is data; so much of it is shown whole when nothing else is to be shown.
@@ -48,7 +48,7 @@ pub const CELL_MARKS_MAX: usize = 6;
 /// Combining characters of one row.
 pub const ROW_MARKS_MAX: usize = 1024;
 
-/// Largest screen, in columns and rows. With 24 bytes for a cell at most: 6 MB for each of two screens.
+/// Largest screen, in columns and rows. A cell has 4 bytes, so this is 2 MB for each of two screens.
 pub const COLUMNS_MAX: u16 = 1000;
 /// See [`COLUMNS_MAX`].
 pub const ROWS_MAX: u16 = 500;

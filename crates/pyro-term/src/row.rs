@@ -3,6 +3,8 @@
 //! A cell holds a character; one that takes several columns (wide, or a tab) is followed by fillers. A row is as long as was written to it: what is beyond
 //! is blank. Every place that is not the beginning of a character is repaired when it is overwritten, so text taken out is always whole characters.
 
+use std::ops::Range;
+
 use crate::limits::{CELL_MARKS_MAX, ROW_MARKS_MAX};
 
 #[cfg(test)]
@@ -62,10 +64,9 @@ impl Row {
     pub(crate) fn combine(&mut self, column: usize, mark: char) {
         let Some(before) = column.checked_sub(1).filter(|before| *before < self.cells.len()) else { return };
         let at = self.start(before) as u16;
-        let over = self.marks.iter().filter(|(column, _)| *column == at).count();
-        if over < CELL_MARKS_MAX && self.marks.len() < ROW_MARKS_MAX {
-            let index = self.marks.partition_point(|(column, _)| *column <= at);
-            self.marks.insert(index, (at, mark));
+        let over = self.marks_of(usize::from(at), usize::from(at) + 1);
+        if over.len() < CELL_MARKS_MAX && self.marks.len() < ROW_MARKS_MAX {
+            self.marks.insert(over.end, (at, mark));
         }
     }
 
@@ -148,9 +149,7 @@ impl Row {
             while column < to && self.cells[column] == FILLER {
                 column += 1;
             }
-            let first = self.marks.partition_point(|(mark, _)| usize::from(*mark) < at);
-            let count = self.marks[first..].iter().take_while(|(mark, _)| usize::from(*mark) == at).count();
-            Some((self.cells[at], column - at, &self.marks[first..first + count]))
+            Some((self.cells[at], column - at, &self.marks[self.marks_of(at, at + 1)]))
         })
     }
 
@@ -204,9 +203,16 @@ impl Row {
         self.drop_marks(start, end);
     }
 
+    /// Which combining characters stand over the cells of `from..to`: they are in order.
+    fn marks_of(&self, from: usize, to: usize) -> Range<usize> {
+        let before = |limit: usize| self.marks.partition_point(|(at, _)| usize::from(*at) < limit);
+        before(from)..before(to)
+    }
+
     fn drop_marks(&mut self, from: usize, to: usize) {
         if !self.marks.is_empty() {
-            self.marks.retain(|(at, _)| !(from..to).contains(&usize::from(*at)));
+            let gone = self.marks_of(from, to);
+            self.marks.drain(gone);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Live {
 
     /// The end of a line of the stream; the next begins at `place`.
     pub(crate) fn line_feed(&mut self, kept: &mut Kept, place: Place) {
-        self.to_column(0);
+        self.set_column(0);
         if self.at + 1 < self.lines.len() {
             self.at += 1;
             return;
@@ -147,7 +147,7 @@ impl Live {
         self.lines.get_mut(self.at)
     }
 
-    fn to_column(&mut self, column: usize) {
+    fn set_column(&mut self, column: usize) {
         if self.column >= LINE_COLUMNS_MAX
             && column < LINE_COLUMNS_MAX
             && let Some(line) = self.line()
@@ -161,34 +161,42 @@ impl Live {
     fn right_to(&mut self, column: usize) {
         let written = self.line().map_or(0, |line| line.row.len());
         let limit = written.max(MOVE_COLUMNS_MAX).max(self.column).min(LINE_COLUMNS_MAX);
-        self.to_column(column.min(limit));
+        self.set_column(column.min(limit));
     }
 
     /// To another line: what was beyond the columns stays there.
-    fn to_line(&mut self, at: usize) {
+    fn set_line(&mut self, at: usize) {
         let column = self.column.min(LINE_COLUMNS_MAX - 1);
-        self.to_column(column);
+        self.set_column(column);
         self.at = at.min(self.lines.len().saturating_sub(1));
     }
 
     fn up(&mut self, count: usize, kept: &mut Kept) {
         self.quiet_after = LIVE_ROWS_MAX;
         let missing = count.saturating_sub(self.at).min(LIVE_ROWS_MAX.saturating_sub(self.lines.len()));
+        let mut beyond: usize = self.lines.iter().map(|line| line.beyond.len()).sum();
         for _ in 0..missing {
+            if beyond > BEYOND_BYTES_MAX {
+                break;
+            }
             let Some((text, place, cut)) = kept.pop() else { break };
             let mut line = Line::new(place, cut);
             let mut column = 0;
             write(&mut line, &mut column, &String::from_utf8_lossy(&text));
+            beyond += line.beyond.len();
             self.lines.push_front(line);
             self.at += 1;
             self.saved = self.saved.map(|(at, column)| (at + 1, column));
         }
-        self.to_line(self.at.saturating_sub(count));
+        self.set_line(self.at.saturating_sub(count));
     }
 }
 
 /// Writes text at a column of a line, and moves the column.
 fn write(line: &mut Line, column: &mut usize, text: &str) {
+    if *column >= LINE_COLUMNS_MAX {
+        return line.push_beyond(text);
+    }
     if text.is_ascii() {
         let fits = text.len().min(LINE_COLUMNS_MAX.saturating_sub(*column));
         // Controls come one by one, from lines that were finished: a tab takes columns.
@@ -207,7 +215,7 @@ fn write(line: &mut Line, column: &mut usize, text: &str) {
             // What has no width of its own is shown by an escape later.
             _ => character.width().unwrap_or(1),
         };
-        if *column >= LINE_COLUMNS_MAX || *column + width > LINE_COLUMNS_MAX {
+        if *column + width.max(1) > LINE_COLUMNS_MAX {
             *column = LINE_COLUMNS_MAX;
             return line.push_beyond(&text[at..]);
         }
@@ -233,8 +241,8 @@ impl Perform for Drawing<'_> {
     fn control(&mut self, control: u8) {
         let live = &mut *self.live;
         match control {
-            b'\r' => live.to_column(0),
-            0x08 => live.to_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(1)),
+            b'\r' => live.set_column(0),
+            0x08 => live.set_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(1)),
             // Over what is written a tab is a move; after it, it is a tab of the text.
             b'\t' if live.lines.get(live.at).is_some_and(|line| line.row.len() > live.column) => {
                 live.right_to((live.column / 8 + 1) * 8)
@@ -252,17 +260,17 @@ impl Perform for Drawing<'_> {
         match csi.last {
             b'A' => live.up(times, self.kept),
             b'F' => {
-                live.to_column(0);
+                live.set_column(0);
                 live.up(times, self.kept);
             }
-            b'B' => live.to_line(live.at + times),
+            b'B' => live.set_line(live.at + times),
             b'E' => {
-                live.to_column(0);
-                live.to_line(live.at + times);
+                live.set_column(0);
+                live.set_line(live.at + times);
             }
             b'C' => live.right_to(live.column + times),
-            b'D' => live.to_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(times)),
-            b'G' | b'`' if times <= live.column => live.to_column(times - 1),
+            b'D' => live.set_column(live.column.min(LINE_COLUMNS_MAX).saturating_sub(times)),
+            b'G' | b'`' if times <= live.column => live.set_column(times - 1),
             b'G' | b'`' => live.right_to(times - 1),
             b'K' => live.erase_in_line(csi.number(0)),
             // Up and all of it: there is no screen whose beginning one could know, so that is left as it is.
@@ -311,8 +319,8 @@ impl Live {
 
     fn restore(&mut self) {
         if let Some((at, column)) = self.saved {
-            self.to_line(at);
-            self.to_column(column);
+            self.set_line(at);
+            self.set_column(column);
         }
     }
 }

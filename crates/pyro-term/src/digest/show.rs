@@ -195,7 +195,6 @@ impl Digest {
     }
 
     fn view(&self) -> View {
-        let (head, tail, missing) = self.kept.store.lines();
         let (mut entries, mut bytes, mut invalid) = (Vec::new(), 0, 0);
         let mut add = |entries: &mut Vec<Entry>, text: &[u8], count: u64, first: Place, cut: u64| {
             bytes += text.len();
@@ -203,11 +202,11 @@ impl Digest {
             let text = if cut > 0 { whole_characters(text) } else { text };
             entries.push(Entry { text: escape(&String::from_utf8_lossy(text)), count, first, cut });
         };
-        for (text, record) in head {
+        for (text, record) in self.kept.store.head() {
             add(&mut entries, text, record.count, record.first, record.cut);
         }
-        let gap = missing.map(|place| (entries.len(), place));
-        for (text, record) in tail {
+        let gap = self.kept.store.gap().map(|place| (entries.len(), place));
+        for (text, record) in self.kept.store.tail() {
             add(&mut entries, text, record.count, record.first, record.cut);
         }
         let mut end = self.end;

@@ -160,8 +160,18 @@ impl Store {
         self.text_bytes
     }
 
-    /// Lines of the beginning, then of the end; and where what is missing between them begins.
-    pub(crate) fn lines(&self) -> (impl Iterator<Item = (&[u8], Record)>, impl Iterator<Item = (&[u8], Record)>, Option<Place>) {
-        (self.head.lines(), self.tail.lines(), self.gap)
+    /// Lines of the beginning.
+    pub(crate) fn head(&self) -> impl Iterator<Item = (&[u8], Record)> {
+        self.head.lines()
+    }
+
+    /// Lines of the end.
+    pub(crate) fn tail(&self) -> impl Iterator<Item = (&[u8], Record)> {
+        self.tail.lines()
+    }
+
+    /// Where what is missing between them begins, if something is.
+    pub(crate) fn gap(&self) -> Option<Place> {
+        self.gap
     }
 }

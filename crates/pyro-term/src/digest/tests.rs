@@ -231,8 +231,8 @@ proptest! {
         for _ in 0..times {
             digest.push(&bytes);
         }
-        prop_assert!(digest.kept.store.lines().0.map(|(text, _)| text.len()).sum::<usize>() <= HEAD_BYTES + LINE_BYTES_MAX);
-        prop_assert!(digest.kept.store.lines().1.map(|(text, _)| text.len()).sum::<usize>() <= TAIL_BYTES + LINE_BYTES_MAX);
+        prop_assert!(digest.kept.store.head().map(|(text, _)| text.len()).sum::<usize>() <= HEAD_BYTES + LINE_BYTES_MAX);
+        prop_assert!(digest.kept.store.tail().map(|(text, _)| text.len()).sum::<usize>() <= TAIL_BYTES + LINE_BYTES_MAX);
         prop_assert!(digest.live.weight() <= crate::digest::live::WEIGHT_MAX);
     }
 }

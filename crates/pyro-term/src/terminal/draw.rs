@@ -47,6 +47,8 @@ impl Default for Modes {
 /// What DECSC keeps.
 #[derive(Clone, Copy, Debug, Default)]
 struct Saved {
+    /// Whether something was saved: otherwise it is what a terminal begins with.
+    is_set: bool,
     cursor: Cursor,
     origin: bool,
     charsets: Charsets,
@@ -151,8 +153,11 @@ impl Board {
             if self.modes.wrap {
                 self.line_feed(true);
                 self.page.cursor.column = 0;
+            } else if width > 1 {
+                // There is no room for it, as tmux has it.
+                return;
             } else {
-                self.page.cursor.column = columns - width;
+                self.page.cursor.column = columns - 1;
             }
         }
         let column = self.page.cursor.column;
@@ -202,12 +207,12 @@ impl Board {
         self.page.cursor = Cursor { row: (first + row).min(last), column: column.min(self.page.columns - 1) };
     }
 
-    fn to_column(&mut self, column: usize) {
+    fn set_column(&mut self, column: usize) {
         self.page.cursor.column = column.min(self.page.columns - 1);
     }
 
     fn save(&mut self) {
-        self.saved = Saved { cursor: self.page.cursor, origin: self.modes.origin, charsets: self.charsets };
+        self.saved = Saved { is_set: true, cursor: self.page.cursor, origin: self.modes.origin, charsets: self.charsets };
     }
 
     fn restore(&mut self) {
@@ -257,12 +262,12 @@ impl Board {
         }
         if on {
             let mut alternate = Page::new(self.page.columns, self.page.rows());
-            alternate.cursor = self.page.cursor;
+            (alternate.cursor, alternate.top, alternate.bottom) = (self.page.cursor, self.page.top, self.page.bottom);
             self.primary = Some(std::mem::replace(&mut self.page, alternate));
         } else if let Some(primary) = self.primary.take() {
-            let cursor = self.page.cursor;
-            self.page = primary;
-            self.page.cursor = Cursor { row: cursor.row.min(self.page.rows() - 1), column: cursor.column };
+            // Cursor and margins belong to the terminal, not to one of its screens.
+            let alternate = std::mem::replace(&mut self.page, primary);
+            (self.page.cursor, self.page.top, self.page.bottom) = (alternate.cursor, alternate.top, alternate.bottom);
         }
         std::mem::swap(&mut self.saved, &mut self.other_saved);
     }
@@ -285,6 +290,8 @@ impl Board {
                 }
                 self.set_alternate(true);
             }
+            // xterm would go to the top then; a program that leaves what nobody entered would write over what stands there. So has tmux it.
+            1049 if self.primary.is_none() && !self.saved.is_set => {}
             1049 => {
                 self.set_alternate(false);
                 self.restore();
@@ -393,13 +400,13 @@ impl Perform for Board {
             (0, b'@') if column < columns => self.page.line().row.insert(column, times, columns),
             (0, b'A') => self.page.move_rows(false, times),
             (0, b'B' | b'e') => self.page.move_rows(true, times),
-            (0, b'C' | b'a') => self.to_column(column + times),
-            (0, b'D') => self.to_column(column.min(columns - 1).saturating_sub(times)),
+            (0, b'C' | b'a') => self.set_column(column + times),
+            (0, b'D') => self.set_column(column.min(columns - 1).saturating_sub(times)),
             (0, b'E' | b'F') => {
                 self.page.move_rows(csi.last == b'E', times);
                 self.page.cursor.column = 0;
             }
-            (0, b'G' | b'`') => self.to_column(times - 1),
+            (0, b'G' | b'`') => self.set_column(times - 1),
             (0, b'H' | b'f') => self.move_to(times - 1, csi.times(1) - 1),
             (0, b'I') => self.tab(true, times),
             (0, b'J') => self.erase_display(csi.number(0)),

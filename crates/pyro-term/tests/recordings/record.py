@@ -2,12 +2,13 @@
 """Recordings of real programs on a terminal, and what tmux makes of them.
 
   record.py record [NAME ...]   makes recordings anew (needs the programs: git, cargo, npm, pip, vim, less, top, python3, zsh, fish)
+  record.py random FOLDER COUNT  makes up streams and asks tmux; `RECORDINGS=FOLDER cargo test -p pyro-term screens` compares
   record.py expect [NAME ...]   writes NAME.screen: what `tmux capture-pane -p` shows when it is given the bytes of NAME.term
 
 A recording is the bytes that came from a pseudo-terminal. recordings.txt has a line for each: its name, the size, and sizes that it changes to, each after so
 many bytes. Everything happens in /tmp/demo, with an environment that names nothing of the machine.
 """
-import fcntl, http.server, os, pathlib, pty, re, select, shutil, signal, struct, subprocess, sys, tempfile, termios, threading, time, zipfile
+import fcntl, http.server, os, pathlib, pty, random, re, select, shutil, signal, struct, subprocess, sys, tempfile, termios, threading, time, zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEMO = pathlib.Path("/tmp/demo")
@@ -256,7 +257,8 @@ def make(names):
 
 def expect(names):
     def tmux(*arguments):
-        return subprocess.run(["tmux", "-L", "pyro-term", "-f", "/dev/null", *arguments], check=True, capture_output=True, text=True).stdout
+        # A server of its own for each: one that was killed may not be gone.
+        return subprocess.run(["tmux", "-L", f"pyro-term-{name}", "-f", "/dev/null", *arguments], check=True, capture_output=True, text=True).stdout
 
     for name, (first, *changes) in listed().items():
         if names and name not in names:
@@ -288,5 +290,42 @@ def expect(names):
             (HERE / f"{name}.screen").write_text("".join(line.rstrip() + "\n" for line in screen.splitlines()))
 
 
+def random_stream(rng):
+    """What programs write, in no sensible order. Left out is what xterm and tmux do differently, or what comes to different text in tmux: see README.md."""
+    out = []
+    for _ in range(rng.randrange(5, 80)):
+        kind = rng.randrange(14)
+        if kind < 4:
+            out.append("".join(rng.choice("abcdefgh ") for _ in range(rng.randrange(1, 40))))
+        elif kind < 6:
+            out.append("\r\n" * rng.randrange(1, 4))
+        elif kind == 6:
+            out.append(rng.choice(["日本語", "e\u0301", "\r", "\n", "\t", "한", "\x1b[31m"]))
+        elif kind == 7:
+            out.append(f"\x1b[{rng.randrange(1, 12)};{rng.randrange(1, 45)}H")
+        elif kind < 11:
+            out.append(f"\x1b[{rng.randrange(0, 6)}{rng.choice('ABCDEFGdPX@LMST')}")
+        elif kind == 11:
+            out.append(f"\x1b[{rng.randrange(0, 3)}{rng.choice('KJ')}")
+        elif kind == 12:
+            top = rng.randrange(1, 9)
+            out.append(rng.choice([f"\x1b[{top};{rng.randrange(top + 1, 11)}r", "\x1b[r", "\x1bM", "\x1bD", "\x1bE", "\x1b7", "\x1b8"]))
+        else:
+            out.append(rng.choice(["\x1b[?1049h", "\x1b[?1049l", "\x1b[4h", "\x1b[4l", "\x1b[?7l", "\x1b[?7h"]))
+    return "".join(out).encode()
+
+
+def random_streams(arguments):
+    global HERE
+    HERE = pathlib.Path(arguments[0])
+    HERE.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(int(arguments[2]) if len(arguments) > 2 else 1)
+    names = [f"random{number}" for number in range(int(arguments[1]))]
+    for name in names:
+        (HERE / f"{name}.term").write_bytes(random_stream(rng))
+    (HERE / "recordings.txt").write_text("".join(f"{name} 40x10\n" for name in names))
+    expect([])
+
+
 if __name__ == "__main__":
-    {"record": make, "expect": expect}[sys.argv[1]](sys.argv[2:])
+    {"record": make, "expect": expect, "random": random_streams}[sys.argv[1]](sys.argv[2:])
