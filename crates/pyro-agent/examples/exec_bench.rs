@@ -89,7 +89,7 @@ fn bulk(link: &mut UnixStream, channel: u32) -> u64 {
 
 fn spawn(program: Program) -> Spawn {
     let env = vec!["PATH=/usr/bin:/bin".to_owned()];
-    Spawn { program, env, cwd: SandboxPath::parse("/").expect("a path"), stdin: false, credit_bytes: 256 * 1024 }
+    Spawn { program, env, cwd: SandboxPath::parse("/").expect("a path"), stdin: false, terminal: None, credit_bytes: 256 * 1024 }
 }
 
 fn idle(when: &str, pid: u32) {

@@ -42,6 +42,7 @@ pub mod machine;
 mod probes;
 mod process;
 mod room;
+mod terminal;
 mod tree;
 
 /// Why [`serve`] returned.
@@ -409,6 +410,10 @@ impl Agent {
             }
             ToAgent::StdinEnd => self.with_exec(channel, |exec, _| {
                 exec.end_stdin();
+                Ok(())
+            }),
+            ToAgent::Resize(size) => self.with_exec(channel, |exec, _| {
+                exec.resize(size);
                 Ok(())
             }),
             ToAgent::Signal { signal } => self.with_exec(channel, |exec, _| {

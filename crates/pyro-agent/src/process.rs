@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use pyro_sys::command::{Command, Ended, Spawner, Status, Step, Wait, wait};
 use pyro_wire::limits::{FRAME_PAYLOAD_BYTES_MAX, INPUT_CREDIT_BYTES, OUTPUT_DRAIN_MS};
-use pyro_wire::message::{ExitStatus, Exited, NotStarted, Program, Spawn, SpawnStep};
+use pyro_wire::message::{ExitStatus, Exited, NotStarted, Program, Spawn, SpawnStep, TerminalSize};
 use pyro_wire::{FromAgent, Stream, Violation};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -25,6 +25,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::link::Link;
+use crate::terminal::Terminal;
 use crate::tree::Tree;
 use crate::{End, Source, find, room, watch};
 
@@ -35,6 +36,7 @@ pub struct Exec {
     pid: i32,
     pidfd: OwnedFd,
     stdin: Option<Input>,
+    terminal: Option<Terminal>,
     /// Bytes of standard input that the supervisor may still send.
     stdin_credit: u32,
     outputs: [Output; 2],
@@ -75,6 +77,8 @@ struct Input {
 struct Output {
     stream: Stream,
     pipe: Option<OwnedFd>,
+    /// Of a terminal: its end is `EIO`, and is there when its last user is gone.
+    is_terminal: bool,
     readable: bool,
     /// No writer is left: what is in the pipe is the rest.
     hung_up: bool,
@@ -107,21 +111,18 @@ impl Exec {
         epoll: BorrowedFd<'_>,
     ) -> Result<Self, NotStarted> {
         let pipes = |error: Errno| NotStarted::at(SpawnStep::Pipes, error.raw_os_error());
-        let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
-        let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?;
+        let ends = Ends::open(request).map_err(pipes)?;
         // Non-blocking is a property of the open end, and only ours are: commands do not expect it of theirs.
         let set_up = |end: &OwnedFd, source, flags| -> Result<(), Errno> {
             rustix::io::ioctl_fionbio(end, true)?;
             watch(epoll, end, source, channel, flags).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         };
-        set_up(&stdout, Source::Stdout, EventFlags::IN).map_err(pipes)?;
-        set_up(&stderr, Source::Stderr, EventFlags::IN).map_err(pipes)?;
-        let stdin = match request.stdin {
-            true => Some(pipe_with(PipeFlags::CLOEXEC).map_err(pipes)?),
-            false => None,
-        };
-        if let Some((_, ours)) = &stdin {
-            set_up(ours, Source::Stdin, EventFlags::OUT).map_err(pipes)?;
+        set_up(&ends.stdout, Source::Stdout, EventFlags::IN).map_err(pipes)?;
+        if let Some(stderr) = &ends.stderr {
+            set_up(stderr, Source::Stderr, EventFlags::IN).map_err(pipes)?;
+        }
+        if let Some(stdin) = &ends.stdin {
+            set_up(stdin, Source::Stdin, EventFlags::OUT).map_err(pipes)?;
         }
 
         let text = |text: &str| CString::new(text).expect("the codec refuses NUL in arguments, environment and paths");
@@ -136,15 +137,17 @@ impl Exec {
             }
         };
         let env: Vec<CString> = request.env.iter().map(|variable| text(variable)).collect();
+        let [stdin, stdout, stderr] = ends.theirs(null);
         let spawned = spawner
             .spawn(&Command {
                 programs: &programs,
                 argv: &argv,
                 env: &env,
                 cwd: &text(request.cwd.as_str()),
-                stdin: stdin.as_ref().map_or(null.as_fd(), |(inside, _)| inside.as_fd()),
-                stdout: stdout_inside.as_fd(),
-                stderr: stderr_inside.as_fd(),
+                stdin,
+                stdout,
+                stderr,
+                is_terminal: ends.terminal.is_some(),
             })
             .map_err(|error| {
                 let failed = |step| NotStarted::at(step, error.errno);
@@ -157,15 +160,18 @@ impl Exec {
                     }
                 }
             })?;
+        let is_terminal = ends.terminal.is_some();
         let output =
-            |stream, pipe| Output { stream, pipe: Some(pipe), readable: false, hung_up: false, sent_bytes: 0, owed_bytes: 0 };
+            |stream, pipe| Output { stream, pipe, is_terminal, readable: false, hung_up: false, sent_bytes: 0, owed_bytes: 0 };
+        let has_stdin = ends.stdin.is_some();
         let mut exec = Self {
             channel,
             pid: spawned.pid,
             pidfd: spawned.pidfd,
-            stdin: stdin.map(|(_, pipe)| Input { pipe, queue: VecDeque::new(), writable: true, ends: false, written: 0 }),
-            stdin_credit: if request.stdin { INPUT_CREDIT_BYTES } else { 0 },
-            outputs: [output(Stream::Stdout, stdout), output(Stream::Stderr, stderr)],
+            stdin: ends.stdin.map(|pipe| Input { pipe, queue: VecDeque::new(), writable: true, ends: false, written: 0 }),
+            terminal: ends.terminal,
+            stdin_credit: if has_stdin { INPUT_CREDIT_BYTES } else { 0 },
+            outputs: [output(Stream::Stdout, Some(ends.stdout)), output(Stream::Stderr, ends.stderr)],
             credit: u64::from(request.credit_bytes),
             phase: Phase::Running,
             cwd: PathBuf::from(request.cwd.as_str()),
@@ -251,10 +257,19 @@ impl Exec {
         }
     }
 
-    /// Signals the command's process group.
+    /// Gives its terminal another size.
+    pub fn resize(&self, size: TerminalSize) {
+        // One that has just ended has nobody to tell.
+        let _gone = self.terminal.as_ref().map(|terminal| terminal.resize(size));
+    }
+
+    /// Signals the command's process group; on a terminal, the one in the foreground.
     pub fn signal(&mut self, signal: i32) {
         // Once it was waited for, its id may name another group.
         let (Some(pid), Some(signal)) = (self.running_pid().and_then(Pid::from_raw), signal_of(signal)) else { return };
+        if self.terminal.as_ref().is_some_and(|terminal| terminal.signal(signal)) {
+            return;
+        }
         // The group may be empty by now.
         let _gone = kill_process_group(pid, signal);
     }
@@ -381,6 +396,46 @@ impl Exec {
     }
 }
 
+/// What a command reads and writes, until it has been started.
+struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+    terminal: Option<Terminal>,
+    /// The command's own: standard input, output and error, or one terminal for all.
+    inside: Vec<OwnedFd>,
+}
+
+impl Ends {
+    fn open(request: &Spawn) -> Result<Self, Errno> {
+        if let Some(size) = request.terminal {
+            let (terminal, theirs) = Terminal::open(size)?;
+            let (stdin, stdout) = (Some(terminal.descriptor()?), terminal.descriptor()?);
+            return Ok(Self { stdin, stdout, stderr: None, terminal: Some(terminal), inside: vec![theirs] });
+        }
+        let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut ends =
+            Self { stdin: None, stdout, stderr: Some(stderr), terminal: None, inside: vec![stdout_inside, stderr_inside] };
+        if request.stdin {
+            let (stdin_inside, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+            ends.stdin = Some(stdin);
+            ends.inside.push(stdin_inside);
+        }
+        Ok(ends)
+    }
+
+    /// Standard input, output and error of the command.
+    fn theirs<'a>(&'a self, null: &'a File) -> [BorrowedFd<'a>; 3] {
+        match &*self.inside {
+            [terminal] => [terminal.as_fd(); 3],
+            [stdout, stderr, stdin] => [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            [stdout, stderr] => [null.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            _ => [null.as_fd(); 3],
+        }
+    }
+}
+
 impl Input {
     /// Writes what the pipe takes. False when the command has closed its end.
     fn write(&mut self) -> bool {
@@ -404,24 +459,28 @@ impl Input {
 impl Output {
     /// Closes a pipe that has no writer and no bytes left, for which no credit is needed.
     fn close_if_over(&mut self) {
-        if self.hung_up && self.pipe.as_ref().is_some_and(|pipe| rustix::io::ioctl_fionread(pipe) == Ok(0)) {
+        if !self.is_terminal && self.hung_up && self.pipe.as_ref().is_some_and(|pipe| rustix::io::ioctl_fionread(pipe) == Ok(0)) {
             self.pipe = None;
             self.readable = false;
         }
+    }
+
+    fn close<'a>(&mut self) -> Option<&'a [u8]> {
+        self.pipe = None;
+        self.readable = false;
+        None
     }
 
     /// Reads once. `None` when there is nothing now or never again.
     fn read<'a>(&mut self, room: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
         let Some(pipe) = &self.pipe else { return Ok(None) };
         match rustix::io::read(pipe, &mut *room) {
-            Ok(0) => {
-                self.pipe = None;
-                self.readable = false;
-                Ok(None)
-            }
+            Ok(0) => Ok(self.close()),
+            Err(Errno::IO) if self.is_terminal => Ok(self.close()),
             Ok(bytes) => {
-                // Less than asked for: empty, and the next byte is a new event. With no writer left there will be none, so read on to the end.
-                self.readable = bytes == room.len() || self.hung_up;
+                // Less than asked for: empty, and the next byte is a new event. With no writer left there will be none, so read on to the end. A
+                // terminal gives a few kilobytes at a time, however much there is.
+                self.readable = bytes == room.len() || self.hung_up || self.is_terminal;
                 self.sent_bytes += bytes as u64;
                 self.owed_bytes = self.owed_bytes.saturating_sub(bytes as u64);
                 Ok(Some(&room[..bytes]))

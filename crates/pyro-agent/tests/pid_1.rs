@@ -76,6 +76,7 @@ impl Init {
         let env = vec!["PATH=/usr/bin:/bin".to_owned()];
         let cwd = SandboxPath::parse("/").expect("a path");
         self.send(ToAgent::Spawn(Spawn {
+            terminal: None,
             program: Program::Shell(line.to_owned()),
             env,
             cwd,

@@ -31,6 +31,13 @@ pub enum Input {
     StdinEnd,
     /// Signal for the command.
     Signal(i32),
+    /// The caller's terminal has this size, for a command that has one.
+    Resize {
+        /// Characters in a row.
+        columns: u16,
+        /// Rows.
+        rows: u16,
+    },
 }
 
 /// What happens before the reply. The reply is complete without it.

@@ -164,6 +164,21 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: FromStr<Err = E>, E: fmt::Displ
     texts.into_iter().map(|text| text.parse().map_err(|error: E| de::Error::custom(describe(&error.into())))).collect()
 }
 
+/// As [`list`], of plain texts.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        Many(Vec<String>),
+        One(String),
+    }
+    match Shape::deserialize(deserializer) {
+        Ok(Shape::Many(texts)) => Ok(texts),
+        Ok(Shape::One(text)) => Ok(vec![text]),
+        Err(_) => Err(de::Error::custom("a list of texts is wanted here")),
+    }
+}
+
 /// Sentence and hint in one text, for serde's errors; the table takes them apart again.
 fn describe(error: &Error) -> String {
     match &error.hint {
@@ -461,6 +476,39 @@ impl fmt::Display for IsolationMinimum {
     }
 }
 
+/// Name of a shell: what a person or a model calls it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(inline, with = "String")]
+pub struct ShellName(String);
+
+impl ShellName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ShellName {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let fits = (1..=32).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && !text.starts_with('-');
+        if fits {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::invalid(format!("{} is not the name of a shell", shown(text)))
+            .hint("up to 32 letters, digits, - and _, such as sh1"))
+    }
+}
+
+impl fmt::Display for ShellName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A command of a workspace by name: `job3` is the third. The number alone is taken too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(inline, with = "String")]
@@ -565,7 +613,7 @@ macro_rules! serde_by_text {
         }
     )*};
 }
-serde_by_text!(Label, EnvVar, IsolationMinimum, LineRange);
+serde_by_text!(Label, EnvVar, IsolationMinimum, LineRange, ShellName);
 
 /// What to run: one shell line (a JSON string), or a program with its arguments (a JSON array, and what follows `--` on the
 /// command line), in which case no shell is involved.

@@ -591,9 +591,12 @@ fn begin_run<'a>(
         env: compose_env(
             vars.iter().map(|(name, value)| (name.as_str(), value.as_str())),
             request.env.iter().map(|var| (var.name.as_str(), var.value.as_str())),
+            false,
         ),
         stdin: request.stdin.clone(),
         stdin_streams: stdin_streams && request.stdin.is_none(),
+        terminal: None,
+        shown: None,
         timeout: Duration::from_secs(request.timeout_seconds.get()),
         wait: None,
     };

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use pyro_api::envelope::Input;
-use pyro_api::{Call, Error, Reply, Result};
+use pyro_api::{Call, Error, Op, Reply, Result, ops};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
@@ -14,6 +14,11 @@ use serde_json::Value;
 use crate::Session;
 use crate::buffer::{Lines, Unsent};
 use crate::supervisor::control::LINE_BYTES_MAX;
+
+/// What a person types to leave a shell: Ctrl-], as in telnet and systemd-nspawn.
+const LEAVE: u8 = 0x1d;
+/// SIGWINCH (signal(7)).
+const WINDOW_CHANGED: u8 = 28;
 
 /// Standard input is passed on in pieces of this size: small enough to interleave with output, large enough to be cheap.
 const STDIN_PIECE_BYTES: usize = 32 * 1024;
@@ -67,6 +72,8 @@ pub enum Answered {
     Response(Value),
     /// Nothing was done, and nothing was taken from the caller's standard input: the same call can be made again.
     Declined,
+    /// The caller has left what goes on without it.
+    Left,
 }
 
 /// Makes one call and waits for its reply.
@@ -77,6 +84,7 @@ pub fn converse(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> 
     match ask(stream, call, session)? {
         Answered::Response(response) => Ok(response),
         Answered::Declined => Err(ending()),
+        Answered::Left => Ok(Value::Null),
     }
 }
 
@@ -104,6 +112,10 @@ pub fn ask(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Resul
     if call.stdin && stdin.is_none() {
         conversation.say(&Input::StdinEnd);
     }
+    let terminal = session.stdin.filter(|_| session.terminal);
+    conversation.say_size(terminal);
+    // Only what goes on without its caller can be left.
+    let can_leave = call.op == ops::ShellAttach::NAME;
     loop {
         conversation.flush();
         // More input is taken only when the last was sent: what the command does not read stays with the caller.
@@ -137,6 +149,9 @@ pub fn ask(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Resul
             } else {
                 took_stdin = true;
                 piece.truncate(count);
+                if can_leave && piece.contains(&LEAVE) {
+                    return Ok(Answered::Left);
+                }
                 conversation.say(&Input::Stdin(piece));
             }
         }
@@ -146,7 +161,11 @@ pub fn ask(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Resul
             let mut bytes = [0; 16];
             match rustix::io::read(fd, &mut bytes) {
                 Ok(0) => signals = None,
-                Ok(count) => bytes[..count].iter().for_each(|byte| conversation.say(&Input::Signal(i32::from(*byte)))),
+                Ok(count) if can_leave && bytes[..count].contains(&0) => return Ok(Answered::Left),
+                Ok(count) => bytes[..count].iter().for_each(|byte| match byte {
+                    &WINDOW_CHANGED => conversation.say_size(terminal),
+                    byte => conversation.say(&Input::Signal(i32::from(*byte))),
+                }),
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
                 Err(error) => return Err(broken(error.into())),
             }
@@ -192,6 +211,13 @@ impl Conversation<'_> {
         if self.hears_us {
             serde_json::to_writer(self.out.end(), line).expect("calls have only text keys");
             self.out.end().push(b'\n');
+        }
+    }
+
+    /// Tells the size of the caller's terminal, if it has one.
+    fn say_size(&mut self, terminal: Option<BorrowedFd<'_>>) {
+        if let Some(size) = terminal.and_then(|terminal| rustix::termios::tcgetwinsize(terminal).ok()) {
+            self.say(&Input::Resize { columns: size.ws_col, rows: size.ws_row });
         }
     }
 

@@ -146,12 +146,14 @@ pub struct Session<'a> {
     pub stdin: Option<BorrowedFd<'a>>,
     /// Each byte read from it is a signal number to pass to the command; 0 takes the call back: the command is killed.
     pub signals: Option<BorrowedFd<'a>>,
+    /// `stdin` is a terminal that is handed to the command: its size is told at once and when `signals` gives 28 (SIGWINCH).
+    pub terminal: bool,
 }
 
 impl<'a> Session<'a> {
     /// A session of a caller that only looks on: no standard input, no signals.
     pub fn new(on_event: &'a mut dyn FnMut(Event)) -> Self {
-        Self { on_event, stdin: None, signals: None }
+        Self { on_event, stdin: None, signals: None, terminal: false }
     }
 }
 
@@ -335,6 +337,7 @@ impl Host {
             match self.connect(&record)? {
                 Some(stream) => match client::ask(&stream, call, session)? {
                     client::Answered::Response(response) => return Ok(response),
+                    client::Answered::Left => return Ok(Value::Null),
                     // It is ending: the next one is started as soon as it has.
                     client::Answered::Declined => std::thread::sleep(TRY_EVERY),
                 },
@@ -390,6 +393,7 @@ impl Host {
             };
             match answered {
                 client::Answered::Response(answer) => return Ok(answer),
+                client::Answered::Left => return Ok(Value::Null),
                 client::Answered::Declined if begun.elapsed() > ASKED_FOR => {
                     return Err(Error::conflict(format!("workspace {workspace} is being started and stopped")).hint("try again"));
                 }
@@ -412,7 +416,7 @@ impl Host {
         let mut quiet = Session::new(session.on_event);
         match client::ask(&stream, &call, &mut quiet) {
             // Who declines is ending already.
-            Ok(client::Answered::Response(_) | client::Answered::Declined) => {}
+            Ok(client::Answered::Response(_) | client::Answered::Declined | client::Answered::Left) => {}
             // It ended while we asked: somebody else stopped it, or it died. What it left is found by whoever looks next.
             Err(error) if error.kind == ErrorKind::Sandbox => {}
             Err(error) => return Err(error),

@@ -5,10 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use pyro_api::ops::job::LogStream;
 use pyro_api::values::LineRange;
+use pyro_term::stored::Extent;
 
 #[cfg(test)]
 mod tests;
@@ -21,9 +23,6 @@ pub const STDERR: &str = "err";
 pub const ORDER: &str = "order";
 /// Marks a run of standard error.
 pub const IS_STDERR: u32 = 1 << 31;
-
-/// Longest part of a line that is searched; the rest of it is passed over.
-const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The file of one part: `execs/3` and `out` give `execs/3.out`.
 pub fn file(path: &Path, ending: &str) -> PathBuf {
@@ -107,98 +106,34 @@ impl Read for Runs {
     }
 }
 
-/// Lines of an output that were asked for.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Picked {
-    /// Lines in all; an unfinished last one counts.
-    pub lines_total: u64,
-    /// Number of the first line that was picked; 0 when none was.
-    pub first_line: u64,
-    /// Lines that were picked.
-    pub lines: u64,
-}
-
-/// Whether a line, without its end, is wanted.
-pub type Matches<'a> = &'a dyn Fn(&[u8]) -> bool;
-
-/// Goes through all lines and hands on those that are in `range`, with their numbers: in pieces, as they are read. With `matches` only those are
-/// handed on that it finds; each is one piece then, cut at 64 KiB.
+/// Hands on the lines of a range as they are, in pieces.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn pick(
-    open: impl Fn() -> io::Result<Box<dyn BufRead>>,
-    range: Option<LineRange>,
-    matches: Option<Matches<'_>>,
-    mut take: impl FnMut(u64, &[u8]),
-) -> io::Result<Picked> {
-    let (first, last) = match range {
-        None => (1, u64::MAX),
-        Some(LineRange::Between(first, last)) => (first, last),
-        Some(LineRange::From(first)) => (first, u64::MAX),
-        Some(LineRange::Last(count)) => {
-            let total = each_piece(open()?, |_, _| {})?;
-            (total.saturating_sub(count) + 1, u64::MAX)
-        }
-    };
-    let mut picked = Picked::default();
-    let mut last_picked = 0;
-    let mut hand_on = |number, piece: &[u8]| {
-        if last_picked != number {
-            last_picked = number;
-            picked.lines += 1;
-            picked.first_line = if picked.lines == 1 { number } else { picked.first_line };
-        }
-        take(number, piece);
-    };
-    let wanted = |number| (first..=last).contains(&number);
-    let lines_total = match matches {
-        None => each_piece(open()?, |number, piece| {
-            if wanted(number) {
-                hand_on(number, piece);
-            }
-        })?,
-        Some(matches) => {
-            let mut line = Vec::new();
-            let mut look = |number, line: &mut Vec<u8>| {
-                if wanted(number) && matches(line.strip_suffix(b"\n").unwrap_or(line)) {
-                    hand_on(number, line);
-                }
-                line.clear();
-            };
-            let total = each_piece(open()?, |number, piece| {
-                let room = LINE_BYTES_MAX.saturating_sub(line.len());
-                line.extend_from_slice(&piece[..piece.len().min(room)]);
-                if piece.ends_with(b"\n") {
-                    if room < piece.len() {
-                        line.push(b'\n');
-                    }
-                    look(number, &mut line);
-                }
-            })?;
-            if !line.is_empty() {
-                look(total, &mut line);
-            }
-            total
-        }
-    };
-    Ok(Picked { lines_total, ..picked })
-}
-
-/// Calls for each line with its number, from 1, and as much of it as is read at once, its end with it; gives how many lines there are.
-fn each_piece(mut reader: Box<dyn BufRead>, mut take: impl FnMut(u64, &[u8])) -> io::Result<u64> {
+pub fn copy(mut stream: impl BufRead, lines: &RangeInclusive<u64>, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     let (mut number, mut is_open) = (0, false);
     loop {
-        let read = reader.fill_buf()?;
-        if read.is_empty() {
-            return Ok(number);
+        let read = stream.fill_buf()?;
+        if read.is_empty() || (number == *lines.end() && !is_open) {
+            return Ok(());
         }
         for piece in read.split_inclusive(|byte| *byte == b'\n') {
             number += u64::from(!is_open);
             is_open = !piece.ends_with(b"\n");
-            take(number, piece);
+            if lines.contains(&number) {
+                take(piece);
+            }
         }
         let length = read.len();
-        reader.consume(length);
+        stream.consume(length);
+    }
+}
+
+/// Which lines a range means in a stream of this extent.
+pub fn lines(range: LineRange, extent: Extent) -> RangeInclusive<u64> {
+    match range {
+        LineRange::Between(first, last) => first..=last,
+        LineRange::From(first) => first..=u64::MAX,
+        LineRange::Last(count) => extent.last_lines(count),
     }
 }

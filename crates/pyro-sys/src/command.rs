@@ -34,6 +34,8 @@ pub struct Command<'a> {
     pub stdout: BorrowedFd<'a>,
     /// Becomes descriptor 2. No other descriptor is passed on.
     pub stderr: BorrowedFd<'a>,
+    /// Descriptor 0 is a terminal that is to control the new session (`TIOCSCTTY` of ioctl_tty(2)).
+    pub is_terminal: bool,
 }
 
 /// A process that executes its program, leader of its own session and process group.
@@ -120,6 +122,7 @@ impl Spawner {
             env: env.as_ptr(),
             cwd: command.cwd.as_ptr(),
             descriptors: [command.stdin.as_raw_fd(), command.stdout.as_raw_fd(), command.stderr.as_raw_fd()],
+            is_terminal: command.is_terminal,
             failure: None,
         };
         let mut pidfd: RawFd = -1;
@@ -169,6 +172,7 @@ struct Child {
     env: *const *const libc::c_char,
     cwd: *const libc::c_char,
     descriptors: [RawFd; 3],
+    is_terminal: bool,
     failure: Option<SpawnError>,
 }
 
@@ -228,6 +232,10 @@ unsafe fn prepare_and_execute(child: &Child) -> SpawnError {
         if unsafe { libc::dup2(descriptor, number) } < 0 {
             return failed(Step::Descriptors);
         }
+    }
+    // SAFETY: takes plain numbers. We lead a session that has no terminal yet, so nobody's is taken away.
+    if child.is_terminal && unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
+        return failed(Step::Descriptors);
     }
     // SAFETY: takes plain numbers; closes only in the child's own table. By number: older C libraries have no wrapper.
     if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } != 0 {

@@ -20,27 +20,38 @@ pub fn to_pipe(pipe: OwnedFd, first: u8) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&pipe, true)?;
     NEXT.store(first, Ordering::SeqCst);
     PIPE.store(pipe.into_raw_fd(), Ordering::SeqCst);
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: sigaction(2) is plain data for which all zero bytes are a value: no flags, an empty mask. It requires both
-        // pointers to be valid or null; the first points to a local and the second is null. The handler is an
-        // `extern "C" fn(c_int)`, as a `sa_sigaction` without SA_SIGINFO must be, and lives as long as the program; it does only what
-        // signal-safety(7) allows.
-        let result = unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
-            action.sa_flags = libc::SA_RESTART;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut())
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().try_for_each(handle)
+}
+
+/// From now on SIGWINCH writes its own number to that pipe.
+///
+/// # Errors
+/// When the kernel refuses to install the handler.
+pub fn window_changes() -> io::Result<()> {
+    handle(libc::SIGWINCH)
+}
+
+fn handle(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: sigaction(2) is plain data for which all zero bytes are a value: no flags, an empty mask. It requires both
+    // pointers to be valid or null; the first points to a local and the second is null. The handler is an
+    // `extern "C" fn(c_int)`, as a `sa_sigaction` without SA_SIGINFO must be, and lives as long as the program; it does only what
+    // signal-safety(7) allows.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Atomics and write(2) only, with `errno` put back: see signal-safety(7).
 extern "C" fn on_signal(signal: libc::c_int) {
-    let byte = if signal == libc::SIGINT { NEXT.swap(0, Ordering::SeqCst) } else { 0 };
+    let byte = match signal {
+        libc::SIGINT => NEXT.swap(0, Ordering::SeqCst),
+        libc::SIGWINCH => libc::SIGWINCH as u8,
+        _ => 0,
+    };
     let pipe = PIPE.load(Ordering::SeqCst);
     // SAFETY: __errno_location returns a valid pointer to this thread's errno (errno(3)). write(2) gets one byte of a local and the
     // length 1; the descriptor is never closed once it is stored, and -1 is answered with EBADF. Its failure changes nothing here: a full

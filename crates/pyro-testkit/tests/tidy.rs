@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pyro-term", &["pyro-wire"]),
     ("pyro-agent", &["pyro-wire", "pyro-sys", "pyro-layer", "pyro-edit"]),
     ("pyro-api", &["pyro-wire"]),
-    ("pyro-host", &["pyro-api", "pyro-layer", "pyro-sys", "pyro-wire"]),
+    ("pyro-host", &["pyro-api", "pyro-layer", "pyro-sys", "pyro-term", "pyro-wire"]),
     ("pyro", &["pyro-host", "pyro-agent", "pyro-api", "pyro-sys", "pyro-wire"]),
     ("pyro-testkit", &["pyro-wire", "pyro-agent"]),
     ("xtask", &[]),

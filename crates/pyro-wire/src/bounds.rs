@@ -8,7 +8,9 @@ use crate::limits::{
     FRAME_PAYLOAD_BYTES_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX,
     PATH_BYTES_MAX, PIDS_MAX_MIN, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
 };
-use crate::message::{AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, ToAgent};
+use crate::message::{
+    AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, TerminalSize, ToAgent,
+};
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +76,7 @@ impl Message for ToAgent {
             Self::StdinEnd | Self::Kill | Self::Read(_) | Self::Diff(_) => Ok(()),
             Self::Credit { bytes } => ensure(*bytes >= 1, || "a credit of nothing".to_owned()),
             Self::Signal { signal: number } => signal(*number),
+            Self::Resize(size) => terminal_size(*size),
             Self::List(list) => {
                 ensure(list.depth >= 1, || "a listing of depth 0".to_owned())?;
                 ensure((1..=ENTRIES_MAX).contains(&list.entries_max), || {
@@ -111,7 +114,12 @@ fn build_id(build: &str) -> Result<(), Violation> {
     })
 }
 
+fn terminal_size(size: TerminalSize) -> Result<(), Violation> {
+    ensure(size.columns >= 1 && size.rows >= 1, || "a terminal without a character".to_owned())
+}
+
 fn spawn(request: &Spawn) -> Result<(), Violation> {
+    request.terminal.map_or(Ok(()), terminal_size)?;
     let arguments: &[String] = match &request.program {
         Program::Argv(arguments) => {
             ensure(!arguments.is_empty(), || "a command has no program".to_owned())?;

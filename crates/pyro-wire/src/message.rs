@@ -30,7 +30,9 @@ pub enum ToAgent {
         /// Bytes of stdout and stderr together.
         bytes: u32,
     },
-    /// Send a signal to the command's process group.
+    /// The terminal of the command has another size from now on; nothing happens to a command that has none.
+    Resize(TerminalSize),
+    /// Send a signal to the command's process group; on a terminal, to that which has the foreground.
     Signal {
         /// A Linux signal number.
         signal: i32,
@@ -185,8 +187,21 @@ pub struct Spawn {
     pub cwd: SandboxPath,
     /// Standard input: a pipe fed by `Stdin` frames, or `/dev/null`.
     pub stdin: bool,
+    /// A terminal of this size for all three instead, which controls the command's session: what is written to it comes as `Stdout`, `Stdin` frames are
+    /// what is typed, and there is no end of input but what is typed for one.
+    pub terminal: Option<TerminalSize>,
     /// Bytes of output that may be sent before `Credit` gives more.
     pub credit_bytes: u32,
+}
+
+/// Size of a terminal, characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalSize {
+    /// Characters in a row, at least 1.
+    pub columns: u16,
+    /// Rows, at least 1.
+    pub rows: u16,
 }
 
 /// What to run.

@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use pyro_api::ops::Run;
+use pyro_api::ops::{Run, ShellAttach};
 use pyro_api::table::OpSurface;
 use pyro_api::{Error, Op, Result};
 use pyro_host::RunAhead;
@@ -21,6 +21,7 @@ use crate::{calls, mcp, reference, rpc};
 mod content;
 pub(crate) mod examples;
 mod live;
+mod raw;
 mod terminal;
 pub(crate) mod tree;
 mod usage;
@@ -140,10 +141,16 @@ const UNWANTED: u8 = 141;
 
 /// Does one op and shows what comes of it.
 fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Result<ExitCode> {
+    let terminal = op.name == ShellAttach::NAME || request.get("tty") == Some(&Value::Bool(true));
+    if terminal && global.json {
+        return Err(Error::invalid("a terminal and --json do not go together").hint("leave one of them out"));
+    }
     let mut live = live::Live::start(op.live, global.json, global.quiet)?;
+    let raw = terminal.then(raw::Raw::enter).transpose()?;
     let stdin = std::io::stdin();
-    let stdin = (op.live && !stdin.is_terminal()).then(|| std::os::fd::AsFd::as_fd(&stdin));
-    let response = live.call(calls, op.name, request, stdin);
+    let stdin = (op.live && (terminal || !stdin.is_terminal())).then(|| std::os::fd::AsFd::as_fd(&stdin));
+    let response = live.call(calls, op.name, request, stdin, terminal);
+    drop(raw);
     let output = live.finish();
     if output == live::Output::Unwanted {
         return Ok(ExitCode::from(UNWANTED));

@@ -16,6 +16,7 @@ mod file;
 mod host;
 mod job;
 mod past;
+mod shell;
 mod transfer;
 mod workspace;
 

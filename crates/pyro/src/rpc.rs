@@ -57,7 +57,7 @@ fn one(calls: &dyn Calls, call: Call, output: &mut dyn Write) -> Reply {
             write_line(output, &Reply::Event(event));
         }
     };
-    let mut session = Session { on_event: &mut on_event, stdin: None, signals: None };
+    let mut session = Session { on_event: &mut on_event, stdin: None, signals: None, terminal: false };
     match calls.call(&call.op, call.request, &mut session) {
         Ok(response) => Reply::Response(response),
         Err(error) => Reply::Error(error),

@@ -51,6 +51,7 @@ pub fn shell(line: &str) -> Spawn {
 
 fn spawn(program: Program) -> Spawn {
     Spawn {
+        terminal: None,
         program,
         env: vec!["PATH=/usr/local/bin:/usr/bin:/bin".to_owned(), "LC_ALL=C".to_owned()],
         cwd: path("/tmp"),

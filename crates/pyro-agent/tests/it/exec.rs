@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pyro_wire::limits::{INPUT_CREDIT_BYTES, OUTPUT_CREDIT_BYTES};
-use pyro_wire::message::{ExitStatus, NotStarted, Spawn, SpawnStep};
+use pyro_wire::message::{ExitStatus, NotStarted, Spawn, SpawnStep, TerminalSize};
 use pyro_wire::{Bytes, Frame, FromAgent, Stream, ToAgent};
 use rustix::io::Errno;
 
@@ -324,4 +324,38 @@ fn the_end_of_the_link_ends_the_commands() {
     client.output(channel, 6);
     client.close();
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_terminal_is_read_typed_into_resized_and_signalled() {
+    let mut client = Client::new();
+    let size = |columns, rows| TerminalSize { columns, rows };
+    let line =
+        "tty >/dev/null; trap 'echo caught' INT; echo ready; while read -r word; do echo \"[$word]\"; stty size; done; exit 7";
+    let (channel, _) = client.start(Spawn { terminal: Some(size(80, 24)), ..shell(line) });
+    let (mut seen, mut all) = (String::new(), Vec::new());
+    let mut until = |client: &mut Client, word: &str| {
+        while !seen.contains(word) {
+            match client.receive() {
+                Frame::Data { stream: Stream::Stdout, bytes, .. } => {
+                    seen.push_str(&String::from_utf8_lossy(&bytes));
+                    all.extend(bytes);
+                }
+                Frame::Control { message: FromAgent::Credit { .. }, .. } => {}
+                frame => panic!("{frame:?} after {seen:?}"),
+            }
+        }
+        std::mem::take(&mut seen)
+    };
+    assert_eq!(until(&mut client, "ready\r\n"), "ready\r\n");
+    client.send(channel, ToAgent::Resize(size(132, 43)));
+    client.send_data(channel, Stream::Stdin, b"typed\n");
+    assert_eq!(until(&mut client, "132\r\n"), "typed\r\n[typed]\r\n43 132\r\n");
+    client.send(channel, ToAgent::Signal { signal: 2 });
+    client.send_data(channel, Stream::Stdin, b"on\n");
+    until(&mut client, "caught");
+    // What is typed for the end of input is its end.
+    client.send_data(channel, Stream::Stdin, b"\x04");
+    let sent = client.finish(channel, all, Vec::new());
+    assert_eq!((sent.exited.status, sent.exited.stderr_bytes), (ExitStatus::Code(7), 0));
 }

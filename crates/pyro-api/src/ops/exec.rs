@@ -133,6 +133,10 @@ pub struct ExecRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "SECONDS"))]
     pub wait_seconds: Option<WaitSeconds>,
+    /// Give it a terminal: ours, for a person to use
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "clap", arg(long, short = 't', conflicts_with = "wait_seconds"))]
+    pub tty: bool,
     /// Shell line to run
     #[cfg_attr(feature = "clap", command(flatten))]
     pub command: CommandLine,
@@ -165,6 +169,8 @@ impl Op for WorkspaceExec {
     const TOOL: Option<&'static str> = Some("workspace_exec");
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
+    // For a person who sits at one; a model has shells.
+    const TOOL_OMITS: &'static [&'static str] = &["tty"];
     const LIVE: bool = true;
     const COMMAND: bool = true;
     type Request = ExecRequest;

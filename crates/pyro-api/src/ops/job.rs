@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::values::{JobName, LineRange, WaitSeconds, WorkspaceRef};
 use crate::{Effect, Error, Op, Profile, Result};
 
-use super::exec::{Clip, ExecResponse};
+use super::exec::ExecResponse;
 use super::outcome::Outcome;
 
 /// List the commands of a workspace, those that run first
@@ -147,15 +147,24 @@ pub struct JobLogsResponse {
     pub command: String,
     /// How it ended, or that it runs.
     pub outcome: Outcome,
-    /// The lines that were asked for, as far as they fit; what is left out is said where it was.
-    pub output: Clip,
+    /// The lines that were asked for, as they would stand on a terminal; of a search, those that match, each with its number. What does not fit is left out at the end
+    /// of a range, and in the middle of the whole.
+    pub text: String,
     /// Lines in all of the stored output.
     pub lines_total: u64,
-    /// Number of the first line that is shown, from 1; 0 when none is.
-    pub first_line: u64,
-    /// Lines that match, when a search was asked for; each is shown with its number.
+    /// The lines that are shown, such as `40-80`, when a range was asked for and is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<String>,
+    /// The first line of the range that did not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_line: Option<u64>,
+    /// Lines that match, when a search was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matches: Option<u64>,
+    /// Bytes beyond what is kept: counted, and gone.
+    pub bytes_dropped: u64,
+    /// The output is not text.
+    pub binary: bool,
 }
 
 /// See [`JobLogsRequest`].
@@ -169,6 +178,9 @@ impl Op for JobLogs {
     const LIVE: bool = true;
     type Request = JobLogsRequest;
     type Response = JobLogsResponse;
+    fn check(request: &JobLogsRequest) -> Result<()> {
+        one_of(request.lines, request.search.as_deref())
+    }
 }
 
 /// Stop a job: TERM, and KILL two seconds later
@@ -270,7 +282,16 @@ impl Op for WorkspaceJob {
             (None, JobAction::Wait | JobAction::Logs | JobAction::Stop) => {
                 Err(Error::invalid("job is missing").hint("such as job3; action list shows them"))
             }
-            _ => Ok(()),
+            _ => one_of(request.lines, request.search.as_deref()),
         }
+    }
+}
+
+fn one_of(lines: Option<LineRange>, search: Option<&str>) -> Result<()> {
+    match (lines, search) {
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("lines and search are both given").hint("what a search finds has line numbers to read around"))
+        }
+        _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ pub mod host;
 pub mod job;
 pub mod outcome;
 pub mod past;
+pub mod shell;
 pub mod transfer;
 pub mod workspace;
 
@@ -23,6 +24,7 @@ pub use past::{
     SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceCompare, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset,
     WorkspaceUndo,
 };
+pub use shell::{ShellAttach, ShellClose, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite};
 pub use transfer::{SyncPush, WorkspaceExport};
 pub use workspace::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,

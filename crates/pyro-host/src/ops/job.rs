@@ -1,9 +1,9 @@
 //! Jobs: commands by name, running or not. One that runs is its supervisor's; of one that has ended all is in the record and in files.
 
-use std::io::BufRead as _;
-use std::path::PathBuf;
+use std::io::{self, BufRead as _};
+use std::path::{Path, PathBuf};
 
-use pyro_api::ops::exec::{Clip, ExecResponse, Outcome};
+use pyro_api::ops::exec::{ExecResponse, Outcome};
 use pyro_api::ops::job::{
     JobAction, JobEntry, JobListRequest, JobListResponse, JobLogsRequest, JobLogsResponse, JobRequest, JobResponse, JobStopRequest,
     JobWaitRequest, LogStream,
@@ -11,14 +11,16 @@ use pyro_api::ops::job::{
 use pyro_api::ops::{JobList, JobLogs, JobStop, JobWait, WorkspaceJob};
 use pyro_api::values::{JobName, WorkspaceRef};
 use pyro_api::{Call, Error, Event, Op, Result};
+use pyro_term::{Digest, stored as read_stored};
 use pyro_wire::untrusted::escape;
+use regex::{Regex, RegexBuilder};
 
 use super::Handle;
 use crate::lease::TRY_EVERY;
 use crate::store::{ExecRecord, WorkspaceRecord};
 use crate::stored;
 use crate::supervisor::jobs::Known;
-use crate::supervisor::output::Clipper;
+use crate::supervisor::output::{self, SHOWN_CHARS};
 use crate::{Host, Session, client};
 
 impl Handle for JobList {
@@ -89,29 +91,36 @@ fn unreadable(job: JobName) -> impl Fn(std::io::Error) -> Error {
 
 fn stored_response(host: &Host, record: &WorkspaceRecord, job: JobName, exec: ExecRecord) -> Result<ExecResponse> {
     let place = place_of(host, record, job);
-    let clip = |stream, bytes_dropped| {
-        let mut clipper = Clipper::default();
-        let mut reader = stored::open(&place, stream).map_err(unreadable(job))?;
-        loop {
-            let piece = reader.fill_buf().map_err(unreadable(job))?;
-            if piece.is_empty() {
-                let clip = clipper.finish();
-                return Ok(Clip { bytes_dropped, bytes_total: clip.bytes_total + bytes_dropped, ..clip });
-            }
-            clipper.push(piece);
-            let length = piece.len();
-            reader.consume(length);
-        }
-    };
+    let digest = |stream| digest(&place, stream).map_err(unreadable(job));
+    let (stdout, stderr) = (digest(LogStream::Stdout)?, digest(LogStream::Stderr)?);
+    let (mut stdout, mut stderr) = output::clips((&stdout, exec.stdout_dropped), (&stderr, exec.stderr_dropped));
+    // What was dropped was written too.
+    stdout.bytes_total += exec.stdout_dropped;
+    stderr.bytes_total += exec.stderr_dropped;
     Ok(ExecResponse {
         workspace: record.manifest.name.clone(),
         exec: job.number(),
-        stdout: clip(LogStream::Stdout, exec.stdout_dropped)?,
-        stderr: clip(LogStream::Stderr, exec.stderr_dropped)?,
+        stdout,
+        stderr,
         outcome: exec.outcome.unwrap_or(Outcome::Running),
         duration_ms: exec.duration_ms.unwrap_or(0),
         next: None,
     })
+}
+
+/// A stored stream as it is shown.
+fn digest(place: &Path, stream: LogStream) -> io::Result<Digest> {
+    let mut digest = Digest::new();
+    let mut reader = stored::open(place, stream)?;
+    loop {
+        let piece = reader.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(digest);
+        }
+        digest.push(piece);
+        let length = piece.len();
+        reader.consume(length);
+    }
 }
 
 impl Handle for JobLogs {
@@ -119,47 +128,67 @@ impl Handle for JobLogs {
         let job = request.job;
         let (record, exec) = find(host, &request.workspace, job)?;
         let place = place_of(host, &record, job);
-        let pattern = request.search.as_deref().map(pattern).transpose()?;
-        let mut clipper = Clipper::default();
-        let matches = |line: &[u8]| pattern.as_ref().is_none_or(|pattern| pattern.is_match(line));
-        let matches = pattern.is_some().then_some(&matches as stored::Matches<'_>);
-        let picked = stored::pick(
-            || stored::open(&place, request.stream),
-            request.lines,
-            matches,
-            |number, piece| {
-                let mut shown = if matches.is_some() { format!("{number}:").into_bytes() } else { Vec::new() };
-                shown.extend_from_slice(piece);
-                clipper.push(&shown);
-                // Whoever follows gets all of it.
-                (session.on_event)(Event::Stdout(shown));
-            },
-        );
-        let picked = picked.map_err(unreadable(job))?;
-        let bytes_dropped = match request.stream {
-            LogStream::Both => exec.stdout_dropped + exec.stderr_dropped,
-            LogStream::Stdout => exec.stdout_dropped,
-            LogStream::Stderr => exec.stderr_dropped,
-        };
-        Ok(JobLogsResponse {
+        let pattern = request.search.as_deref().map(|text| pattern(text, "search")).transpose()?;
+        let open = || stored::open(&place, request.stream);
+        let read = |error| unreadable(job)(error);
+        let mut response = JobLogsResponse {
             workspace: record.manifest.name,
             job: job.to_string(),
             command: escape(&exec.command),
             outcome: exec.outcome.unwrap_or(Outcome::Running),
-            output: Clip { bytes_dropped, ..clipper.finish() },
-            lines_total: picked.lines_total,
-            first_line: picked.first_line,
-            matches: pattern.is_some().then_some(picked.lines),
-        })
+            text: String::new(),
+            lines_total: 0,
+            lines: None,
+            next_line: None,
+            matches: None,
+            bytes_dropped: match request.stream {
+                LogStream::Both => exec.stdout_dropped + exec.stderr_dropped,
+                LogStream::Stdout => exec.stdout_dropped,
+                LogStream::Stderr => exec.stderr_dropped,
+            },
+            binary: false,
+        };
+        // Whoever follows gets all of what was asked for, as it is; the response is what can be shown of it.
+        let mut follow = |piece: &[u8]| (session.on_event)(Event::Stdout(piece.to_vec()));
+        if let Some(pattern) = pattern {
+            let found = read_stored::search(open().map_err(read)?, 1, HITS_MAX, |line| pattern.is_match(line)).map_err(read)?;
+            (response.lines_total, response.matches) = (found.lines_total, Some(found.hits_total));
+            for hit in found.hits {
+                let line = format!("{}:{}\n", hit.line, hit.text);
+                follow(line.as_bytes());
+                if response.text.len() + line.len() <= SHOWN_CHARS {
+                    response.text.push_str(&line);
+                }
+            }
+            return Ok(response);
+        }
+        let extent = read_stored::extent(open().map_err(read)?).map_err(read)?;
+        response.lines_total = extent.lines;
+        let Some(range) = request.lines else {
+            stored::copy(open().map_err(read)?, &(1..=u64::MAX), &mut follow).map_err(read)?;
+            let shown = digest(&place, request.stream).map_err(read)?.show(SHOWN_CHARS);
+            (response.text, response.binary) = (shown.text, shown.binary);
+            return Ok(response);
+        };
+        let lines = stored::lines(range, extent);
+        stored::copy(open().map_err(read)?, &lines, &mut follow).map_err(read)?;
+        let window = read_stored::window(open().map_err(read)?, lines, SHOWN_CHARS).map_err(read)?;
+        response.lines = window.lines.map(|lines| format!("{}-{}", lines.start(), lines.end()));
+        (response.text, response.next_line, response.binary) = (window.text, window.next_line, window.binary);
+        Ok(response)
     }
 }
+
+/// Lines that one search gives at most; all are counted.
+const HITS_MAX: usize = 10_000;
 
 /// Largest compiled expression, bytes: the library's own default for text, so that no pattern takes the memory of the machine.
 const PATTERN_BYTES_MAX: usize = 10 << 20;
 
-fn pattern(text: &str) -> Result<regex::bytes::Regex> {
-    regex::bytes::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
-        Error::invalid("search is not a regular expression")
+/// A pattern of a caller; `field` is what it is called.
+pub(crate) fn pattern(text: &str, field: &str) -> Result<Regex> {
+    RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
+        Error::invalid(format!("{field} is not a regular expression"))
             .because(error)
             .hint(r"a backslash before . * + ? ( ) [ ] { } | ^ $ takes them as they are")
     })

@@ -2,10 +2,10 @@
 
 use pyro_api::ops::{
     DiskExport, DiskList, DiskRead, Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileEdit, FileList, FileRead,
-    FileWrite, Gc, JobList, JobLogs, JobStop, JobWait, Run, SnapshotCreate, SnapshotDelete, SnapshotList, SyncPush,
-    WorkspaceCompare, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport, WorkspaceFork, WorkspaceJob,
-    WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
-    WorkspaceUndo, WorkspaceUpdate,
+    FileWrite, Gc, JobList, JobLogs, JobStop, JobWait, Run, ShellAttach, ShellClose, ShellList, ShellOpen, ShellRead, ShellResize,
+    ShellSignal, ShellWrite, SnapshotCreate, SnapshotDelete, SnapshotList, SyncPush, WorkspaceCompare, WorkspaceCreate,
+    WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport, WorkspaceFork, WorkspaceJob, WorkspaceList, WorkspaceLogs,
+    WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};
@@ -21,10 +21,12 @@ mod file;
 mod host;
 mod job;
 mod past;
+mod shell;
 mod transfer;
 mod workspace;
 
 pub(crate) use environment::build_here;
+pub(crate) use job::pattern;
 pub(crate) use past::{POINT, find_snapshot, target_of};
 pub(crate) use workspace::{delete as delete_workspace, view as workspace_view};
 

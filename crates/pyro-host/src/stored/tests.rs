@@ -53,42 +53,22 @@ fn beyond_the_cap_it_is_counted_and_what_is_kept_is_a_beginning() {
 }
 
 #[test]
-fn lines_are_picked_by_number_from_the_end_and_by_what_they_hold() {
+fn lines_are_copied_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("1");
-    let text: String = (1..=1000).map(|line| format!("line {line}\n")).collect();
-    std::fs::write(file(&path, STDOUT), format!("{text}unfinished")).unwrap();
-    let pick = |range: Option<&str>, word: Option<&str>| {
+    let text: String = (1..=1000).map(|line| format!("line {line}\r\n")).collect();
+    std::fs::write(file(&path, STDOUT), format!("{text}{}", "x".repeat(300_000))).unwrap();
+    let copied = |range: &str| {
+        let extent = pyro_term::stored::extent(open(&path, LogStream::Both).unwrap()).unwrap();
         let mut text = String::new();
-        let mut last = 0;
-        let range = range.map(|range| range.parse().unwrap());
-        let holds = |line: &[u8]| word.is_none_or(|word| String::from_utf8_lossy(line).contains(word));
-        let picked = pick(
-            || open(&path, LogStream::Both),
-            range,
-            word.is_some().then_some(&holds as Matches<'_>),
-            |number, piece| {
-                if number != last {
-                    text.push_str(&format!("{number}:"));
-                    last = number;
-                }
-                text.push_str(&String::from_utf8_lossy(piece));
-            },
-        );
-        (picked.unwrap(), text)
+        let lines = lines(range.parse().unwrap(), extent);
+        copy(open(&path, LogStream::Both).unwrap(), &lines, &mut |piece| text.push_str(&String::from_utf8_lossy(piece))).unwrap();
+        text
     };
-    let total = |first_line, lines| Picked { lines_total: 1001, first_line, lines };
-    assert_eq!(pick(Some("3-4"), None), (total(3, 2), "3:line 3\n4:line 4\n".to_owned()));
-    assert_eq!(pick(Some("-2"), None), (total(1000, 2), "1000:line 1000\n1001:unfinished".to_owned()));
-    assert_eq!(pick(Some("-5000"), Some("line 77")).0, total(77, 11));
-    assert_eq!(pick(Some("1000-"), None).0, total(1000, 2));
-    assert_eq!(pick(Some("2000"), None), (total(0, 0), String::new()));
-    assert_eq!(pick(None, Some("e 99")).0, total(99, 12));
-    assert_eq!(pick(None, Some("fin")), (total(1001, 1), "1001:unfinished".to_owned()));
-    // One line of any length is one line: whole when it is read, cut when it is searched.
-    std::fs::write(file(&path, STDOUT), ["x".repeat(300_000), "y".to_owned()].join("\n")).unwrap();
-    let (picked, text) = pick(None, None);
-    assert_eq!((picked.lines_total, picked.lines, text.len()), (2, 2, 300_000 + 1 + 1 + 2 + 2));
-    let (picked, text) = pick(None, Some("x"));
-    assert_eq!((picked.lines, text.len()), (1, 65_536 + 1 + 2));
+    assert_eq!(copied("3-4"), "line 3\r\nline 4\r\n");
+    assert_eq!(copied("1000"), "line 1000\r\n");
+    assert_eq!(copied("-1").len(), 300_000);
+    assert_eq!(copied("1001-").len(), 300_000);
+    assert_eq!(copied("2000-"), "");
+    assert_eq!(copied("-5000").len(), text.len() + 300_000);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pyro_api::envelope::Input;
 use pyro_api::{Call, Error, Op, ops};
 use pyro_wire::ToAgent;
+use pyro_wire::message::TerminalSize;
 use serde_json::Value;
 
 use super::control::{Connection, Said};
@@ -61,6 +62,9 @@ impl Supervisor<'_> {
             let connection = match task {
                 Task::Exec(exec) => {
                     exec.drop_waiter(id);
+                    if let Some(session) = &mut exec.session {
+                        session.forget(id);
+                    }
                     &mut exec.connection
                 }
                 Task::File(file) => &mut file.connection,
@@ -101,11 +105,15 @@ impl Supervisor<'_> {
             Task::Exec(_) | Task::File(_) => None,
         });
         // Input for a command that has just ended is nobody's.
-        let Some((channel, exec)) = found else { return };
+        let Some((channel, exec)) = found else {
+            self.type_into_shell(id, &input);
+            return;
+        };
         let message = match input {
             Input::Stdin(bytes) => return exec.add_stdin(&bytes),
             Input::StdinEnd => return exec.end_stdin(),
             Input::Signal(signal) => ToAgent::Signal { signal },
+            Input::Resize { columns, rows } => ToAgent::Resize(TerminalSize { columns: columns.max(1), rows: rows.max(1) }),
         };
         if let Err(violation) = self.link.send(channel, &message) {
             complain(&Error::invalid(violation.0));
@@ -127,6 +135,14 @@ impl Supervisor<'_> {
             }
             ops::JobWait::NAME => crate::ops::parse(call.request).and_then(|request| self.wait_for_job(id, &request)),
             ops::JobStop::NAME => crate::ops::parse(call.request).and_then(|request| self.stop_job(id, &request)),
+            ops::ShellOpen::NAME => crate::ops::parse(call.request).and_then(|request| self.open_shell(id, &request)),
+            ops::ShellWrite::NAME => crate::ops::parse(call.request).and_then(|request| self.write_shell(id, &request)),
+            ops::ShellRead::NAME => crate::ops::parse(call.request).and_then(|request| self.read_shell(id, &request)),
+            ops::ShellSignal::NAME => crate::ops::parse(call.request).and_then(|request| self.signal_shell(id, &request)),
+            ops::ShellResize::NAME => crate::ops::parse(call.request).and_then(|request| self.resize_shell(id, &request)),
+            ops::ShellClose::NAME => crate::ops::parse(call.request).and_then(|request| self.close_shell(id, &request)),
+            ops::ShellAttach::NAME => crate::ops::parse(call.request).and_then(|request| self.attach_shell(id, &request)),
+            ops::ShellList::NAME => self.list_shells(id),
             ops::FileList::NAME => crate::ops::parse(call.request)
                 .and_then(|request| FileTask::list(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),

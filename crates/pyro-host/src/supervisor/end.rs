@@ -86,9 +86,9 @@ impl Supervisor<'_> {
     pub(super) fn end_tasks(&mut self, reason: &str) {
         for (_, task) in std::mem::take(&mut self.tasks) {
             match task {
-                Task::Exec(exec) => {
+                Task::Exec(mut exec) => {
                     let ended = exec.ended(Outcome::SandboxLost { reason: reason.to_owned() });
-                    self.end_exec(&exec, ended);
+                    self.end_exec(&mut exec, ended);
                 }
                 Task::File(file) => self.end_file(*file, Err(lost(reason))),
             }

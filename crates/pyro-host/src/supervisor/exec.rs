@@ -8,11 +8,12 @@ use pyro_api::Error;
 use pyro_api::ops::exec::Outcome;
 use pyro_api::values::CommandLine;
 use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
-use pyro_wire::message::{Exited, NotStarted, Program};
+use pyro_wire::message::{Exited, NotStarted, Program, TerminalSize};
 use pyro_wire::{SandboxPath, Stream, Violation};
 
 use super::outcome::{self, Met};
 use super::output::Outputs;
+use super::shells::Session;
 use crate::backend::Pressure;
 use crate::buffer::Unsent;
 use crate::store::OpenEvent;
@@ -36,10 +37,21 @@ pub struct ExecPlan {
     pub stdin: Option<String>,
     /// The caller may send standard input while it runs.
     pub stdin_streams: bool,
+    /// On a terminal of this size.
+    pub terminal: Option<TerminalSize>,
+    /// What the record says that it is, if not the command.
+    pub shown: Option<String>,
     /// How long it may take.
     pub timeout: Duration,
     /// How long its caller waits for it, if not until it has ended.
     pub wait: Option<Duration>,
+}
+
+impl ExecPlan {
+    /// What it is called in the record.
+    pub fn subject(&self) -> String {
+        self.shown.clone().unwrap_or_else(|| self.command.to_string())
+    }
 }
 
 /// Who is told of the end, and how.
@@ -76,6 +88,8 @@ pub struct Exec {
     timeout: Duration,
     /// What it writes.
     pub outputs: Outputs,
+    /// What makes it a shell.
+    pub session: Option<Box<Session>>,
     begun: Instant,
     started: bool,
     deadline: Instant,
@@ -151,12 +165,13 @@ impl Exec {
             wait_until: plan.wait.map(|wait| now + wait),
             waiters: Vec::new(),
             record,
-            command: plan.command.to_string(),
+            command: plan.subject(),
             program,
             is_shell: matches!(plan.command, CommandLine::Shell(_)),
             cwd: plan.cwd.clone(),
             timeout: plan.timeout,
             outputs: Outputs::new(outputs),
+            session: None,
             begun: now,
             started: false,
             deadline: now + plan.timeout,
@@ -179,6 +194,7 @@ impl Exec {
             env: plan.env.clone(),
             cwd: plan.cwd.clone(),
             stdin: plan.stdin_streams || plan.stdin.is_some(),
+            terminal: plan.terminal,
             credit_bytes: OUTPUT_CREDIT_BYTES,
         }
     }
@@ -213,6 +229,10 @@ impl Exec {
             .ok_or_else(|| Violation("a command sent more output than its credit".to_owned()))?;
         self.credit_due += length;
         self.outputs.push(stream, bytes);
+        if let Some(session) = &mut self.session {
+            let owed = session.feed(bytes);
+            self.add_stdin(&owed);
+        }
         Ok(())
     }
 
@@ -267,6 +287,11 @@ impl Exec {
     /// The caller should wait before it sends more input.
     pub fn stdin_is_full(&self) -> bool {
         self.stdin.waiting.len() >= STDIN_HIGH_WATER_BYTES
+    }
+
+    /// From now on it is nobody's and goes on, with its input open.
+    pub fn leave_open(&mut self) {
+        self.connection = None;
     }
 
     /// The caller takes it back. True when it must be killed now.
@@ -337,6 +362,7 @@ impl Exec {
     /// When something is due next.
     pub fn deadline(&self) -> Instant {
         let waits = self.wait_until.into_iter().chain(self.waiters.iter().filter_map(|(_, until)| *until));
+        let waits = waits.chain(self.session.as_ref().and_then(|session| session.deadline()));
         waits.fold(self.deadline, Instant::min)
     }
 
@@ -411,12 +437,20 @@ const DEFAULT_ENV: [(&str, &str); 15] = [
     ("PYTHONUNBUFFERED", "1"),
 ];
 
+/// Of these, what holds on a terminal too: a person, or who acts like one, has pagers, colours and prompts there.
+const ALWAYS: [&str; 6] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG"];
+
 /// Default environment, then that of the environment, then the user's: later ones win.
 pub fn compose_env<'a>(
     environment: impl IntoIterator<Item = (&'a str, &'a str)>,
     user: impl IntoIterator<Item = (&'a str, &'a str)>,
+    on_terminal: bool,
 ) -> Vec<String> {
-    let mut all: std::collections::BTreeMap<&str, &str> = DEFAULT_ENV.into_iter().collect();
+    let quiet = DEFAULT_ENV.into_iter().filter(|(name, _)| !on_terminal || ALWAYS.contains(name));
+    let mut all: std::collections::BTreeMap<&str, &str> = quiet.collect();
+    if on_terminal {
+        all.insert("TERM", "xterm-256color");
+    }
     all.extend(environment);
     all.extend(user);
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()

@@ -50,6 +50,11 @@ impl Supervisor<'_> {
         match (task, frame) {
             (Task::Exec(exec), Frame::Data { stream, bytes, .. }) => {
                 exec.output(stream, &bytes)?;
+                for watcher in exec.session.as_ref().map_or(&[][..], |session| session.watchers()) {
+                    if let Some(connection) = self.connections.get_mut(watcher) {
+                        connection.event(Event::Stdout(bytes.clone()));
+                    }
+                }
                 if let Some(connection) = exec.connection.and_then(|id| self.connections.get_mut(&id))
                     && connection.wants_events()
                 {
@@ -91,8 +96,8 @@ impl Supervisor<'_> {
                         return Err(Violation("a command was answered with a message that is not an answer to it".to_owned()));
                     }
                 };
-                if let Some(Task::Exec(exec)) = self.tasks.remove(&channel) {
-                    self.end_exec(&exec, ended);
+                if let Some(Task::Exec(mut exec)) = self.tasks.remove(&channel) {
+                    self.end_exec(&mut exec, ended);
                 }
                 Ok(())
             }
@@ -116,7 +121,7 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn end_exec(&mut self, exec: &Exec, mut ended: Ended) {
+    pub(super) fn end_exec(&mut self, exec: &mut Exec, mut ended: Ended) {
         let duration_ms = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
         match exec.record {
             Record::Workspace { exec: number, event } => {
@@ -136,7 +141,11 @@ impl Supervisor<'_> {
                     Life::Workspace { store, .. } => store.end_exec(&self.subject.id, number, event, &end),
                     Life::Run => Ok(()),
                 };
-                if let Err(error) = recorded.and_then(|()| self.answer_ended(exec, number, ended)) {
+                let told = match exec.session.take() {
+                    Some(mut session) => self.end_shell(&mut session, number, &ended.outcome),
+                    None => Ok(()),
+                };
+                if let Err(error) = recorded.and(told).and_then(|()| self.answer_ended(exec, number, ended)) {
                     self.refuse_all(exec, &error);
                 }
             }

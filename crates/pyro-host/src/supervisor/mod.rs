@@ -39,6 +39,7 @@ pub mod link;
 pub mod outcome;
 pub mod output;
 pub mod past;
+mod shells;
 mod tasks;
 mod transfer;
 
@@ -431,6 +432,7 @@ impl<'a> Supervisor<'a> {
             self.accept_after = None;
         }
         self.answer_lapsed(now);
+        self.answer_shells(now);
         let mut kill = Vec::new();
         for (channel, task) in &mut self.tasks {
             let (due, what) = match task {

@@ -9,6 +9,7 @@ use pyro_api::{Error, Op, Result, ops};
 use pyro_layer::{MountedStack, Stacks};
 use pyro_wire::ToAgent;
 use pyro_wire::limits::CHANNELS_MAX;
+use pyro_wire::message::TerminalSize;
 
 use super::exec::{self, Exec, ExecPlan, Record};
 use super::files::{self, FileTask};
@@ -38,13 +39,17 @@ impl Supervisor<'_> {
         let env = exec::compose_env(
             self.subject.environment_vars.iter().map(|(name, value)| (name.as_str(), value.as_str())),
             request.env.iter().map(|var| (var.name.as_str(), var.value.as_str())),
+            request.tty,
         );
         let plan = ExecPlan {
             command: request.command.clone(),
             cwd: exec::working_directory(request.cwd.as_deref())?,
             env,
             stdin: request.stdin.clone(),
-            stdin_streams: streams && request.stdin.is_none(),
+            stdin_streams: (streams && request.stdin.is_none()) || request.tty,
+            // Its caller says at once how large its own is.
+            terminal: request.tty.then_some(TerminalSize { columns: 80, rows: 24 }),
+            shown: None,
             timeout: Duration::from_secs(request.timeout_seconds.get()),
             wait: jobs::wait_of(request.wait_seconds),
         };
@@ -66,7 +71,7 @@ impl Supervisor<'_> {
             Life::Run => (Record::Run, None),
             Life::Workspace { store, last_exec, .. } => {
                 let number = *last_exec + 1;
-                let event = match store.begin_exec(&self.subject.id, number, &plan.command.to_string()) {
+                let event = match store.begin_exec(&self.subject.id, number, &plan.subject()) {
                     Ok(event) => event,
                     Err(error) => {
                         // It is not acknowledged, so it must not run on: the loop finds the channel unknown no more.

@@ -920,6 +920,8 @@ fn a_slow_reader_of_a_run_gets_all_of_it() {
             stdin_streams: false,
             timeout: TEST_TIME_MAX,
             wait: None,
+            terminal: None,
+            shown: None,
         };
         supervisor.begin_exec(caller, &plan).expect("it is sent");
         let serving = std::thread::spawn(move || supervisor.serve());

@@ -22,6 +22,7 @@ fn run(programs: &[&str], argv: &[&str], cwd: &str) -> Result<(Ended, String), S
         stdin: null.as_fd(),
         stdout: writer.as_fd(),
         stderr: null.as_fd(),
+        is_terminal: false,
     });
     drop(writer);
     let spawned = spawned?;

@@ -139,7 +139,7 @@ fn changes_are_bounded_as_entries_are() {
 fn requests_are_bounded_too() {
     let spawn = |program, env: &[&str]| {
         let env = env.iter().map(|variable| (*variable).to_owned()).collect();
-        ToAgent::Spawn(Spawn { program, env, cwd: SandboxPath::workspace(), stdin: false, credit_bytes: 0 })
+        ToAgent::Spawn(Spawn { program, env, cwd: SandboxPath::workspace(), stdin: false, terminal: None, credit_bytes: 0 })
     };
     let line = |line: &str| Program::Shell(line.to_owned());
     check(&spawn(line(""), &["A=", "B==", "PATH=/bin"]), "");

@@ -20,7 +20,8 @@ fn text(text: &str) -> Bytes {
 }
 
 fn every_request() -> Vec<ToAgent> {
-    let spawn = |program, stdin| Spawn {
+    let spawn = |program, stdin: bool| Spawn {
+        terminal: (!stdin).then_some(TerminalSize { columns: 80, rows: 24 }),
         program,
         env: vec!["PATH=/bin".to_owned(), "A=".to_owned()],
         cwd: path("/workspace"),
@@ -41,6 +42,7 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::StdinEnd,
         ToAgent::Credit { bytes: 65_536 },
         ToAgent::Signal { signal: 15 },
+        ToAgent::Resize(TerminalSize { columns: 132, rows: 43 }),
         ToAgent::Kill,
         ToAgent::List(List { path: path("/"), depth: 2, entries_max: 1000 }),
         ToAgent::Read(Read { path: path("a/é"), offset: 10, bytes_max: 20, credit_bytes: 30 }),
@@ -183,6 +185,7 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Diff(_) => 10,
         ToAgent::Wake(_) => 11,
         ToAgent::Edit(_) => 12,
+        ToAgent::Resize(_) => 13,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
     assert_eq!(found.len(), 13);
@@ -217,6 +220,7 @@ fn any_name() -> impl Strategy<Value = Bytes> {
 /// Any valid request.
 pub fn to_agent() -> impl Strategy<Value = ToAgent> {
     let word = || "[^\u{0}]{0,20}";
+    let size = || (1..=u16::MAX, 1..=u16::MAX).prop_map(|(columns, rows)| TerminalSize { columns, rows });
     let program = prop_oneof![prop::collection::vec(word(), 1..5).prop_map(Program::Argv), word().prop_map(Program::Shell)];
     let env = prop::collection::vec("[A-Z]{1,5}=[^\u{0}]{0,9}", 0..5);
     prop_oneof![
@@ -225,8 +229,17 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
             build,
             hostname
         })),
-        (program, env, any_path(), any::<bool>(), any::<u32>())
-            .prop_map(|(program, env, cwd, stdin, credit_bytes)| ToAgent::Spawn(Spawn { program, env, cwd, stdin, credit_bytes })),
+        (program, env, any_path(), any::<bool>(), any::<u32>(), prop::option::of(size())).prop_map(
+            |(program, env, cwd, stdin, credit_bytes, terminal)| ToAgent::Spawn(Spawn {
+                program,
+                env,
+                cwd,
+                stdin,
+                terminal,
+                credit_bytes
+            })
+        ),
+        size().prop_map(ToAgent::Resize),
         Just(ToAgent::StdinEnd),
         Just(ToAgent::Kill),
         (1..=u32::MAX).prop_map(|bytes| ToAgent::Credit { bytes }),

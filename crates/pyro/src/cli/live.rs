@@ -76,7 +76,14 @@ impl Live {
     }
 
     /// Does the call.
-    pub(super) fn call(&mut self, calls: &dyn Calls, op: &str, request: Value, stdin: Option<BorrowedFd<'_>>) -> Result<Value> {
+    pub(super) fn call(
+        &mut self,
+        calls: &dyn Calls,
+        op: &str,
+        request: Value,
+        stdin: Option<BorrowedFd<'_>>,
+        terminal: bool,
+    ) -> Result<Value> {
         let (view, cancel) = (&mut self.view, &self.cancel);
         let mut on_event = |event| {
             if view.event(event) {
@@ -84,7 +91,8 @@ impl Live {
                 let _ = rustix::io::write(cancel, &[0]);
             }
         };
-        let mut session = Session { on_event: &mut on_event, stdin, signals: Some(std::os::fd::AsFd::as_fd(&self.signals)) };
+        let signals = Some(std::os::fd::AsFd::as_fd(&self.signals));
+        let mut session = Session { on_event: &mut on_event, stdin, signals, terminal };
         calls.call(op, request, &mut session)
     }
 

@@ -10,10 +10,11 @@ use super::examples;
 use crate::{mcp, reference};
 
 /// Groups of ops and what help says of them.
-const GROUPS: [(&str, &str); 8] = [
+const GROUPS: [(&str, &str); 9] = [
     ("workspace", "Create and use workspaces: computers that are kept"),
     ("workspace file", "List, read and write files of a workspace"),
     ("workspace job", "Wait for commands of a workspace, read their output, stop them"),
+    ("workspace shell", "Keep a shell open: type into it, read it, see it live"),
     ("workspace disk", "Look at a stopped workspace, and copy all of it, without starting it"),
     ("workspace sync", "Bring files of the host into a workspace"),
     ("workspace snapshot", "Name states of a workspace to reset to"),

@@ -90,7 +90,7 @@ impl Server {
             let (calls, seen) = (Arc::clone(&self.calls), Arc::clone(&seen));
             move || {
                 let mut on_event = |event| seen.event(event);
-                let mut session = Session { on_event: &mut on_event, stdin: None, signals: Some(signals.as_fd()) };
+                let mut session = Session { on_event: &mut on_event, stdin: None, signals: Some(signals.as_fd()), terminal: false };
                 calls.call(op.name, request, &mut session)
             }
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyro_api::ops::{WorkspaceExec, WorkspaceJob};
+use pyro_api::ops::{ShellRead, ShellWrite, WorkspaceExec, WorkspaceJob};
 use pyro_api::table::OpSurface;
 use pyro_api::values::{WaitSeconds, serde_name};
 use pyro_api::{Effect, Error, Op};
@@ -32,7 +32,9 @@ pub(super) fn tool(op: &'static OpSurface) -> Option<Tool> {
 
 /// Sees to it that a call which waits for a command answers before a host gives it up: the tightest do after 60 seconds.
 pub(super) fn hold(op: &OpSurface, request: &mut Value) {
-    if let (WorkspaceExec::NAME | WorkspaceJob::NAME, Value::Object(fields)) = (op.name, request) {
+    if let (WorkspaceExec::NAME | WorkspaceJob::NAME | ShellWrite::NAME | ShellRead::NAME, Value::Object(fields)) =
+        (op.name, request)
+    {
         let most = WaitSeconds::default().get();
         let asked = fields.get("wait_seconds").and_then(Value::as_u64);
         fields.insert("wait_seconds".to_owned(), asked.map_or(most, |asked| asked.min(most)).into());

@@ -43,25 +43,27 @@ impl Show for JobListResponse {
 impl Show for JobLogsResponse {
     fn person(&self, style: &Style) -> Shown {
         let note = self.matches.map(|matches| format!("{} of {} match", count(matches), plural(self.lines_total, "line")));
-        Shown { out: contents(&self.output.text, style).into_bytes(), note }
+        Shown { out: contents(&self.text, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
-        let found = match self.matches {
-            Some(matches) => format!("{} of {} match", count(matches), plural(self.lines_total, "line")),
-            None if self.first_line == 0 => format!("no lines there; {} in all", count(self.lines_total)),
-            None => format!("from line {} of {}", count(self.first_line), count(self.lines_total)),
+        let lines = plural(self.lines_total, "line");
+        let what = match (self.matches, &self.lines) {
+            (Some(matches), _) => format!("{} of {lines} match", count(matches)),
+            (None, Some(shown)) => format!("lines {shown} of {}", count(self.lines_total)),
+            (None, None) => lines,
         };
-        let outcome = inline(&outcome_words(&self.outcome));
-        let mut text = format!("{}, {outcome}, {}: {found}\n", self.job, page::cut_to(&inline(&self.command), 200));
-        let shown = page::head_and_tail(&escape(&self.output.text), room.saturating_sub(text.chars().count() + 200));
+        let binary = if self.binary { ", binary" } else { "" };
+        let command = page::cut_to(&inline(&self.command), 200);
+        let mut text = format!("{}, {}, {command}: {what}{binary}\n", self.job, inline(&outcome_words(&self.outcome)));
+        let shown = page::head_and_tail(&escape(&self.text), room.saturating_sub(text.chars().count() + 200));
         if !shown.text.is_empty() {
             text.push_str(&page::fenced("output", &shown.text));
         }
-        if self.output.bytes_dropped > 0 {
-            text.push_str(&format!("{} more was written and is not kept\n", size(self.output.bytes_dropped)));
+        if self.bytes_dropped > 0 {
+            text.push_str(&format!("{} more was written and is not kept\n", size(self.bytes_dropped)));
         }
-        if shown.lines_omitted > 0 || self.output.bytes_omitted > 0 {
-            text.push_str("next: fewer lines at once, such as lines 200-300, or search\n");
+        if let Some(next) = self.next_line {
+            text.push_str(&format!("next: lines {next}- goes on\n"));
         }
         text
     }

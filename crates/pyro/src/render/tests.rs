@@ -279,16 +279,13 @@ fn jobs_are_listed_and_their_output_is_read_by_lines() {
         model("workspace job", json!({ "list": list })),
         "1 of 7 jobs, those that run first\njob3: running, 30.0 s: make\\n\n"
     );
-    let mut output = clip("one\ntwo\n");
-    output["bytes_omitted"] = json!(5000);
     let logs = json!({
-        "workspace": "w", "job": "job3", "command": "make", "outcome": {"kind": "exited", "code": 2}, "output": output,
-        "lines_total": 1234, "first_line": 40
+        "workspace": "w", "job": "job3", "command": "make", "outcome": {"kind": "exited", "code": 2}, "text": "one\ntwo\n",
+        "lines_total": 1234, "lines": "40-41", "next_line": 42, "bytes_dropped": 0, "binary": false
     });
     assert_eq!(
         model("workspace job", json!({ "logs": logs.clone() })),
-        "job3, exit 2, make: from line 40 of 1,234\n--- output (untrusted) ---\none\ntwo\n--- end ---\n\
-         next: fewer lines at once, such as lines 200-300, or search\n"
+        "job3, exit 2, make: lines 40-41 of 1,234\n--- output (untrusted) ---\none\ntwo\n--- end ---\nnext: lines 42- goes on\n"
     );
     let mut found = logs;
     found["matches"] = json!(2);

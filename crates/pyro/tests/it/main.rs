@@ -29,6 +29,7 @@ mod past;
 mod points;
 mod run;
 mod seed;
+mod shells;
 mod surface;
 mod workspace;
 

@@ -54,8 +54,6 @@ enum Made {
 /// A process that was left running.
 struct Background {
     pid: u32,
-    /// The file that it appends to, if it does.
-    path: Vec<u8>,
 }
 
 struct Workspace {
@@ -782,17 +780,17 @@ impl<'a> World<'a> {
         let pid = self.change(w, &operations);
         let workspace = &mut self.workspaces[w];
         workspace.may_share |= before;
-        workspace.background = pid.map(|pid| Background { pid, path: if kind == "writes" { path } else { Vec::new() } });
+        workspace.background = pid.map(|pid| Background { pid });
     }
 
     fn poke(&mut self, w: usize) {
-        let Some(Background { pid, path }) = &self.workspaces[w].background else { return };
-        let poke = line("poke", &[pid.to_string().into_bytes(), path.clone()]);
+        let Some(Background { pid }) = &self.workspaces[w].background else { return };
+        let poke = line("poke", &[pid.to_string().into_bytes()]);
         self.change(w, &[poke]);
     }
 
     fn end_background(&mut self, w: usize) {
-        let Some(Background { pid, .. }) = &self.workspaces[w].background else { return };
+        let Some(Background { pid }) = &self.workspaces[w].background else { return };
         let end = line("end", &[pid.to_string().into_bytes()]);
         self.change(w, &[end]);
         self.workspaces[w].background = None;

@@ -1,0 +1,155 @@
+//! Shells that are kept: typed into, read as a person would see them, seen live, and gone with their workspace.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Stdio;
+
+use pyro_testkit::{TestEnv, processes_with};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use serde_json::{Value, json};
+
+use crate::{case, mark, wait_until_gone};
+
+fn shell(env: &TestEnv, words: &[&str]) -> Value {
+    env.document(&[&["workspace", "shell"], words].concat())
+}
+
+fn text(view: &Value) -> String {
+    view["text"].as_str().unwrap_or_else(|| panic!("no text in {view:#}")).to_owned()
+}
+
+#[test]
+fn a_shell_keeps_its_directory_and_tells_how_each_command_ended() {
+    case(|env| {
+        let ws = env.workspace("shell");
+        let opened = shell(env, &["open", &ws]);
+        assert_eq!(
+            (&opened["shell"], &opened["at_prompt"], &opened["done"]),
+            (&json!("sh1"), &json!(true), &json!(true)),
+            "{opened:#}"
+        );
+        let type_in = |line: &str| shell(env, &["write", &ws, "sh1", "--text", line]);
+        type_in("mkdir -p there && cd there; WORD=kept");
+        let view = type_in("echo $WORD in ${PWD##*/}; (exit 3)");
+        assert!(text(&view).contains("\nkept in there\n"), "{view:#}");
+        assert_eq!((&view["command"]["exit"], &view["command"]["finished"]), (&json!(3), &json!(true)), "{view:#}");
+        assert_eq!(view["command"]["line"], "echo $WORD in ${PWD##*/}; (exit 3)");
+        // What was read is not told again; what is on the screen is there whenever it is asked for.
+        assert!(!text(&shell(env, &["read", &ws, "sh1"])).contains("kept"));
+        let rows = shell(env, &["read", &ws, "sh1", "--screen"])["screen"].to_string();
+        assert!(rows.contains("kept in there"), "{rows}");
+        // A progress bar is what stands at its end.
+        let view = type_in("for n in $(seq 1 200); do printf '\\r%d of 200' $n; done; echo");
+        assert!(text(&view).contains("200 of 200") && !text(&view).contains("150 of 200"), "{view:#}");
+        // It is a command like any other: listed, its bytes stored, and ended with the workspace.
+        let jobs = env.pyro(&["workspace", "job", "list", &ws, "--running"]).expect_ok().stdout;
+        assert!(jobs.contains("bash (shell sh1)"), "{jobs}");
+        let listed = shell(env, &["list", &ws]);
+        assert_eq!((&listed["shells"][0]["shell"], &listed["shells"][0]["columns"]), (&json!("sh1"), &json!(120)));
+        let ended = type_in("exit 5");
+        assert_eq!(ended["outcome"], json!({"kind": "exited", "code": 5}), "{ended:#}");
+        env.pyro(&["workspace", "shell", "read", &ws, "sh1"]).expect_error(125, "no shell sh1");
+        assert!(env.pyro(&["workspace", "job", "logs", &ws, "job1"]).expect_ok().stdout.contains("kept in there"));
+    });
+}
+
+#[test]
+fn what_runs_in_a_shell_is_waited_for_signalled_and_ended_with_it() {
+    case(|env| {
+        let ws = env.workspace("control");
+        shell(env, &["open", &ws, "--name", "work"]);
+        let mark = mark(51);
+        // A wait that ends by time says so, and the program runs on.
+        let view = shell(env, &["write", &ws, "work", "--text", &format!("sleep {mark}"), "--wait-seconds", "1"]);
+        assert_eq!((&view["done"], &view["at_prompt"]), (&json!(false), &json!(false)), "{view:#}");
+        let view = shell(env, &["write", &ws, "work", "--keys", "ctrl-c"]);
+        assert_eq!((&view["at_prompt"], &view["command"]["exit"]), (&json!(true), &json!(130)), "{view:#}");
+        shell(env, &["write", &ws, "work", "--text", "trap '' INT; cat", "--until", "quiet"]);
+        let view = shell(env, &["signal", &ws, "work", "--signal", "term"]);
+        assert_eq!(view["command"]["exit"], 143, "{view:#}");
+        // Output is waited for by what it holds.
+        let line = "for n in 1 2 3; do echo tick $n; read -r -t 0.1 </dev/zero; done; echo listening on 80; cat";
+        let view = shell(env, &["write", &ws, "work", "--text", line, "--pattern", "listening on \\d+\\n"]);
+        assert!(view["done"] == true && text(&view).contains("tick 3"), "{view:#}");
+        shell(env, &["write", &ws, "work", "--keys", "ctrl-d"]);
+        let view = shell(env, &["resize", &ws, "work", "--columns", "60", "--rows", "20"]);
+        assert_eq!(view["outcome"]["kind"], "running");
+        assert!(text(&shell(env, &["write", &ws, "work", "--text", "stty size"])).contains("20 60"));
+        // A program that has the whole screen is shown as one.
+        shell(env, &["write", &ws, "work", "--text", "printf '\\033[?1049h\\033[2J\\033[5;10Hcentre'; cat", "--until", "quiet"]);
+        let view = shell(env, &["read", &ws, "work"]);
+        assert_eq!(view["screen"][4], "         centre", "{view:#}");
+        env.pyro(&["workspace", "shell", "write", &ws, "work", "--keys", "entr"]).expect_error(2, "enter");
+        // Closing ends what runs in it.
+        shell(env, &["open", &ws, "--name", "other"]);
+        shell(env, &["write", &ws, "other", "--text", &format!("trap '' HUP; sleep {mark}"), "--until", "quiet"]);
+        let closed = shell(env, &["close", &ws, "other"]);
+        assert_eq!(closed["outcome"]["kind"], "cancelled", "{closed:#}");
+        wait_until_gone(env, &mark);
+        env.pyro(&["workspace", "stop", &ws]).expect_ok();
+        assert_eq!(processes_with(&mark), Vec::<i32>::new());
+        assert_eq!(shell(env, &["list", &ws])["shells"], json!([]));
+        env.pyro(&["workspace", "shell", "read", &ws, "work"]).expect_error(125, "not running");
+    });
+}
+
+/// A terminal that a person would sit at: what is typed into it, and what is seen.
+struct Seat {
+    ours: OwnedFd,
+    seen: String,
+}
+
+impl Seat {
+    fn start(env: &TestEnv, words: &[&str]) -> (Self, std::process::Child) {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal");
+        tcsetwinsize(&ours, Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 }).expect("a size");
+        let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("UTF-8");
+        let theirs = || Stdio::from(File::options().read(true).write(true).open(&name).expect("our terminal"));
+        let mut command = env.command(words);
+        let child = command.stdin(theirs()).stdout(theirs()).stderr(theirs()).spawn().expect("start pyro");
+        (Self { ours, seen: String::new() }, child)
+    }
+
+    fn types(&self, text: &str) {
+        File::from(self.ours.as_fd().try_clone_to_owned().expect("a copy")).write_all(text.as_bytes()).expect("typed");
+    }
+
+    /// Reads until this has been seen.
+    fn sees(&mut self, word: &str) {
+        let mut terminal = File::from(self.ours.as_fd().try_clone_to_owned().expect("a copy"));
+        while !self.seen.contains(word) {
+            let mut piece = [0; 4096];
+            let count = terminal.read(&mut piece).unwrap_or_else(|error| panic!("{error} after {:?}", self.seen));
+            self.seen.push_str(&String::from_utf8_lossy(&piece[..count]));
+        }
+    }
+}
+
+#[test]
+fn a_person_sits_at_a_command_and_at_a_shell() {
+    case(|env| {
+        let ws = env.workspace("seat");
+        let line = "stty size; test -t 0 && test -t 2 && echo on $TERM; read -r word; echo got $word; exit 4";
+        let (mut seat, child) = Seat::start(env, &["workspace", "exec", &ws, "--tty", "--", "sh", "-c", line]);
+        seat.sees("on xterm-256color");
+        seat.sees("33 77");
+        seat.types("typed\r");
+        seat.sees("got typed");
+        assert_eq!(env.wait("a command on a terminal", child).code, 4);
+        // A shell that somebody else opened, live; left, it goes on.
+        shell(env, &["open", &ws]);
+        shell(env, &["write", &ws, "sh1", "--text", "echo before"]);
+        let (mut seat, child) = Seat::start(env, &["workspace", "shell", "attach", &ws, "sh1"]);
+        seat.sees("before");
+        seat.types("echo live-$((6*7))\r");
+        seat.sees("live-42");
+        seat.types("\u{1d}");
+        assert_eq!(env.wait("a shell that was left", child).code, 0);
+        assert!(text(&shell(env, &["read", &ws, "sh1"])).is_empty() || shell(env, &["list", &ws])["shells"][0]["columns"] == 77);
+        assert!(text(&shell(env, &["write", &ws, "sh1", "--text", "echo again"])).contains("again"));
+        env.pyro(&["workspace", "exec", &ws, "--tty", "--", "true"]).expect_error(2, "not a terminal");
+    });
+}
