@@ -224,7 +224,7 @@ fn explain<O: Op>(request: Value) -> Result<O::Request> {
     let schema = schema::of_request::<O::Request>();
     let empty = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    if let Some(unknown) = fields.keys().find(|name| !properties.contains_key(*name)) {
+    if let Some(unknown) = fields.keys().find(|name| !properties.contains_key(*name) && is_refused::<O>(name)) {
         let error = Error::invalid(format!("{} takes no {unknown:?}", O::NAME));
         let names: Vec<&str> = properties.keys().map(String::as_str).collect();
         return Err(match did_you_mean(&nearest(meant(unknown), names.iter().copied())) {
@@ -266,6 +266,12 @@ fn explain<O: Op>(request: Value) -> Result<O::Request> {
             None => error,
         }
     })
+}
+
+/// Whether a request has no field of this name, nor takes it for another.
+fn is_refused<O: Op>(name: &str) -> bool {
+    let alone = Value::Object(Map::from_iter([(name.to_owned(), Value::Null)]));
+    O::Request::deserialize(alone).is_err_and(|error| error.to_string().starts_with("unknown field "))
 }
 
 /// The sentence for a number that is none: the same from every surface. The value comes quoted.

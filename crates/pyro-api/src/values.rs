@@ -164,6 +164,11 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: FromStr<Err = E>, E: fmt::Displ
     texts.into_iter().map(|text| text.parse().map_err(|error: E| de::Error::custom(describe(&error.into())))).collect()
 }
 
+/// [`list`] of plain texts.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    list::<D, String, std::convert::Infallible>(deserializer)
+}
+
 /// Sentence and hint in one text, for serde's errors; the table takes them apart again.
 fn describe(error: &Error) -> String {
     match &error.hint {
@@ -206,7 +211,9 @@ text_value!(
     LabelKey
 );
 
+mod lines;
 mod past;
+pub use lines::LineRange;
 pub use past::{Against, ForkCount, SnapshotName};
 
 /// Longest name of a workspace. Short enough for a host name (63 bytes, RFC 1035).

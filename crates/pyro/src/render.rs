@@ -14,7 +14,9 @@ mod environment;
 mod exec;
 mod file;
 mod host;
+mod names;
 mod past;
+mod search;
 mod transfer;
 mod workspace;
 

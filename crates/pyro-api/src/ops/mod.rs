@@ -6,7 +6,9 @@ pub mod environment;
 pub mod exec;
 pub mod file;
 pub mod host;
+pub mod names;
 pub mod past;
+pub mod search;
 pub mod transfer;
 pub mod workspace;
 
@@ -16,10 +18,12 @@ pub use environment::{EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove};
 pub use exec::{Run, WorkspaceExec, WorkspaceLogs};
 pub use file::{FileList, FileRead, FileWrite, WorkspaceDiff};
 pub use host::{Doctor, Gc};
+pub use names::{FileDelete, FileMkdir, FileMove};
 pub use past::{
     SnapshotCreate, SnapshotDelete, SnapshotList, WorkspaceCompare, WorkspaceFork, WorkspaceMerge, WorkspaceRedo, WorkspaceReset,
     WorkspaceUndo,
 };
+pub use search::FileSearch;
 pub use transfer::{SyncPush, WorkspaceExport};
 pub use workspace::{
     WorkspaceCreate, WorkspaceDelete, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUpdate,
