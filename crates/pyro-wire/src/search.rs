@@ -91,7 +91,6 @@ impl SearchAnswer {
 }
 
 /// The order in which results are told: a directory's names by their bytes, each directory before what is behind it by name.
-#[must_use]
 pub fn path_order(path: &[u8]) -> impl Iterator<Item = u8> + '_ {
     // A slash is smaller than every byte of a name, so that `a/b` comes before `a.b`.
     path.iter().map(|byte| if *byte == b'/' { 0 } else { *byte })

@@ -26,6 +26,7 @@ mod parallel;
 mod past;
 mod points;
 mod run;
+mod search;
 mod seed;
 mod surface;
 mod workspace;

@@ -10,6 +10,9 @@ use pyro_wire::{SandboxPath, Violation};
 
 use super::convert;
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes that Latin-1 has no characters for; a file with one of them is more likely no text.
 const NOT_IN_TEXT: [std::ops::RangeInclusive<u8>; 3] = [0x00..=0x08, 0x0e..=0x1f, 0x7f..=0x9f];
 
