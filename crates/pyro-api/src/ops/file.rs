@@ -297,8 +297,8 @@ pub enum FileRead {}
 impl Op for FileRead {
     const NAME: &'static str = "workspace file read";
     const TOOL: Option<&'static str> = Some("workspace_file_read");
-    // Models think in lines, and what goes on is told by its lines.
-    const TOOL_OMITS: &'static [&'static str] = &["offset", "max_bytes", "base64"];
+    // Models think in lines: what goes on is told by its lines, and what they are called in other tools is understood.
+    const TOOL_OMITS: &'static [&'static str] = &["numbered", "offset", "max_bytes", "base64"];
     const EFFECT: Effect = Effect::Read;
     const PROFILE: Profile = Profile::WorkspaceCore;
     type Request = FileReadRequest;

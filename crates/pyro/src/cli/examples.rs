@@ -64,7 +64,7 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
         "workspace file search",
         &[
             "pyro workspace file search demo 'fn main'",
-            "pyro ws file search demo 'TODO|FIXME' src --glob '**/*.rs' --context 2",
+            "pyro ws file search demo 'unwrap|expect' src --glob '**/*.rs' --context 2",
             "pyro ws file search demo --fixed 'a[0]' --tell files",
         ],
     ),

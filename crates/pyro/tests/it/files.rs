@@ -238,7 +238,8 @@ fn lines_are_read_by_number_and_a_directory_that_is_read_is_listed() {
             (&json!(7), &json!(20_000), &json!(true)),
             "{part}"
         );
-        let edit = ["workspace", "file", "edit", &ws, "numbers", "--old", "19999|19999\n20000|20000", "--new", "19999|19999\n20000|end"];
+        let edit =
+            ["workspace", "file", "edit", &ws, "numbers", "--old", "19999|19999\n20000|20000", "--new", "19999|19999\n20000|end"];
         assert_eq!(env.pyro(&edit).expect_ok().stdout.lines().next(), Some("M numbers +1 -1"), "edits take the numbers off again");
         assert_eq!(read(&["dir"]).stdout, env.pyro(&["workspace", "file", "list", &ws, "dir"]).expect_ok().stdout);
         assert_eq!(env.document(&["workspace", "file", "read", &ws, "latin"])["charset"], "latin-1");

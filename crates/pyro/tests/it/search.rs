@@ -10,23 +10,23 @@ use crate::case;
 fn lines_are_found_by_path_and_told_as_they_are_asked_for() {
     case(|env| {
         let ws = env.workspace("search");
-        let line = "mkdir -p src/deep target .hid && printf 'fn main() {}\\nlet x = 1;\\n// TODO: a[0]\\n' > src/main.rs && printf 'todo\\n' > src/deep/notes.md \
-                    && echo TODO > target/out.rs && echo TODO > .hid/x && echo target > .gitignore && printf 'TODO\\0' > blob && ln -s /etc way && mkfifo pipe";
+        let line = "mkdir -p src/deep target .hid && printf 'fn main() {}\\nlet x = 1;\\n// MARK: a[0]\\n' > src/main.rs && printf 'mark\\n' > src/deep/notes.md \
+                    && echo MARK > target/out.rs && echo MARK > .hid/x && echo target > .gitignore && printf 'MARK\\0' > blob && ln -s /etc way && mkfifo pipe";
         env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", line]).expect_ok();
         let search = |more: &[&str]| env.pyro(&[&["workspace", "file", "search", &ws], more].concat());
-        let found = search(&["TODO"]).expect_ok();
+        let found = search(&["MARK"]).expect_ok();
         assert_eq!(
             (found.stdout.as_str(), found.stderr.as_str()),
-            ("src/main.rs:3:// TODO: a[0]\n", "pyro: not searched: 1 binary file\n")
+            ("src/main.rs:3:// MARK: a[0]\n", "pyro: not searched: 1 binary file\n")
         );
-        assert_eq!(search(&["todo", "--ignore-case", "--tell", "files"]).expect_ok().stdout, "src/deep/notes.md\nsrc/main.rs\n");
+        assert_eq!(search(&["mark", "--ignore-case", "--tell", "files"]).expect_ok().stdout, "src/deep/notes.md\nsrc/main.rs\n");
         assert_eq!(
-            search(&["TODO", "--no-ignore", "--hidden", "--tell", "counts"]).expect_ok().stdout,
+            search(&["MARK", "--no-ignore", "--hidden", "--tell", "counts"]).expect_ok().stdout,
             ".hid/x:1\nsrc/main.rs:1\ntarget/out.rs:1\n"
         );
         assert_eq!(
             search(&["a[0]", "src", "--fixed", "--context", "1"]).expect_ok().stdout,
-            "src/main.rs-2-let x = 1;\nsrc/main.rs:3:// TODO: a[0]\n"
+            "src/main.rs-2-let x = 1;\nsrc/main.rs:3:// MARK: a[0]\n"
         );
         assert_eq!(search(&["o", "--glob", "*.md", "--glob", "!deep"]).expect_ok().stdout, "");
         assert_eq!(search(&["root:", "/etc/passwd", "--limit", "1"]).expect_ok().stdout.lines().count(), 1);
@@ -42,10 +42,10 @@ fn lines_are_found_by_path_and_told_as_they_are_asked_for() {
         search(&[""]).expect_error(2, "the pattern is empty");
         // As models call things.
         let mut rpc = Rpc::start(env);
-        let asked = json!({ "workspace": ws, "pattern": "todo", "-i": true, "glob": "*.rs", "output_mode": "content", "-C": 1, "head_limit": 5 });
+        let asked = json!({ "workspace": ws, "pattern": "mark", "-i": true, "glob": "*.rs", "output_mode": "content", "-C": 1, "head_limit": 5 });
         let answer: Value = rpc.call("workspace file search", &asked);
         assert_eq!((&answer["files"][0]["path"], &answer["files_total"]), (&json!("src/main.rs"), &json!(1)), "{answer}");
-        assert_eq!(answer["files"][0]["lines"][1], json!({ "number": 3, "column": 4, "text": "// TODO: a[0]" }));
+        assert_eq!(answer["files"][0]["lines"][1], json!({ "number": 3, "column": 4, "text": "// MARK: a[0]" }));
     });
 }
 
