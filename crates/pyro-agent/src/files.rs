@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use pyro_wire::frame::{encode_control, encode_data};
 use pyro_wire::limits::{FRAME_PAYLOAD_BYTES_MAX, INPUT_CREDIT_BYTES};
-use pyro_wire::message::{Diff, Edit, Failed, FileStep, List, Read, Write};
+use pyro_wire::message::{Delete, Diff, Edit, Failed, FileStep, List, MakeDirectory, Move, Read, Search, Write};
 use pyro_wire::{FromAgent, Stream, Violation};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -20,16 +20,25 @@ use crate::Layers;
 
 mod batch;
 mod change;
+mod delete;
 mod diff;
 mod edit;
+mod kept;
+mod lines;
 mod list;
+mod mkdir;
+mod moving;
+mod named;
 mod read;
+mod search;
+mod walk;
 mod write;
 
 /// Stack of a file thread: it calls a few functions deep, and its buffers are on the heap.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// Stack of a thread that compares texts: the search for hunks calls itself for each half of what is left. What is not used costs nothing.
+/// Stack of a thread that compares texts (the search for hunks calls itself for each half of what is left), compiles a pattern, or copies a tree. What is not used
+/// costs nothing.
 const DIFF_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Frames that wait for the link. Two: one on its way and one being made.
@@ -40,12 +49,20 @@ const OUTBOX_BYTES_MAX: usize = 2 * FRAME_PAYLOAD_BYTES_MAX;
 pub enum Request {
     /// Names in a directory.
     List(List),
+    /// Lines of files.
+    Search(Search),
     /// Part of a file.
     Read(Read),
     /// A new file.
     Write(Write),
     /// Changed texts.
     Edit(Edit),
+    /// A name that goes.
+    Delete(Delete),
+    /// Another name.
+    Move(Move),
+    /// A new directory.
+    MakeDirectory(MakeDirectory),
     /// What changed in the layers, where they are here.
     Diff(Diff, Option<Layers>),
 }
@@ -64,7 +81,9 @@ impl FileRequest {
     /// Starts the thread.
     pub fn start(channel: u32, request: Request, outbox: &Outbox) -> Result<Self, Failed> {
         let (credit, content_left, stack_bytes) = match &request {
-            Request::List(_) => (0, 0, STACK_BYTES),
+            Request::List(_) | Request::MakeDirectory(_) => (0, 0, STACK_BYTES),
+            Request::Delete(_) | Request::Move(_) => (0, 0, DIFF_STACK_BYTES),
+            Request::Search(search) => (u64::from(search.credit_bytes), 0, DIFF_STACK_BYTES),
             Request::Read(read) => (u64::from(read.credit_bytes), 0, STACK_BYTES),
             Request::Write(write) => (0, write.size_bytes, STACK_BYTES),
             Request::Edit(edit) => (u64::from(edit.credit_bytes), u64::from(edit.size_bytes), DIFF_STACK_BYTES),
@@ -257,9 +276,13 @@ impl Reply {
     fn run(&self, request: &Request) {
         let (result, step) = match request {
             Request::List(request) => (list::list(self, request), FileStep::Read),
+            Request::Search(request) => (search::search(self, request), FileStep::Read),
             Request::Read(request) => (read::read(self, request), FileStep::Read),
             Request::Write(request) => (write::write(self, request), FileStep::Write),
             Request::Edit(request) => (edit::edit(self, request), FileStep::Write),
+            Request::Delete(request) => (delete::delete(self, request), FileStep::Delete),
+            Request::Move(request) => (moving::rename(self, request), FileStep::Move),
+            Request::MakeDirectory(request) => (mkdir::make_directory(self, request), FileStep::MakeParents),
             Request::Diff(request, layers) => (diff::diff(self, request, layers.as_ref()), FileStep::Read),
         };
         let answer = match result {

@@ -396,6 +396,11 @@ impl Agent {
                 Ok(())
             }
             ToAgent::List(request) => self.open_file(channel, files::Request::List(request)),
+            ToAgent::Search(request) => {
+                // What its threads have found, and what they remember of the pattern.
+                self.heap_used = true;
+                self.open_file(channel, files::Request::Search(request))
+            }
             ToAgent::Read(request) => self.open_file(channel, files::Request::Read(request)),
             ToAgent::Write(request) => self.open_file(channel, files::Request::Write(request)),
             ToAgent::Edit(request) => {
@@ -403,6 +408,9 @@ impl Agent {
                 self.heap_used = true;
                 self.open_file(channel, files::Request::Edit(request))
             }
+            ToAgent::Delete(request) => self.open_file(channel, files::Request::Delete(request)),
+            ToAgent::Move(request) => self.open_file(channel, files::Request::Move(request)),
+            ToAgent::MakeDirectory(request) => self.open_file(channel, files::Request::MakeDirectory(request)),
             ToAgent::Diff(request) => {
                 // Its frames may be small, and what it holds while it compares is not.
                 self.heap_used = true;

@@ -146,6 +146,12 @@ impl OpSurface {
                     property.remove("description");
                 }
             }
+            // As little is said by a path of a file operation that is called a file.
+            if let Some(Value::Object(path)) = properties.get_mut("path")
+                && path.get("description") == Some(&Value::from("File"))
+            {
+                path.remove("description");
+            }
         }
         schema
     }
@@ -203,7 +209,7 @@ impl OpSurface {
 }
 
 /// Fields whose word says it; the server's instructions do too, and every tool would pay for it again.
-const SELF_EXPLAINING: [&str; 4] = ["workspace", "cwd", "action", "job"];
+const SELF_EXPLAINING: [&str; 8] = ["workspace", "cwd", "action", "job", "stdin", "stream", "text", "snapshot"];
 
 /// Hosts that check arguments themselves would refuse the names that models bring from other tools; we understand many of them, and refuse the
 /// others with the nearest name.
@@ -248,7 +254,7 @@ fn explain<O: Op>(request: Value) -> Result<O::Request> {
     let schema = schema::of_request::<O::Request>();
     let empty = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    if let Some(unknown) = fields.keys().find(|name| !properties.contains_key(*name)) {
+    if let Some(unknown) = fields.keys().find(|name| !properties.contains_key(*name) && is_refused::<O>(name)) {
         let error = Error::invalid(format!("{} takes no {unknown:?}", O::NAME));
         let names: Vec<&str> = properties.keys().map(String::as_str).collect();
         return Err(match did_you_mean(&nearest(meant(unknown), names.iter().copied())) {
@@ -290,6 +296,12 @@ fn explain<O: Op>(request: Value) -> Result<O::Request> {
             None => error,
         }
     })
+}
+
+/// Whether a request has no field of this name, nor takes it for another.
+fn is_refused<O: Op>(name: &str) -> bool {
+    let alone = Value::Object(Map::from_iter([(name.to_owned(), Value::Null)]));
+    O::Request::deserialize(alone).is_err_and(|error| error.to_string().starts_with("unknown field "))
 }
 
 /// The sentence for a number that is none: the same from every surface. The value comes quoted.

@@ -19,10 +19,11 @@ fn properties(schema: &Value) -> BTreeSet<String> {
 }
 
 /// Fields that have no flag, and why.
-const NO_FLAG: [(&str, &str); 5] = [
+const NO_FLAG: [(&str, &str); 6] = [
     ("run", "stdin"),                   // our own standard input is the command's
     ("workspace exec", "stdin"),        // as above
     ("workspace file write", "base64"), // standard input carries any bytes
+    ("workspace file read", "base64"),  // standard output carries any bytes
     ("workspace file edit", "edits"),   // a person sends several as a patch
     ("workspace file edit", "base64"),  // standard input carries any bytes
 ];
@@ -61,9 +62,9 @@ fn names_are_unique_and_well_formed() {
 
 #[test]
 fn descriptions_start_with_a_verb_and_are_short() {
-    const VERBS: [&str; 22] = [
+    const VERBS: [&str; 24] = [
         "Run", "Create", "List", "Show", "Change", "Start", "Stop", "Delete", "Read", "Build", "Remove", "Check", "Set", "Undo",
-        "Redo", "Fork", "Free", "Push", "Copy", "Compare", "Replace", "Wait",
+        "Redo", "Fork", "Free", "Push", "Copy", "Compare", "Replace", "Search", "Move", "Wait",
     ];
     for op in table() {
         let about = op.about();

@@ -164,19 +164,9 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: FromStr<Err = E>, E: fmt::Displ
     texts.into_iter().map(|text| text.parse().map_err(|error: E| de::Error::custom(describe(&error.into())))).collect()
 }
 
-/// As [`list`], of plain texts.
+/// [`list`] of plain texts.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Shape {
-        Many(Vec<String>),
-        One(String),
-    }
-    match Shape::deserialize(deserializer) {
-        Ok(Shape::Many(texts)) => Ok(texts),
-        Ok(Shape::One(text)) => Ok(vec![text]),
-        Err(_) => Err(de::Error::custom("a list of texts is wanted here")),
-    }
+    list::<D, String, std::convert::Infallible>(deserializer)
 }
 
 /// Sentence and hint in one text, for serde's errors; the table takes them apart again.
@@ -231,8 +221,12 @@ text_value!(
     LabelKey
 );
 
+mod lines;
 mod past;
+mod running;
+pub use lines::LineRange;
 pub use past::{Against, ForkCount, SnapshotName};
+pub use running::{JobName, ShellName};
 
 /// Longest name of a workspace. Short enough for a host name (63 bytes, RFC 1035).
 pub const WORKSPACE_NAME_BYTES_MAX: usize = 63;
@@ -476,129 +470,6 @@ impl fmt::Display for IsolationMinimum {
     }
 }
 
-/// Name of a shell: what a person or a model calls it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(inline, with = "String")]
-pub struct ShellName(String);
-
-impl ShellName {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ShellName {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let fits = (1..=32).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            && !text.starts_with('-');
-        if fits {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(Error::invalid(format!("{} is not the name of a shell", shown(text)))
-            .hint("up to 32 letters, digits, - and _, such as sh1"))
-    }
-}
-
-impl fmt::Display for ShellName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A command of a workspace by name: `job3` is the third. The number alone is taken too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline, with = "String")]
-pub struct JobName(u64);
-
-impl JobName {
-    /// Its number, from 1.
-    #[must_use]
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl From<u64> for JobName {
-    fn from(number: u64) -> Self {
-        Self(number)
-    }
-}
-
-impl FromStr for JobName {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let word = text.trim().to_ascii_lowercase();
-        let digits = word.strip_prefix("job").map_or(word.as_str(), |rest| rest.trim_start_matches(['-', ' ', '#']));
-        digits.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number)).map(Self).ok_or_else(|| {
-            Error::invalid(format!("{} is not a job", shown(text))).hint("such as job3; workspace job list shows them")
-        })
-    }
-}
-
-impl fmt::Display for JobName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "job{}", self.0)
-    }
-}
-
-impl Serialize for JobName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for JobName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        number_or_text(deserializer)?.parse().map_err(|error: Error| de::Error::custom(describe(&error)))
-    }
-}
-
-/// Lines of a text, counted from 1: `40-80`, `40-` to the end, `40` alone, `-50` the last fifty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline, with = "String")]
-pub enum LineRange {
-    /// From this line to that, both shown.
-    Between(u64, u64),
-    /// From this line to the end.
-    From(u64),
-    /// So many at the end.
-    Last(u64),
-}
-
-impl FromStr for LineRange {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let number = |digits: &str| digits.trim().parse::<u64>().ok().filter(|number| *number > 0);
-        let parsed = match text.trim().split_once(['-', ':']) {
-            None => number(text).map(|line| Self::Between(line, line)),
-            Some(("", last)) => number(last).map(Self::Last),
-            Some((first, "")) => number(first).map(Self::From),
-            Some((first, last)) => number(first)
-                .zip(number(last))
-                .filter(|(first, last)| first <= last)
-                .map(|(first, last)| Self::Between(first, last)),
-        };
-        parsed.ok_or_else(|| {
-            Error::invalid(format!("{} is no range of lines", shown(text))).hint("40-80, 40- to the end, or -50 for the last 50")
-        })
-    }
-}
-
-impl fmt::Display for LineRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Between(first, last) if first == last => write!(f, "{first}"),
-            Self::Between(first, last) => write!(f, "{first}-{last}"),
-            Self::From(first) => write!(f, "{first}-"),
-            Self::Last(count) => write!(f, "-{count}"),
-        }
-    }
-}
-
 macro_rules! serde_by_text {
     ($($name:ty),*) => {$(
         impl Serialize for $name {
@@ -613,7 +484,7 @@ macro_rules! serde_by_text {
         }
     )*};
 }
-serde_by_text!(Label, EnvVar, IsolationMinimum, LineRange, ShellName);
+serde_by_text!(Label, EnvVar, IsolationMinimum);
 
 /// What to run: one shell line (a JSON string), or a program with its arguments (a JSON array, and what follows `--` on the
 /// command line), in which case no shell is involved.

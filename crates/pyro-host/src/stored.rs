@@ -132,8 +132,7 @@ pub fn copy(mut stream: impl BufRead, lines: &RangeInclusive<u64>, take: &mut dy
 /// Which lines a range means in a stream of this extent.
 pub fn lines(range: LineRange, extent: Extent) -> RangeInclusive<u64> {
     match range {
-        LineRange::Between(first, last) => first..=last,
-        LineRange::From(first) => first..=u64::MAX,
+        LineRange::Between(first, last) => first..=last.unwrap_or(u64::MAX),
         LineRange::Last(count) => extent.last_lines(count),
     }
 }

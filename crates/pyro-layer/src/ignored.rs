@@ -107,7 +107,7 @@ impl Ignored {
 }
 
 /// Whether a path ends in git's own directory.
-fn is_git(path: &[u8]) -> bool {
+pub(crate) fn is_git(path: &[u8]) -> bool {
     path.rsplit(|byte| *byte == b'/').next() == Some(b".git")
 }
 
@@ -126,7 +126,7 @@ impl Level {
 }
 
 /// The patterns in one file, if there is any.
-fn patterns(directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<Gitignore>> {
+pub(crate) fn patterns(directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<Gitignore>> {
     let path = [path, b"/", name.to_bytes()].concat();
     // git follows no links here either.
     let Some((file, _)) = content::open_regular_at(directory, name, &path)? else { return Ok(None) };

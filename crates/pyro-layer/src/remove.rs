@@ -2,6 +2,7 @@
 //!
 //! It goes on past what it cannot delete, so that one bad name does not keep gigabytes.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -28,18 +29,26 @@ pub struct Removed {
 /// # Errors
 /// Names the first thing that could not be deleted, after everything else has been. Another mount inside the tree is such a thing.
 pub fn remove_tree(tree: &Path) -> Result<Removed> {
+    let shown = tree.as_os_str().as_encoded_bytes();
+    let Some(name) = tree.file_name() else {
+        return Err(Error::refused(shown, "names no tree that could be removed"));
+    };
+    let parent = tree.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match beneath::open_root(parent) {
+        Err(Errno::NOENT) => Ok(Removed::default()),
+        other => remove_tree_at(other.naming(shown, "open the directory above it")?, name),
+    }
+}
+
+/// The same for a name in a directory that is open.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub fn remove_tree_at(parent: OwnedFd, name: &OsStr) -> Result<Removed> {
     let mut removed = Removed::default();
     let mut first_failure = None;
-    let Some(name) = tree.file_name() else {
-        return Err(Error::refused(tree.as_os_str().as_encoded_bytes(), "names no tree that could be removed"));
-    };
-    let shown = tree.as_os_str().as_encoded_bytes();
-    let parent = tree.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let parent = match beneath::open_root(parent) {
-        Err(Errno::NOENT) => return Ok(removed),
-        other => other.naming(shown, "open the directory above it")?,
-    };
-    let name = beneath::c_name(name.as_encoded_bytes()).naming(shown, "remove it")?;
+    let shown = name.as_encoded_bytes();
+    let name = beneath::c_name(shown).naming(shown, "remove it")?;
     let stat = match beneath::stat(&parent, &name) {
         Err(Errno::NOENT) => return Ok(removed),
         other => other.naming(shown, "look at it")?,

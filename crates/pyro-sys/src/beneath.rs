@@ -43,10 +43,10 @@ pub fn directory(start: impl AsFd, path: &Path, mounts: Mounts) -> io::Result<Ow
     open(start, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), mounts)
 }
 
-/// Anything that is not a symbolic link, as a place.
+/// Anything, as a place. A symbolic link at the end of the path is the place itself (openat2(2) on `RESOLVE_NO_SYMLINKS`): it leads nowhere.
 ///
 /// # Errors
-/// `ELOOP` for a symbolic link anywhere in the path.
+/// `ELOOP` for a symbolic link on the way.
 pub fn entry(start: impl AsFd, path: &Path, mounts: Mounts) -> io::Result<OwnedFd> {
     open(start, path, OFlags::PATH, Mode::empty(), mounts)
 }

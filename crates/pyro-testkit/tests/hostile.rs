@@ -21,6 +21,7 @@ fn hello() -> ToAgent {
 
 fn spawn() -> ToAgent {
     ToAgent::Spawn(Spawn {
+        terminal: None,
         program: Program::Argv(vec!["true".to_owned()]),
         env: Vec::new(),
         cwd: "/".parse::<SandboxPath>().expect("a path"),

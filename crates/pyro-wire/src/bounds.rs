@@ -4,12 +4,14 @@
 use crate::bytes::Bytes;
 use crate::frame::{Message, Violation};
 use crate::limits::{
-    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, ENTRIES_PER_FRAME_MAX, ERRNO_MAX,
-    FRAME_PAYLOAD_BYTES_MAX, HOSTNAME_BYTES_MAX, INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX,
-    PATH_BYTES_MAX, PIDS_MAX_MIN, PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
+    ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, CONTEXT_LINES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_COUNTED_MAX, ENTRIES_MAX,
+    ENTRIES_PER_FRAME_MAX, ERRNO_MAX, FOUND_MAX, FRAME_PAYLOAD_BYTES_MAX, GLOB_BYTES_MAX, GLOBS_MAX, HOSTNAME_BYTES_MAX,
+    INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PATTERN_BYTES_MAX, PIDS_MAX_MIN,
+    PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
 };
 use crate::message::{
-    AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Program, Spawn, TerminalSize, ToAgent,
+    AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Part, Program, Search, Selection, Spawn,
+    TerminalSize, ToAgent,
 };
 
 #[cfg(test)]
@@ -43,13 +45,21 @@ impl Message for FromAgent {
                 ensure(!changes.is_empty(), || "a frame of a diff has no change".to_owned())?;
                 changes.iter().try_for_each(change)
             }
+            Self::Listed(listed) => {
+                ensure(listed.total <= ENTRIES_COUNTED_MAX, || format!("{} entries were counted", listed.total))
+            }
+            Self::LinesRead(read) => {
+                ensure(read.first != Some(0), || "a line has the number 0".to_owned())?;
+                ensure(read.first.is_some() || read.total.is_none(), || "lines were counted and not numbered".to_owned())
+            }
             Self::Diffed(_) => Ok(()),
             Self::FileInfo(info) => mode(info.mode),
             Self::Written(written) => mode(written.mode),
             Self::Credit { bytes } => {
                 ensure((1..=INPUT_CREDIT_BYTES).contains(bytes), || format!("{bytes} bytes of credit from the agent"))
             }
-            Self::Waiting | Self::Done => Ok(()),
+            Self::Deleted { entries } => ensure(*entries >= 1, || "nothing was deleted".to_owned()),
+            Self::Waiting | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } => Ok(()),
             Self::Failed(failed) => errno(failed.errno),
         }
     }
@@ -73,7 +83,9 @@ impl Message for ToAgent {
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),
-            Self::StdinEnd | Self::Kill | Self::Read(_) | Self::Diff(_) => Ok(()),
+            Self::StdinEnd | Self::Kill | Self::Diff(_) => Ok(()),
+            Self::Read(read) => part(read.part),
+            Self::Delete(_) | Self::Move(_) | Self::MakeDirectory(_) => Ok(()),
             Self::Credit { bytes } => ensure(*bytes >= 1, || "a credit of nothing".to_owned()),
             Self::Signal { signal: number } => signal(*number),
             Self::Resize(size) => terminal_size(*size),
@@ -81,8 +93,10 @@ impl Message for ToAgent {
                 ensure(list.depth >= 1, || "a listing of depth 0".to_owned())?;
                 ensure((1..=ENTRIES_MAX).contains(&list.entries_max), || {
                     format!("a listing of {} entries; the limit is {ENTRIES_MAX}", list.entries_max)
-                })
+                })?;
+                selection(&list.selection)
             }
+            Self::Search(request) => search(request),
             Self::Write(write) => write.mode.map_or(Ok(()), mode),
             Self::Edit(edit) => ensure(edit.size_bytes <= EDIT_ORDER_BYTES_MAX, || format!("an edit of {} bytes", edit.size_bytes)),
             Self::Shutdown { grace_ms } => ensure(*grace_ms <= SHUTDOWN_GRACE_MS_MAX, || {
@@ -90,6 +104,28 @@ impl Message for ToAgent {
             }),
         }
     }
+}
+
+fn search(request: &Search) -> Result<(), Violation> {
+    selection(&request.selection)?;
+    at_most("bytes of a pattern", request.pattern.len(), PATTERN_BYTES_MAX)?;
+    ensure(request.context <= CONTEXT_LINES_MAX, || format!("{} lines around each", request.context))?;
+    ensure((1..=FOUND_MAX).contains(&request.limit), || format!("a search that tells {}; the limit is {FOUND_MAX}", request.limit))
+}
+
+fn part(part: Part) -> Result<(), Violation> {
+    match part {
+        Part::From(_) => Ok(()),
+        Part::Lines { first, last } => {
+            ensure(first >= 1 && last.is_none_or(|last| last >= first), || format!("lines from {first} to {last:?}"))
+        }
+        Part::LastLines(count) => ensure(count >= 1, || "the last 0 lines".to_owned()),
+    }
+}
+
+fn selection(selection: &Selection) -> Result<(), Violation> {
+    at_most("globs", selection.globs.len(), GLOBS_MAX)?;
+    selection.globs.iter().try_for_each(|glob| at_most("bytes of a glob", glob.len(), GLOB_BYTES_MAX))
 }
 
 fn agent_hello(hello: &AgentHello) -> Result<(), Violation> {
@@ -170,7 +206,7 @@ fn change(change: &Change) -> Result<(), Violation> {
     Ok(())
 }
 
-fn plain_path(what: &str, path: &Bytes) -> Result<(), Violation> {
+pub(crate) fn plain_path(what: &str, path: &Bytes) -> Result<(), Violation> {
     for name in path_bytes(what, path)?.split(|byte| *byte == b'/') {
         ensure(!matches!(name, b"" | b"." | b".."), || format!("{what} is not relative and plain"))?;
         at_most("bytes of a name", name.len(), NAME_BYTES_MAX)?;

@@ -37,6 +37,7 @@ pub mod limits;
 pub mod machine;
 pub mod message;
 pub mod path;
+pub mod search;
 pub mod untrusted;
 
 pub use bytes::Bytes;

@@ -59,6 +59,15 @@ pub const ENTRIES_PER_FRAME_MAX: usize = 64;
 /// Entries of one listing.
 pub const ENTRIES_MAX: u32 = 100_000;
 
+/// Entries of one listing that are counted when not all are told: a second's work.
+pub const ENTRIES_COUNTED_MAX: u64 = 200_000;
+
+/// Entries that a read tells of a directory.
+pub const READ_ENTRIES_MAX: u32 = 1000;
+
+/// How far lines of a file are counted when its end is not asked for: a tenth of a second from memory, a second or two from a disk.
+pub const LINES_COUNTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// One diff's changes: the bytes of their paths, and [`CHANGE_BYTES`] for each of them. They become one reply, which is one line of at most
 /// 32 MiB: what is more could be read and not be given on. The limits under which layers are compared are far above it.
 pub const CHANGES_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -77,6 +86,26 @@ pub const EDIT_ORDER_BYTES_MAX: u32 = 25 * 1024 * 1024;
 
 /// JSON of what one edit answers: a thousand files with long names and notes, and some lines of text.
 pub const EDIT_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A pattern that is searched for: longer than anybody writes, and with its escapes it fits a frame beside the rest.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+
+/// Globs of one request, and bytes of each: as above.
+pub const GLOBS_MAX: usize = 32;
+/// See [`GLOBS_MAX`].
+pub const GLOB_BYTES_MAX: usize = 256;
+
+/// Lines around each line that is found. Who wants more reads the file.
+pub const CONTEXT_LINES_MAX: u32 = 20;
+
+/// Lines or files that one search tells.
+pub const FOUND_MAX: u32 = 10_000;
+
+/// Text of one line that is found; of a longer one the part around the match. Lines that people write are shorter.
+pub const FOUND_LINE_BYTES_MAX: usize = 500;
+
+/// JSON of what one search answers. It becomes one reply, which is one line of at most 32 MiB; nobody reads as much.
+pub const SEARCH_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Probes in a hello.
 pub const PROBES_MAX: usize = 32;

@@ -40,10 +40,13 @@ pub enum ToAgent {
     /// End the request, whatever it is. A command and everything that descends from it is killed; `Exited` confirms that none of
     /// it is left. A file request is given up and answers `Failed` with `ECANCELED`, unless its end was already on the way.
     Kill,
-    /// Opens a channel: list a directory. Answers: `Entries`*, then `Done` or `Failed` (end).
+    /// Opens a channel: list a directory. Answers: `Entries`*, then `Listed` or `Failed` (end).
     List(List),
-    /// Opens a channel: read part of a file. Answers: `FileInfo`, data frames `Content` within the credit,
-    /// then `Done` or `Failed` (end).
+    /// Opens a channel: find lines of files. Answers: the JSON of a [`SearchAnswer`](crate::search::SearchAnswer) in data frames `Content` within the
+    /// credit, then `Done` (end); or `Failed` (end).
+    Search(Search),
+    /// Opens a channel: read part of a file. Answers: `FileInfo`, data frames `Content` within the credit, then `Done` when bytes were asked for and
+    /// `LinesRead` when lines were (end); of a directory as to a `List` of depth 1 and [`crate::limits::READ_ENTRIES_MAX`] entries; or `Failed` (end).
     Read(Read),
     /// Opens a channel: create or replace a file. The supervisor then sends exactly `size_bytes` in data frames `Content`
     /// within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
@@ -53,6 +56,12 @@ pub enum ToAgent {
     /// frames `Content`, the JSON of an [`EditOrder`](crate::edit::EditOrder), within the credit that `Credit` from the agent gives. Answers: the JSON
     /// of an [`EditAnswer`](crate::edit::EditAnswer) in data frames `Content` within the credit, then `Done` (end); or `Failed` (end).
     Edit(Edit),
+    /// Opens a channel: take something away. Answers: `Deleted` or `Failed` (end).
+    Delete(Delete),
+    /// Opens a channel: give something another name. Answers: `Moved` or `Failed` (end).
+    Move(Move),
+    /// Opens a channel: make a directory. Answers: `DirectoryMade` or `Failed` (end).
+    MakeDirectory(MakeDirectory),
     /// Opens a channel: what changed in the layers that only the inside can read. Answers: `Changes`*, then the patch as data frames
     /// `Content` within the credit, then `Diffed` (end); or `Failed` (end) at any time. It fails with `ENOSYS` where the layers are read
     /// outside.
@@ -83,6 +92,10 @@ pub enum FromAgent {
     Exited(Exited),
     /// Part of a listing: in byte order of names in each directory, each directory followed by what is in it.
     Entries(Vec<Entry>),
+    /// A listing is whole, or as long as it was asked to be. Ends the channel.
+    Listed(Listed),
+    /// Lines of a file have been sent. Ends the channel.
+    LinesRead(LinesRead),
     /// Part of a diff: in byte order of whole paths, each path once.
     Changes(Vec<Change>),
     /// All changes and the whole patch have been sent. Ends the channel.
@@ -91,6 +104,21 @@ pub enum FromAgent {
     FileInfo(FileInfo),
     /// A file is in place. Ends the channel.
     Written(Written),
+    /// Something is gone. Ends the channel.
+    Deleted {
+        /// Names that are gone: 1, and those below.
+        entries: u64,
+    },
+    /// Something has its new name, and no longer its old one. Ends the channel.
+    Moved {
+        /// Something had the new name, and is gone.
+        replaced: bool,
+    },
+    /// A directory is there. Ends the channel.
+    DirectoryMade {
+        /// It was not there before.
+        created: bool,
+    },
     /// The agent has room for this many more bytes of `Content` or `Stdin` on this channel.
     Credit {
         /// Bytes.
@@ -295,8 +323,20 @@ pub struct List {
     pub path: SandboxPath,
     /// 1 lists the directory itself, 2 its subdirectories too, and so on.
     pub depth: u32,
-    /// Stop after this many entries, at most `ENTRIES_MAX`; the rest is counted in no way.
+    /// Stop after this many entries, at most `ENTRIES_MAX`; the rest is only counted.
     pub entries_max: u32,
+    /// Which entries.
+    pub selection: Selection,
+}
+
+/// The end of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Entries that there are, those that were not told too.
+    pub total: u64,
+    /// There are more: it was counted up to [`crate::limits::ENTRIES_COUNTED_MAX`].
+    pub more: bool,
 }
 
 /// One thing in a directory.
@@ -331,18 +371,98 @@ pub enum EntryKind {
     Other,
 }
 
+/// Which names of a tree count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Patterns as in `.gitignore`, matched from the directory that is looked at: what matches one counts, or does not when it begins with `!`; the last that
+    /// matches decides. Without any all count, and with exceptions only all others. At most [`crate::limits::GLOBS_MAX`].
+    pub globs: Vec<String>,
+    /// Names that begin with a dot too.
+    pub hidden: bool,
+    /// What `.gitignore` and `.ignore` files leave out too.
+    pub ignored: bool,
+}
+
+/// What to look for in files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// A directory with all below it on the same mount, or one file. A link is followed here and nowhere below.
+    pub path: SandboxPath,
+    /// A regular expression, or with `fixed` the text itself; at most [`crate::limits::PATTERN_BYTES_MAX`].
+    pub pattern: String,
+    /// The pattern is taken as it is.
+    pub fixed: bool,
+    /// Upper and lower case are the same.
+    pub ignore_case: bool,
+    /// A match may go over several lines.
+    pub multiline: bool,
+    /// In which files.
+    pub selection: Selection,
+    /// What is told of a file in which something was found.
+    pub tell: SearchTell,
+    /// Lines that are told before and after each line that matches, at most [`crate::limits::CONTEXT_LINES_MAX`].
+    pub context: u32,
+    /// Lines that match are told up to this number, or files if not lines are told; at most [`crate::limits::FOUND_MAX`].
+    pub limit: u32,
+    /// Bytes of `Content` that may be sent before `Credit` gives more.
+    pub credit_bytes: u32,
+}
+
+/// What is told of a file in which something was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchTell {
+    /// The lines.
+    Lines,
+    /// That there is something: the rest of the file is not looked at.
+    Files,
+    /// How many lines match.
+    Counts,
+}
+
 /// Which part of which file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Read {
     /// The file; symbolic links are followed inside the sandbox.
     pub path: SandboxPath,
-    /// First byte.
-    pub offset: u64,
-    /// At most this many bytes.
+    /// Which part.
+    pub part: Part,
+    /// At most this many bytes; of lines as many whole ones as that is, or the beginning of one.
     pub bytes_max: u64,
     /// Bytes of `Content` that may be sent before `Credit` gives more.
     pub credit_bytes: u32,
+}
+
+/// Part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// From this byte on.
+    From(u64),
+    /// These lines.
+    Lines {
+        /// From 1.
+        first: u64,
+        /// The file's last when there is none.
+        last: Option<u64>,
+    },
+    /// So many lines at the end.
+    LastLines(u64),
+}
+
+/// Where lines are that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinesRead {
+    /// First byte of the content.
+    pub offset: u64,
+    /// Number of the first line, from 1; `None` in a file that is too large to count up to there from its beginning.
+    pub first: Option<u64>,
+    /// Lines of the whole file; `None` when that is too large to be counted ([`crate::limits::LINES_COUNTED_BYTES_MAX`]).
+    pub total: Option<u64>,
 }
 
 /// The file that is being read.
@@ -460,6 +580,36 @@ pub struct Written {
     pub mode: u32,
 }
 
+/// What to take away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delete {
+    /// What: a link itself, not what it leads to. No link is followed on the way there.
+    pub path: SandboxPath,
+    /// A directory with all below it. Otherwise only an empty one.
+    pub recursive: bool,
+}
+
+/// What to give which other name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// What: a link itself, not what it leads to. No link is followed on the way there, nor to the new name.
+    pub from: SandboxPath,
+    /// Its whole new name; directories above are made.
+    pub to: SandboxPath,
+    /// A file or a link that has the new name goes. A directory never does.
+    pub overwrite: bool,
+}
+
+/// A directory to make, with those above.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MakeDirectory {
+    /// Which. No link is followed on the way there.
+    pub path: SandboxPath,
+}
+
 /// Why a file request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -488,4 +638,20 @@ pub enum FileStep {
     Write,
     /// The new file could not be put in the place of the old.
     Replace,
+    /// A glob is none.
+    BadGlob,
+    /// It is the root, /workspace, or a mount, or has a mount below it: it stays where it is.
+    Fixed,
+    /// The directory is not empty.
+    NotEmpty,
+    /// Something has the new name.
+    Exists,
+    /// A directory would be moved below itself.
+    IntoItself,
+    /// It could not be taken away, or not all of it.
+    Delete,
+    /// It could not be moved, and is where it was.
+    Move,
+    /// It was copied to its new name, and could not be taken away, or not all of it, where it was.
+    MoveAway,
 }

@@ -46,17 +46,20 @@ impl<'a, T> Batch<'a, T> {
 
 /// Upper bound of the JSON of an item with these texts.
 pub fn json_bytes<'a>(texts: impl IntoIterator<Item = &'a Bytes>) -> usize {
-    // A control character becomes six characters, a quote or a backslash two.
     let text = |bytes: &Bytes| match bytes {
-        Bytes::Text(text) => text
-            .bytes()
-            .map(|byte| match byte {
-                0..0x20 | 0x7f => 6,
-                b'"' | b'\\' => 2,
-                _ => 1,
-            })
-            .sum(),
+        Bytes::Text(text) => text_json_bytes(text),
         Bytes::Hex(digits) => digits.len(),
     };
     ITEM_JSON_BYTES + texts.into_iter().map(text).sum::<usize>()
+}
+
+/// Upper bound of the JSON of a text, without its quotes.
+pub fn text_json_bytes(text: &str) -> usize {
+    // A control character becomes six characters, a quote or a backslash two.
+    let of = |byte| match byte {
+        0..0x20 | 0x7f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(of).sum()
 }

@@ -41,7 +41,7 @@ fn anything_before_the_hello_is_refused() {
 
 #[test]
 fn what_breaks_the_protocol_ends_the_agent() {
-    let list = || ToAgent::List(List { path: path("/tmp"), depth: 1, entries_max: 1 });
+    let list = || ToAgent::List(List { path: path("/tmp"), depth: 1, entries_max: 1, selection: crate::files::all_names() });
     type Break = fn(&mut Client);
     let cases: [(Break, &str); 7] = [
         (|client| client.send(0, ToAgent::Hello(hello())), "a second hello"),

@@ -6,3 +6,5 @@ mod diff;
 mod exec;
 mod files;
 mod link;
+mod names;
+mod search;

@@ -31,7 +31,7 @@ pub struct RunRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub cwd: Option<String>,
-    /// Environment variables, NAME=VALUE
+    /// Variables, NAME=VALUE
     #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE"))]
     pub env: Vec<EnvVar>,
@@ -117,7 +117,7 @@ pub struct ExecRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub cwd: Option<String>,
-    /// Environment variables, NAME=VALUE
+    /// Variables, NAME=VALUE
     #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE"))]
     pub env: Vec<EnvVar>,
@@ -129,7 +129,7 @@ pub struct ExecRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "SECONDS"))]
     pub timeout_seconds: ExecSeconds,
-    /// Answer after this long though it still runs
+    /// Answer after this long though it runs
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "SECONDS"))]
     pub wait_seconds: Option<WaitSeconds>,

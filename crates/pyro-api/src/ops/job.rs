@@ -221,7 +221,7 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub job: Option<JobName>,
-    /// wait: at most 45
+    /// Of wait
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub wait_seconds: Option<WaitSeconds>,
@@ -229,11 +229,11 @@ pub struct JobRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, value_enum, default_value_t))]
     pub stream: LogStream,
-    /// Of logs: 40-80, or -50 for the last 50
+    /// Of logs: 40-80, or -50
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub lines: Option<LineRange>,
-    /// Of logs: regular expression
+    /// Of logs: a regex
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub search: Option<String>,

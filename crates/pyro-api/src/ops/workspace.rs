@@ -43,7 +43,7 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MIB"))]
     pub disk_mib: DiskMib,
-    /// Delete it after this many seconds; never when absent
+    /// Delete it after so many seconds
     #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "SECONDS"))]
     pub ttl_seconds: Option<u64>,
@@ -51,7 +51,7 @@ pub struct CreateRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, default_value_t, value_name = "MINIMUM"))]
     pub isolation: IsolationMinimum,
-    /// If the name is taken, answer with that workspace
+    /// Take the one of that name if there is one
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long))]
     pub reuse: bool,
@@ -221,11 +221,11 @@ impl Op for WorkspaceCreate {
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct ListRequest {
-    /// Only those with all these labels, KEY=VALUE
+    /// Its labels, KEY=VALUE
     #[serde(default, deserialize_with = "crate::values::list", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "clap", arg(long = "label", value_name = "KEY=VALUE"))]
     pub labels: Vec<Label>,
-    /// Only those whose name contains this
+    /// Part of the name
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
     pub name: Option<String>,
@@ -247,6 +247,8 @@ pub enum WorkspaceList {}
 impl Op for WorkspaceList {
     const NAME: &'static str = "workspace list";
     const TOOL: Option<&'static str> = Some("workspace_list");
+    // The list says in which state each is.
+    const TOOL_OMITS: &'static [&'static str] = &["state"];
     const EFFECT: Effect = Effect::Read;
     const PROFILE: Profile = Profile::WorkspaceCore;
     type Request = ListRequest;

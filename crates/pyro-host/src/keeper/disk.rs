@@ -73,7 +73,15 @@ impl Stopped<'_> {
             return Err(Error::limit(format!("below {} there are paths of more than {PATH_BYTES_MAX} bytes", path.shown()))
                 .hint("list fewer levels at once"));
         }
-        Ok(FileListResponse { workspace: self.manifest.name.clone(), path: path.shown().to_owned(), entries, truncated })
+        Ok(FileListResponse {
+            workspace: self.manifest.name.clone(),
+            path: path.shown().to_owned(),
+            entries,
+            truncated,
+            // Somebody who wants to know it can start the workspace.
+            entries_total: None,
+            uncounted: false,
+        })
     }
 
     pub(super) fn read(&self, request: &DiskReadRequest) -> Result<FileReadResponse> {

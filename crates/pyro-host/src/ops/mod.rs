@@ -1,11 +1,12 @@
 //! One handler for each op, in files named as those of `pyro-api`. That an op has none is a compile error naming it.
 
 use pyro_api::ops::{
-    DiskExport, DiskList, DiskRead, Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileEdit, FileList, FileRead,
-    FileWrite, Gc, JobList, JobLogs, JobStop, JobWait, Run, ShellAttach, ShellClose, ShellList, ShellOpen, ShellRead, ShellResize,
-    ShellSignal, ShellWrite, SnapshotCreate, SnapshotDelete, SnapshotList, SyncPush, WorkspaceCompare, WorkspaceCreate,
-    WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport, WorkspaceFork, WorkspaceJob, WorkspaceList, WorkspaceLogs,
-    WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop, WorkspaceUndo, WorkspaceUpdate,
+    DiskExport, DiskList, DiskRead, Doctor, EnvBuild, EnvInspect, EnvList, EnvPrune, EnvRemove, FileDelete, FileEdit, FileList,
+    FileMkdir, FileMove, FileRead, FileSearch, FileWrite, Gc, JobList, JobLogs, JobStop, JobWait, Run, ShellAttach, ShellClose,
+    ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, SnapshotCreate, SnapshotDelete, SnapshotList, SyncPush,
+    WorkspaceCompare, WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspaceExport, WorkspaceFork, WorkspaceJob,
+    WorkspaceList, WorkspaceLogs, WorkspaceMerge, WorkspaceRedo, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    WorkspaceUndo, WorkspaceUpdate,
 };
 use pyro_api::table::{self, request_from_json};
 use pyro_api::{Error, Op, Result, for_each_op};

@@ -12,7 +12,8 @@ use crate::layers::LayerId;
 
 /// Ops whose events a step may be made of.
 const CHANGING: &str =
-    "('workspace exec', 'workspace file write', 'workspace file edit', 'workspace sync push', 'workspace merge')";
+    "('workspace exec', 'workspace file write', 'workspace file edit', 'workspace file delete', 'workspace file move',
+    'workspace file mkdir', 'workspace sync push', 'workspace merge')";
 
 /// Ops whose events have a step that may be a copy: what is copied is in no step of its own by that.
 const COPYING: &str = "('workspace snapshot create', 'workspace fork')";

@@ -155,6 +155,18 @@ impl Supervisor<'_> {
             ops::FileEdit::NAME => crate::ops::parse(call.request)
                 .and_then(|request| FileTask::edit(&self.subject.name, id, &request))
                 .and_then(|task| self.begin_file(task)),
+            ops::FileSearch::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::search(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileDelete::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::delete(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileMove::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::rename(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
+            ops::FileMkdir::NAME => crate::ops::parse(call.request)
+                .and_then(|request| FileTask::mkdir(&self.subject.name, id, &request))
+                .and_then(|task| self.begin_file(task)),
             ops::WorkspaceDiff::NAME => crate::ops::parse(call.request).and_then(|request| self.begin_diff(id, &request)),
             crate::ops::POINT => {
                 let point = self.point("workspace fork", "").and_then(|point| crate::ops::to_value(&point));

@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pyro_api::ops::edit::FileEditRequest;
 use pyro_api::ops::file::{
-    self, DiffRequest, Encoding, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileReadResponse,
-    FileWriteRequest, FileWriteResponse,
+    self, DiffRequest, FileEntry, FileKind, FileListRequest, FileListResponse, FileReadRequest, FileWriteRequest, FileWriteResponse,
 };
-use pyro_api::ops::{FileEdit, FileWrite};
+use pyro_api::ops::names::{FileDeleteRequest, FileMkdirRequest, FileMoveRequest};
+use pyro_api::ops::search::FileSearchRequest;
+use pyro_api::ops::{FileDelete, FileEdit, FileMkdir, FileMove, FileWrite};
 use pyro_api::{Error, ErrorKind, Op as _, Result};
 use pyro_layer::diff::is_at_or_below;
 use pyro_wire::limits::{
-    CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES, PATCH_BYTES_MAX,
+    CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES,
+    PATCH_BYTES_MAX, SEARCH_ANSWER_BYTES_MAX,
 };
-use pyro_wire::message::{Change, Diff, Diffed, Edit, Entry, EntryKind, Failed, FileStep, List, Read, Write};
+use pyro_wire::message::{
+    Change, Delete, Diff, Diffed, Edit, Entry, EntryKind, Failed, FileStep, List, Listed, MakeDirectory, Move, Selection, Write,
+};
 use pyro_wire::path::WORKSPACE_DIRECTORY;
 use pyro_wire::{FromAgent, SandboxPath, Stream, ToAgent, Violation};
 use rustix::io::Errno;
@@ -25,14 +29,21 @@ use super::exec::Due;
 use super::outcome::shown;
 use crate::diff;
 use edit::{Editing, order_of};
+use names::Naming;
+use reading::Reading;
+pub use reading::read_response;
+use search::Searching;
 
 mod edit;
+mod names;
+mod reading;
+mod search;
 
 /// Largest content of one write: what a base64 text in one control line may be.
 const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long the agent may take for one request. The slowest honest one is a listing of [`ENTRIES_MAX`] entries on a cold disk
-/// under a processor limit: some ten seconds.
+/// How long the agent may take for one request. The slowest honest ones are a listing of [`ENTRIES_MAX`] entries on a cold disk
+/// under a processor limit, some ten seconds, and a search of ten gigabytes there: a minute.
 const FILE_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// The same for a diff, which may have to compare everything that was ever written to the layers: 60 GB at 100 MB/s.
@@ -61,10 +72,12 @@ enum GivenUp {
 
 #[derive(Debug)]
 enum Kind {
-    List { limit: usize, entries: Vec<FileEntry>, truncated: bool },
-    Read { offset: u64, bytes_max: u64, info: Option<u64>, content: Vec<u8>, credit_left: u32 },
+    List { limit: usize, entries: Vec<FileEntry> },
+    Read(Box<Reading>),
     Write { content: Vec<u8>, sent: usize },
     Edit(Box<Editing>),
+    Search(Box<Searching>),
+    Names(Naming),
     Diff(Box<Claimed>),
 }
 
@@ -145,13 +158,13 @@ impl FileTask {
     /// `Invalid` when the request is wrong.
     pub fn list(workspace: &str, connection: u32, request: &FileListRequest) -> Result<(Self, ToAgent)> {
         let path = path_of(&request.path)?;
-        if request.depth == 0 || request.limit == 0 || request.limit > ENTRIES_MAX {
+        let depth = request.levels();
+        if depth == 0 || request.limit == 0 || request.limit > ENTRIES_MAX {
             return Err(Error::invalid(format!("depth and limit begin at 1, and limit ends at {ENTRIES_MAX}")));
         }
-        // One more than is shown tells whether there is more.
-        let message =
-            ToAgent::List(List { path: path.clone(), depth: request.depth, entries_max: (request.limit + 1).min(ENTRIES_MAX) });
-        let kind = Kind::List { limit: request.limit as usize, entries: Vec::new(), truncated: false };
+        let selection = Selection { globs: request.glob.clone(), hidden: true, ignored: !request.respect_ignore };
+        let message = ToAgent::List(List { path: path.clone(), depth, entries_max: request.limit, selection });
+        let kind = Kind::List { limit: request.limit as usize, entries: Vec::new() };
         Ok((Self::new(workspace, connection, path, kind), message))
     }
 
@@ -161,20 +174,8 @@ impl FileTask {
     /// `Invalid` when the request is wrong.
     pub fn read(workspace: &str, connection: u32, request: &FileReadRequest) -> Result<(Self, ToAgent)> {
         let path = path_of(&request.path)?;
-        let message = ToAgent::Read(Read {
-            path: path.clone(),
-            offset: request.offset,
-            bytes_max: request.max_bytes,
-            credit_bytes: OUTPUT_CREDIT_BYTES,
-        });
-        let kind = Kind::Read {
-            offset: request.offset,
-            bytes_max: request.max_bytes,
-            info: None,
-            content: Vec::new(),
-            credit_left: OUTPUT_CREDIT_BYTES,
-        };
-        Ok((Self::new(workspace, connection, path, kind), message))
+        let (reading, read) = Reading::new(&path, request)?;
+        Ok((Self::new(workspace, connection, path, Kind::Read(Box::new(reading))), ToAgent::Read(read)))
     }
 
     /// A write, and the message that announces it.
@@ -227,6 +228,50 @@ impl FileTask {
             task.subject = format!("{files} files");
         }
         Ok((task, message))
+    }
+
+    /// A search, and the message that asks for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the request is wrong.
+    pub fn search(workspace: &str, connection: u32, request: &FileSearchRequest) -> Result<(Self, ToAgent)> {
+        let path = path_of(&request.path)?;
+        let searching = Searching::new(&path, request);
+        let message = ToAgent::Search(searching.asked.clone());
+        Ok((Self::new(workspace, connection, path, Kind::Search(Box::new(searching))), message))
+    }
+
+    /// A deletion, and the message that asks for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the request is wrong.
+    pub fn delete(workspace: &str, connection: u32, request: &FileDeleteRequest) -> Result<(Self, ToAgent)> {
+        let path = path_of(&request.path)?;
+        let message = ToAgent::Delete(Delete { path: path.clone(), recursive: request.recursive });
+        Ok((Self::new(workspace, connection, path, Kind::Names(Naming::Delete)), message))
+    }
+
+    /// A move, and the message that asks for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the request is wrong.
+    pub fn rename(workspace: &str, connection: u32, request: &FileMoveRequest) -> Result<(Self, ToAgent)> {
+        let (from, to) = (path_of(&request.from)?, path_of(&request.to)?);
+        let message = ToAgent::Move(Move { from: from.clone(), to: to.clone(), overwrite: request.overwrite });
+        let subject = format!("{} to {}", from.shown(), to.shown());
+        let mut task = Self::new(workspace, connection, from, Kind::Names(Naming::Move { to }));
+        task.subject = subject;
+        Ok((task, message))
+    }
+
+    /// A new directory, and the message that asks for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the request is wrong.
+    pub fn mkdir(workspace: &str, connection: u32, request: &FileMkdirRequest) -> Result<(Self, ToAgent)> {
+        let path = path_of(&request.path)?;
+        let message = ToAgent::MakeDirectory(MakeDirectory { path: path.clone() });
+        Ok((Self::new(workspace, connection, path, Kind::Names(Naming::MakeDirectory)), message))
     }
 
     /// A diff of layers that lie inside, and the message that asks for it.
@@ -289,7 +334,10 @@ impl FileTask {
         match &self.kind {
             Kind::Write { .. } => Some(FileWrite::NAME),
             Kind::Edit(editing) => (!editing.dry_run).then_some(FileEdit::NAME),
-            Kind::List { .. } | Kind::Read { .. } | Kind::Diff(_) => None,
+            Kind::Names(Naming::Delete) => Some(FileDelete::NAME),
+            Kind::Names(Naming::Move { .. }) => Some(FileMove::NAME),
+            Kind::Names(Naming::MakeDirectory) => Some(FileMkdir::NAME),
+            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Diff(_) => None,
         }
     }
 
@@ -306,8 +354,13 @@ impl FileTask {
         if let FromAgent::Failed(failed) = &message {
             let shown = self.path.shown();
             return Ok(Step::Done(Err(match self.given_up {
-                None if self.is_diff() => explain_diff(failed),
-                None => explain(failed, &self.path),
+                None => match &self.kind {
+                    Kind::Diff(_) => explain_diff(failed),
+                    Kind::Names(naming) => naming.explain(failed, &self.path).unwrap_or_else(|| explain(failed, &self.path)),
+                    Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Edit(_) | Kind::Search(_) => {
+                        explain(failed, &self.path)
+                    }
+                },
                 Some(GivenUp::TooSlow(after)) => {
                     Error::timeout(format!("the request about {shown} took longer than {} s", after.as_secs()))
                 }
@@ -315,37 +368,29 @@ impl FileTask {
             })));
         }
         match (&mut self.kind, message) {
-            (Kind::List { limit, entries, truncated }, FromAgent::Entries(page)) => {
-                for entry in page {
-                    if entries.len() < *limit {
-                        entries.push(convert(&entry));
-                    } else if *truncated {
-                        return Err(Violation("more entries came than were asked for".to_owned()));
-                    } else {
-                        *truncated = true;
-                    }
+            (Kind::List { limit, entries }, FromAgent::Entries(page)) => {
+                if entries.len() + page.len() > *limit {
+                    return Err(Violation("more entries came than were asked for".to_owned()));
                 }
+                entries.extend(page.iter().map(convert));
                 Ok(Step::More)
             }
-            (Kind::List { entries, truncated, .. }, FromAgent::Done) => {
-                let response = FileListResponse {
-                    workspace: self.workspace.clone(),
-                    path: self.path.shown().to_owned(),
-                    entries: std::mem::take(entries),
-                    truncated: *truncated,
-                };
+            (Kind::List { entries, .. }, FromAgent::Listed(listed)) => {
+                let response = list_response(&self.workspace, &self.path, std::mem::take(entries), listed)?;
                 Ok(Step::Done(crate::ops::to_value(&response)))
             }
-            (Kind::Read { info, .. }, FromAgent::FileInfo(found)) => {
-                if info.replace(found.size_bytes).is_some() {
-                    return Err(Violation("a file was announced twice".to_owned()));
-                }
-                Ok(Step::More)
+            (Kind::Read(reading), FromAgent::FileInfo(found)) => reading.found(found.size_bytes).map(|()| Step::More),
+            (Kind::Read(reading), FromAgent::Entries(page)) => reading.add(&page).map(|()| Step::More),
+            (Kind::Read(reading), FromAgent::Listed(listed)) => {
+                Ok(Step::Done(crate::ops::to_value(&reading.listed(&self.workspace, &self.path, listed)?)))
             }
-            (Kind::Read { offset, info: Some(size_bytes), content, .. }, FromAgent::Done) => {
-                let response = read_response(&self.workspace, &self.path, *offset, *size_bytes, std::mem::take(content));
-                Ok(Step::Done(crate::ops::to_value(&response)))
+            (Kind::Read(reading), FromAgent::Done) => {
+                Ok(Step::Done(crate::ops::to_value(&reading.done(&self.workspace, &self.path)?)))
             }
+            (Kind::Read(reading), FromAgent::LinesRead(read)) => {
+                Ok(Step::Done(crate::ops::to_value(&reading.lines(&self.workspace, &self.path, read)?)))
+            }
+            (Kind::Names(naming), message) => naming.response(&self.workspace, &self.path, &message).map(Step::Done),
             (Kind::Write { content, sent }, FromAgent::Credit { bytes }) => {
                 let end = sent.saturating_add(bytes as usize);
                 if end > content.len() {
@@ -373,6 +418,10 @@ impl FileTask {
                 let response = editing.response(&self.workspace)?;
                 Ok(Step::Done(response.and_then(|response| crate::ops::to_value(&response))))
             }
+            (Kind::Search(searching), FromAgent::Done) => {
+                let response = searching.response(&self.workspace, &self.path)?;
+                Ok(Step::Done(response.and_then(|response| crate::ops::to_value(&response))))
+            }
             (Kind::Diff(claimed), FromAgent::Changes(page)) => {
                 page.iter().try_for_each(|change| claimed.add(change, &self.path))?;
                 Ok(Step::More)
@@ -380,7 +429,7 @@ impl FileTask {
             (Kind::Diff(claimed), FromAgent::Diffed(end)) => {
                 Ok(Step::Done(crate::ops::to_value(&claimed.response(&self.workspace, &end)?)))
             }
-            (Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Edit(_) | Kind::Diff(_), _) => {
+            (Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Edit(_) | Kind::Search(_) | Kind::Diff(_), _) => {
                 Err(Violation("a file request was answered with a message that is not an answer to it".to_owned()))
             }
         }
@@ -392,10 +441,11 @@ impl FileTask {
     /// When it may not come now.
     pub fn data(&mut self, stream: Stream, bytes: &[u8]) -> Result<Step, Violation> {
         let (content, bytes_max, credit_left) = match &mut self.kind {
-            Kind::Read { bytes_max, info: Some(_), content, credit_left, .. } => (content, *bytes_max, credit_left),
+            Kind::Read(reading) if reading.info.is_some() => (&mut reading.content, reading.bytes_max, &mut reading.credit_left),
             Kind::Edit(editing) => (&mut editing.answer, EDIT_ANSWER_BYTES_MAX as u64, &mut editing.credit_left),
+            Kind::Search(searching) => (&mut searching.answer, SEARCH_ANSWER_BYTES_MAX as u64, &mut searching.credit_left),
             Kind::Diff(claimed) if !claimed.stat => (&mut claimed.patch, PATCH_BYTES_MAX as u64, &mut claimed.credit_left),
-            Kind::List { .. } | Kind::Read { .. } | Kind::Write { .. } | Kind::Diff(_) => {
+            Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Names(_) | Kind::Diff(_) => {
                 return Err(Violation("content came for a request that reads nothing".to_owned()));
             }
         };
@@ -414,7 +464,9 @@ impl FileTask {
 impl Kind {
     fn time_max(&self) -> Duration {
         match self {
-            Self::List { .. } | Self::Read { .. } | Self::Write { .. } | Self::Edit(_) => FILE_TIME_MAX,
+            Self::List { .. } | Self::Read(_) | Self::Write { .. } | Self::Edit(_) | Self::Search(_) | Self::Names(_) => {
+                FILE_TIME_MAX
+            }
             Self::Diff(_) => DIFF_TIME_MAX,
         }
     }
@@ -440,32 +492,24 @@ fn convert(entry: &Entry) -> FileEntry {
     }
 }
 
-/// The answer to a read of `content` from `offset` on. A part that ends inside a character is shown up to that character.
-pub fn read_response(workspace: &str, path: &SandboxPath, offset: u64, size_bytes: u64, mut content: Vec<u8>) -> FileReadResponse {
-    let end = offset.saturating_add(content.len() as u64);
-    let mut truncated = end < size_bytes;
-    if truncated
-        && let Err(error) = std::str::from_utf8(&content)
-        && error.error_len().is_none()
-        && error.valid_up_to() > 0
-    {
-        content.truncate(error.valid_up_to());
-        truncated = true;
+fn list_response(
+    workspace: &str,
+    path: &SandboxPath,
+    entries: Vec<FileEntry>,
+    listed: Listed,
+) -> Result<FileListResponse, Violation> {
+    if listed.total < entries.len() as u64 {
+        return Err(Violation("a listing has more entries than it says".to_owned()));
     }
-    let (content, encoding) = match String::from_utf8(content) {
-        Ok(text) if !text.contains('\0') => (text, Encoding::Utf8),
-        Ok(text) => (STANDARD.encode(text), Encoding::Base64),
-        Err(error) => (STANDARD.encode(error.as_bytes()), Encoding::Base64),
-    };
-    FileReadResponse {
+    let truncated = listed.total > entries.len() as u64 || listed.more;
+    Ok(FileListResponse {
         workspace: workspace.to_owned(),
         path: path.shown().to_owned(),
-        size_bytes,
-        offset,
-        content,
-        encoding,
+        entries,
         truncated,
-    }
+        entries_total: truncated.then_some(listed.total),
+        uncounted: listed.more,
+    })
 }
 
 fn explain(failed: &Failed, path: &SandboxPath) -> Error {
@@ -483,10 +527,18 @@ fn explain(failed: &Failed, path: &SandboxPath) -> Error {
         FileStep::Open => Error::new(kind, format!("{shown} cannot be opened")),
         FileStep::NotAFile => return Error::conflict(format!("{shown} is not a regular file")).hint("file list shows directories"),
         FileStep::NotADirectory => return Error::conflict(format!("{shown} is not a directory")).hint("file read shows files"),
+        FileStep::BadGlob => return search::bad_glob("it cannot be read"),
         FileStep::Read => Error::new(kind, format!("{shown} cannot be read")),
         FileStep::MakeParents => Error::new(kind, format!("the directories above {shown} cannot be made")),
         FileStep::Write => Error::new(kind, format!("{shown} cannot be written")),
         FileStep::Replace => Error::new(kind, format!("{shown} cannot be put in place")),
+        FileStep::Fixed
+        | FileStep::NotEmpty
+        | FileStep::Exists
+        | FileStep::IntoItself
+        | FileStep::Delete
+        | FileStep::Move
+        | FileStep::MoveAway => Error::new(kind, format!("{shown} cannot be changed")),
     };
     error.because(reason)
 }

@@ -87,6 +87,11 @@ impl Supervisor<'_> {
                     FromAgent::Waiting
                     | FromAgent::Hello(_)
                     | FromAgent::Entries(_)
+                    | FromAgent::Listed(_)
+                    | FromAgent::LinesRead(_)
+                    | FromAgent::Deleted { .. }
+                    | FromAgent::Moved { .. }
+                    | FromAgent::DirectoryMade { .. }
                     | FromAgent::Changes(_)
                     | FromAgent::Diffed(_)
                     | FromAgent::FileInfo(_)

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Ignored;
-use crate::ErrorKind;
 use crate::beneath;
 use crate::testing::name;
+use crate::{ErrorKind, IgnoreRules};
 
 /// What is said of a path that leads through the directories of a tree.
 fn is_ignored(source: &Path, path: &str, is_directory: bool) -> crate::Result<bool> {
     let mut ignored = Ignored::above(source)?;
+    let mut rules = IgnoreRules::above(source).within(beneath::open_root(source).expect("open").as_fd(), b"");
     let mut at = source.to_owned();
     let mut walked = String::new();
     ignored.enter(beneath::open_root(&at).expect("open").as_fd(), b"")?;
@@ -21,12 +22,17 @@ fn is_ignored(source: &Path, path: &str, is_directory: bool) -> crate::Result<bo
     for (index, part) in names.iter().enumerate() {
         let below = if walked.is_empty() { (*part).to_owned() } else { format!("{walked}/{part}") };
         let is_last = index + 1 == names.len();
-        if ignored.is(below.as_bytes(), is_directory || !is_last) {
+        let is = ignored.is(below.as_bytes(), is_directory || !is_last);
+        // The walk of many threads says the same.
+        assert_eq!(rules.is_ignored(below.as_bytes(), is_directory || !is_last), is, "{below}");
+        if is {
             return Ok(true);
         }
         at.push(part);
         if !is_last {
-            ignored.enter(beneath::open_root(&at).expect("open").as_fd(), below.as_bytes())?;
+            let opened = beneath::open_root(&at).expect("open");
+            ignored.enter(opened.as_fd(), below.as_bytes())?;
+            rules = rules.within(opened.as_fd(), below.as_bytes());
         }
         walked = below;
     }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::message::{
-    ChangeStatus, Edit, Exited, Failed, FileInfo, FileStep, Hello, List, ModeChange, NotStarted, Probe, ProbeName, SpawnStep,
-    Write, Written,
+    ChangeStatus, Edit, Exited, Failed, FileInfo, FileStep, Hello, LinesRead, List, Listed, ModeChange, NotStarted, Probe,
+    ProbeName, Read, SpawnStep, Write, Written,
 };
 use crate::path::SandboxPath;
 
@@ -130,6 +130,10 @@ fn changes_are_bounded_as_entries_are() {
     check(&one(Change { added_lines: 1 << 20, removed_lines: 1 << 20, ..change("a") }), "");
     check(&one(Change { added_lines: u64::MAX, ..change("a") }), "18446744073709551615 lines");
     check(&one(Change { removed_lines: (1 << 20) + 1, ..change("a") }), "1048577 lines");
+    check(&FromAgent::Listed(Listed { total: ENTRIES_COUNTED_MAX + 1, more: true }), "were counted");
+    check(&FromAgent::LinesRead(LinesRead { offset: 0, first: Some(0), total: None }), "number 0");
+    check(&FromAgent::LinesRead(LinesRead { offset: 0, first: None, total: Some(1) }), "not numbered");
+    check(&FromAgent::Deleted { entries: 0 }, "nothing was deleted");
     check(&FromAgent::Changes(vec![]), "no change");
     check(&FromAgent::Changes(vec![change("a"); 64]), "");
     check(&FromAgent::Changes(vec![change("a"); 65]), "65 changes");
@@ -151,17 +155,35 @@ fn requests_are_bounded_too() {
     check(&spawn(line(&"x".repeat(ARGUMENT_BYTES_MAX - 1)), &[]), "");
     check(&spawn(line(&"x".repeat(ARGUMENT_BYTES_MAX)), &[]), "bytes of arguments");
     check(&spawn(Program::Argv(vec![String::new(); ARGUMENT_BYTES_MAX]), &["A="]), "bytes of arguments");
-    let list = |depth, entries_max| ToAgent::List(List { path: SandboxPath::workspace(), depth, entries_max });
+    let list = |depth, entries_max| {
+        ToAgent::List(List { path: SandboxPath::workspace(), depth, entries_max, selection: Selection::default() })
+    };
     check(&list(1, ENTRIES_MAX), "");
     check(&list(0, 1), "depth 0");
     check(&list(1, 0), "0 entries");
     check(&list(1, ENTRIES_MAX + 1), "entries");
+    let read = |part| ToAgent::Read(Read { path: SandboxPath::workspace(), part, bytes_max: 1, credit_bytes: 1 });
+    check(&read(Part::Lines { first: 3, last: Some(3) }), "");
+    check(&read(Part::Lines { first: 0, last: None }), "lines from 0");
+    check(&read(Part::Lines { first: 3, last: Some(2) }), "lines from 3");
+    check(&read(Part::LastLines(0)), "last 0 lines");
     let write = |mode| ToAgent::Write(Write { path: SandboxPath::workspace(), size_bytes: u64::MAX, mode });
     check(&write(Some(0o7777)), "");
     check(&write(Some(0o10000)), "no permission");
     let edit = |size_bytes| ToAgent::Edit(Edit { size_bytes, dry_run: false, credit_bytes: 1 });
     check(&edit(EDIT_ORDER_BYTES_MAX), "");
     check(&edit(EDIT_ORDER_BYTES_MAX + 1), "an edit of");
+    let search = |pattern: usize, globs: Vec<String>, context, limit| {
+        let selection = Selection { globs, ..Selection::default() };
+        ToAgent::Search(Search { pattern: "x".repeat(pattern), selection, context, limit, ..crate::message::tests::search() })
+    };
+    check(&search(PATTERN_BYTES_MAX, vec!["g".repeat(GLOB_BYTES_MAX); GLOBS_MAX], CONTEXT_LINES_MAX, FOUND_MAX), "");
+    check(&search(PATTERN_BYTES_MAX + 1, vec![], 0, 1), "bytes of a pattern");
+    check(&search(1, vec!["g".repeat(GLOB_BYTES_MAX + 1)], 0, 1), "bytes of a glob");
+    check(&search(1, vec![String::new(); GLOBS_MAX + 1], 0, 1), "33 globs");
+    check(&search(1, vec![], CONTEXT_LINES_MAX + 1, 1), "lines around");
+    check(&search(1, vec![], 0, 0), "tells 0");
+    check(&search(1, vec![], 0, FOUND_MAX + 1), "tells 10001");
     check(&ToAgent::Credit { bytes: 0 }, "credit");
     check(&ToAgent::Signal { signal: -9 }, "not a signal");
     check(&ToAgent::Shutdown { grace_ms: SHUTDOWN_GRACE_MS_MAX + 1 }, "grace");

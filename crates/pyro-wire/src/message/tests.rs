@@ -19,6 +19,22 @@ fn text(text: &str) -> Bytes {
     Bytes::Text(text.to_owned())
 }
 
+/// A search for `x` in all files.
+pub(crate) fn search() -> Search {
+    Search {
+        path: path("/workspace"),
+        pattern: "x".to_owned(),
+        fixed: false,
+        ignore_case: true,
+        multiline: false,
+        selection: Selection { globs: vec!["**/*.rs".to_owned()], hidden: false, ignored: true },
+        tell: SearchTell::Lines,
+        context: 2,
+        limit: 200,
+        credit_bytes: 40,
+    }
+}
+
 fn every_request() -> Vec<ToAgent> {
     let spawn = |program, stdin: bool| Spawn {
         terminal: (!stdin).then_some(TerminalSize { columns: 80, rows: 24 }),
@@ -44,11 +60,19 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Signal { signal: 15 },
         ToAgent::Resize(TerminalSize { columns: 132, rows: 43 }),
         ToAgent::Kill,
-        ToAgent::List(List { path: path("/"), depth: 2, entries_max: 1000 }),
-        ToAgent::Read(Read { path: path("a/é"), offset: 10, bytes_max: 20, credit_bytes: 30 }),
+        ToAgent::List(List { path: path("/"), depth: 2, entries_max: 1000, selection: search().selection }),
+        ToAgent::Read(Read { path: path("a/é"), part: Part::From(10), bytes_max: 20, credit_bytes: 30 }),
+        ToAgent::Read(Read { path: path("a"), part: Part::Lines { first: 1, last: None }, bytes_max: 20, credit_bytes: 30 }),
+        ToAgent::Read(Read { path: path("a"), part: Part::LastLines(50), bytes_max: 20, credit_bytes: 30 }),
         ToAgent::Write(Write { path: path("/etc/hosts"), size_bytes: 5, mode: None }),
         ToAgent::Write(Write { path: path("x"), size_bytes: 0, mode: Some(0o755) }),
         ToAgent::Edit(Edit { size_bytes: 70, dry_run: true, credit_bytes: 40 }),
+        ToAgent::Delete(Delete { path: path("a"), recursive: true }),
+        ToAgent::Move(Move { from: path("a"), to: path("b/c"), overwrite: false }),
+        ToAgent::MakeDirectory(MakeDirectory { path: path("b/c") }),
+        ToAgent::Search(search()),
+        ToAgent::Search(Search { tell: SearchTell::Files, ..search() }),
+        ToAgent::Search(Search { tell: SearchTell::Counts, ..search() }),
         ToAgent::Diff(Diff { path: path("/workspace"), stat: true, binary: false, credit_bytes: 40 }),
         ToAgent::Shutdown { grace_ms: 2000 },
     ]
@@ -119,6 +143,11 @@ fn every_answer() -> Vec<FromAgent> {
             change(b"new/name", ChangeStatus::Renamed, EntryKind::File, None),
         ]),
         FromAgent::Diffed(Diffed { omitted: 3 }),
+        FromAgent::Listed(Listed { total: 12, more: false }),
+        FromAgent::LinesRead(LinesRead { offset: 5, first: Some(2), total: None }),
+        FromAgent::Deleted { entries: 3 },
+        FromAgent::Moved { replaced: true },
+        FromAgent::DirectoryMade { created: false },
         FromAgent::FileInfo(FileInfo { size_bytes: 12, mode: 0o4755 }),
         FromAgent::Written(Written { created: true, mode: 0o644 }),
         FromAgent::Credit { bytes: 65_536 },
@@ -138,7 +167,7 @@ const PROBES: [ProbeName; 7] = [
     ProbeName::SyscallFilter,
 ];
 
-const FILE_STEPS: [FileStep; 7] = [
+const FILE_STEPS: [FileStep; 15] = [
     FileStep::Open,
     FileStep::NotAFile,
     FileStep::NotADirectory,
@@ -146,6 +175,14 @@ const FILE_STEPS: [FileStep; 7] = [
     FileStep::MakeParents,
     FileStep::Write,
     FileStep::Replace,
+    FileStep::BadGlob,
+    FileStep::Fixed,
+    FileStep::NotEmpty,
+    FileStep::Exists,
+    FileStep::IntoItself,
+    FileStep::Delete,
+    FileStep::Move,
+    FileStep::MoveAway,
 ];
 
 #[test]
@@ -185,10 +222,14 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Diff(_) => 10,
         ToAgent::Wake(_) => 11,
         ToAgent::Edit(_) => 12,
-        ToAgent::Resize(_) => 13,
+        ToAgent::Search(_) => 13,
+        ToAgent::Delete(_) => 14,
+        ToAgent::Move(_) => 15,
+        ToAgent::MakeDirectory(_) => 16,
+        ToAgent::Resize(_) => 17,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
-    assert_eq!(found.len(), 13);
+    assert_eq!(found.len(), 18);
     let kind = |answer: &FromAgent| match answer {
         FromAgent::Hello(_) => 0,
         FromAgent::Started { .. } => 1,
@@ -203,9 +244,14 @@ fn every_variant_is_in_the_snapshot() {
         FromAgent::Changes(_) => 10,
         FromAgent::Diffed(_) => 11,
         FromAgent::Waiting => 12,
+        FromAgent::Listed(_) => 13,
+        FromAgent::LinesRead(_) => 14,
+        FromAgent::Deleted { .. } => 15,
+        FromAgent::Moved { .. } => 16,
+        FromAgent::DirectoryMade { .. } => 17,
     };
     let found: std::collections::BTreeSet<_> = every_answer().iter().map(kind).collect();
-    assert_eq!(found.len(), 13);
+    assert_eq!(found.len(), 18);
 }
 
 fn any_path() -> impl Strategy<Value = SandboxPath> {
@@ -223,6 +269,11 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
     let size = || (1..=u16::MAX, 1..=u16::MAX).prop_map(|(columns, rows)| TerminalSize { columns, rows });
     let program = prop_oneof![prop::collection::vec(word(), 1..5).prop_map(Program::Argv), word().prop_map(Program::Shell)];
     let env = prop::collection::vec("[A-Z]{1,5}=[^\u{0}]{0,9}", 0..5);
+    let part = prop_oneof![
+        any::<u64>().prop_map(Part::From),
+        (1..1000_u64, prop::option::of(1000..u64::MAX)).prop_map(|(first, last)| Part::Lines { first, last }),
+        (1..u64::MAX).prop_map(Part::LastLines),
+    ];
     prop_oneof![
         (any::<u64>(), "[!-~]{1,128}", "[a-z-]{0,64}").prop_map(|(nonce, build, hostname)| ToAgent::Hello(Hello {
             nonce,
@@ -247,10 +298,18 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         (any_path(), 1..=u32::MAX, 1..=ENTRIES_MAX).prop_map(|(path, depth, entries_max)| ToAgent::List(List {
             path,
             depth,
-            entries_max
+            entries_max,
+            selection: search().selection
         })),
-        (any_path(), any::<u64>(), any::<u64>(), any::<u32>())
-            .prop_map(|(path, offset, bytes_max, credit_bytes)| ToAgent::Read(Read { path, offset, bytes_max, credit_bytes })),
+        (any_path(), part, any::<u64>(), any::<u32>()).prop_map(|(path, part, bytes_max, credit_bytes)| ToAgent::Read(Read {
+            path,
+            part,
+            bytes_max,
+            credit_bytes
+        })),
+        (any_path(), any::<bool>()).prop_map(|(path, recursive)| ToAgent::Delete(Delete { path, recursive })),
+        (any_path(), any_path(), any::<bool>()).prop_map(|(from, to, overwrite)| ToAgent::Move(Move { from, to, overwrite })),
+        any_path().prop_map(|path| ToAgent::MakeDirectory(MakeDirectory { path })),
         (any_path(), any::<u64>(), prop::option::of(0..=MODE_MAX)).prop_map(|(path, size_bytes, mode)| ToAgent::Write(Write {
             path,
             size_bytes,
@@ -258,6 +317,12 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         })),
         (0..=crate::limits::EDIT_ORDER_BYTES_MAX, any::<bool>(), any::<u32>())
             .prop_map(|(size_bytes, dry_run, credit_bytes)| ToAgent::Edit(Edit { size_bytes, dry_run, credit_bytes })),
+        (any_path(), ".{0,100}", proptest::collection::vec(".{0,20}", 0..4), any::<bool>(), 0..=20_u32, 1..=10_000_u32).prop_map(
+            |(path, pattern, globs, is, context, limit)| {
+                let selection = Selection { globs, hidden: is, ignored: !is };
+                ToAgent::Search(Search { path, pattern, fixed: is, selection, context, limit, ..search() })
+            }
+        ),
         (any_path(), any::<bool>(), any::<bool>(), any::<u32>())
             .prop_map(|(path, stat, binary, credit_bytes)| ToAgent::Diff(Diff { path, stat, binary, credit_bytes })),
         (0..=SHUTDOWN_GRACE_MS_MAX).prop_map(|grace_ms| ToAgent::Shutdown { grace_ms }),
@@ -337,6 +402,12 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
         ),
         prop::collection::vec(entry, 1..=64).prop_map(FromAgent::Entries),
         prop::collection::vec(change, 1..=64).prop_map(FromAgent::Changes),
+        (0..=crate::limits::ENTRIES_COUNTED_MAX, any::<bool>()).prop_map(|(total, more)| FromAgent::Listed(Listed { total, more })),
+        (any::<u64>(), 1..u64::MAX, prop::option::of(any::<u64>()))
+            .prop_map(|(offset, first, total)| FromAgent::LinesRead(LinesRead { offset, first: Some(first), total })),
+        (1..u64::MAX).prop_map(|entries| FromAgent::Deleted { entries }),
+        any::<bool>().prop_map(|replaced| FromAgent::Moved { replaced }),
+        any::<bool>().prop_map(|created| FromAgent::DirectoryMade { created }),
         any::<u64>().prop_map(|omitted| FromAgent::Diffed(Diffed { omitted })),
         (any::<u64>(), 0..=MODE_MAX).prop_map(|(size_bytes, mode)| FromAgent::FileInfo(FileInfo { size_bytes, mode })),
         (any::<bool>(), 0..=MODE_MAX).prop_map(|(created, mode)| FromAgent::Written(Written { created, mode })),

@@ -95,6 +95,17 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
             "git diff | pyro ws file edit demo --dry-run",
         ],
     ),
+    (
+        "workspace file search",
+        &[
+            "pyro workspace file search demo 'fn main'",
+            "pyro ws file search demo 'unwrap|expect' src --glob '**/*.rs' --context 2",
+            "pyro ws file search demo --fixed 'a[0]' --tell files",
+        ],
+    ),
+    ("workspace file delete", &["pyro workspace file delete demo notes.txt", "pyro ws file delete demo target --recursive"]),
+    ("workspace file move", &["pyro workspace file move demo src/a.rs src/b/a.rs"]),
+    ("workspace file mkdir", &["pyro workspace file mkdir demo src/deep/er"]),
     ("workspace snapshot create", &["pyro workspace snapshot create demo clean"]),
     ("workspace snapshot list", &["pyro workspace snapshot list demo"]),
     ("workspace snapshot delete", &["pyro workspace snapshot delete demo clean"]),
@@ -119,8 +130,23 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
             "pyro ws export demo --to-git . --branch fix",
         ],
     ),
-    ("workspace file list", &["pyro workspace file list demo", "pyro ws file list demo src --depth 3"]),
-    ("workspace file read", &["pyro workspace file read demo README.md", "pyro ws file read demo logo.png > logo.png"]),
+    (
+        "workspace file list",
+        &[
+            "pyro workspace file list demo",
+            "pyro ws file list demo src --depth 3",
+            "pyro ws file list demo --glob '**/*.rs' --respect-ignore",
+        ],
+    ),
+    (
+        "workspace file read",
+        &[
+            "pyro workspace file read demo README.md",
+            "pyro ws file read demo src/main.rs --lines 40-80 --numbered",
+            "pyro ws file read demo build.log --lines -50",
+            "pyro ws file read demo logo.png > logo.png",
+        ],
+    ),
     (
         "workspace file write",
         &["pyro workspace file write demo notes.txt --text 'hello'", "pyro ws file write demo run.sh --mode 755 < run.sh"],

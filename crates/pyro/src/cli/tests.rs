@@ -106,7 +106,11 @@ fn a_wrong_command_line_is_refused_in_the_words_json_callers_get() {
         ("pyro ws create --reuse", "reuse needs a name to look for", "add name"),
         ("pyro ws update x", "nothing to change", "give a name, labels, labels to clear or ttl_seconds"),
         ("pyro ws job logs x jobs", "\"jobs\" is not a job", "such as job3; workspace job list shows them"),
-        ("pyro ws job logs x job3 --lines 5-2", "\"5-2\" is no range of lines", "40-80, 40- to the end, or -50 for the last 50"),
+        (
+            "pyro ws job logs x job3 --lines 5-2",
+            "lines \"5-2\" are no lines",
+            "such as 40-80, 40- (to the end), -50 (the last 50) or 40",
+        ),
         (
             "pyro run --isolation strong -- ls",
             "\"strong\" is not a level of isolation",

@@ -27,6 +27,38 @@ fn letter(kind: FileKind) -> char {
     }
 }
 
+/// `1 entry`, `2 entries`.
+fn entries(number: u64) -> String {
+    if number == 1 { "1 entry".to_owned() } else { format!("{} entries", count(number)) }
+}
+
+trait Total {
+    /// How many there are, as far as it is known.
+    fn total(&self) -> String;
+}
+
+impl Total for FileListResponse {
+    fn total(&self) -> String {
+        match self.entries_total {
+            Some(total) if self.uncounted => format!("more than {}", count(total)),
+            Some(total) => count(total),
+            None => "more".to_owned(),
+        }
+    }
+}
+
+/// A directory that was read is shown as one that was listed.
+fn listing(response: &FileReadResponse) -> Option<FileListResponse> {
+    Some(FileListResponse {
+        workspace: response.workspace.clone(),
+        path: response.path.clone(),
+        entries: response.entries.clone()?,
+        truncated: response.truncated,
+        entries_total: None,
+        uncounted: false,
+    })
+}
+
 impl Show for FileListResponse {
     fn person(&self, _style: &Style) -> Shown {
         let width = self.entries.iter().map(|entry| count(entry.size_bytes).len()).max().unwrap_or(0);
@@ -38,11 +70,11 @@ impl Show for FileListResponse {
                 format!("{}{}  {size:>width$}  {}\n", letter(entry.kind), inline(&entry.mode), named(entry))
             })
             .collect();
-        let note = self.truncated.then(|| "there are more; --limit shows them".to_owned());
+        let note = self.truncated.then(|| format!("there are {}; --limit shows them", self.total()));
         Shown { out: text.into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
-        let entries = page::plural(self.entries.len() as u64, "entry").replace("entrys", "entries");
+        let entries = entries(self.entries.len() as u64);
         let lines: String = self
             .entries
             .iter()
@@ -52,19 +84,32 @@ impl Show for FileListResponse {
             })
             .collect();
         let (shown, bytes) = page::head_only(&lines, room.saturating_sub(300));
-        let mut text = format!("{}: {entries}{}\n{shown}", inline(&self.path), if self.truncated { ", and more" } else { "" });
+        let more = match (self.truncated, self.entries_total) {
+            (false, _) => String::new(),
+            (true, Some(_)) => format!(" of {}", self.total()),
+            (true, None) => ", and more".to_owned(),
+        };
+        let mut text = format!("{}: {entries}{more}\n{shown}", inline(&self.path));
         if bytes < lines.len() {
             text.push_str(&format!("{} not shown\n", lines[bytes..].lines().count()));
         }
         if bytes < lines.len() || self.truncated {
-            text.push_str("next: list a directory below it\n");
+            text.push_str("next: list a directory below it, or give glob\n");
         }
         text
     }
 }
 
+/// Lines of a text.
+fn line_count(text: &str) -> u64 {
+    text.split_inclusive('\n').count() as u64
+}
+
 impl Show for FileReadResponse {
     fn person(&self, style: &Style) -> Shown {
+        if let Some(listing) = listing(self) {
+            return listing.person(style);
+        }
         let (out, length) = match self.encoding {
             Encoding::Utf8 => (contents(&self.content, style).into_bytes(), self.content.len()),
             Encoding::Base64 => match STANDARD.decode(&self.content) {
@@ -80,31 +125,62 @@ impl Show for FileReadResponse {
             },
         };
         let end = self.offset + length as u64;
-        let note = self.truncated.then(|| {
-            format!("bytes {} to {} of {}; --offset {end} shows more", count(self.offset), count(end), count(self.size_bytes))
-        });
+        let note = match self.first_line {
+            _ if !self.truncated => None,
+            Some(first) => {
+                let next = first + line_count(&self.content);
+                let total = self.lines_total.map(|total| format!(" of {}", count(total))).unwrap_or_default();
+                Some(format!("lines {} to {}{total}; --lines {next}- shows more", count(first), count(next - 1)))
+            }
+            None => Some(format!(
+                "bytes {} to {} of {}; --offset {end} shows more",
+                count(self.offset),
+                count(end),
+                count(self.size_bytes)
+            )),
+        };
         Shown { out, note }
     }
     fn model(&self, room: usize) -> String {
+        if let Some(listing) = listing(self) {
+            return listing.model(room);
+        }
         let path = inline(&self.path);
         let Encoding::Utf8 = self.encoding else {
-            return format!("{path}: {}, not text, so it is not shown\n", size(self.size_bytes));
+            let seems = self.charset.as_deref().map(inline);
+            return match seems {
+                Some(charset) => format!(
+                    "{path}: {}, not UTF-8 but {charset} as it seems, so it is not shown\nnext: iconv -f {charset} -t utf-8 {path}\n",
+                    size(self.size_bytes)
+                ),
+                None => format!("{path}: {}, not text, so it is not shown\n", size(self.size_bytes)),
+            };
         };
-        let shown = pyro_wire::untrusted::escape(&self.content);
-        let (shown, mut bytes) = page::head_only(&shown, room.saturating_sub(400));
+        let escaped = pyro_wire::untrusted::escape(&self.content);
+        let (shown, mut bytes) = page::head_only(&escaped, room.saturating_sub(400));
+        let is_cut = bytes < escaped.len();
         if !self.content.starts_with(shown) {
             // Something was escaped: count what stands for it.
             bytes = unescaped_length(&self.content, bytes);
         }
         let end = self.offset + bytes as u64;
-        let whole = self.offset == 0 && end >= self.size_bytes;
-        let mut text = match whole {
-            true => format!("{path}: {}\n", size(self.size_bytes)),
-            false => format!("{path}: bytes {} to {end} of {}\n", self.offset, self.size_bytes),
+        let lines = line_count(shown);
+        let goes_on = is_cut || self.truncated;
+        // From the beginning of a file its lines have numbers whoever counts them.
+        let first = self.first_line.or((self.offset == 0).then_some(1)).filter(|_| shown.ends_with('\n') || !goes_on);
+        let total = self.lines_total.or((first == Some(1) && !goes_on).then_some(lines));
+        let mut text = match (first, total) {
+            (Some(1), Some(_)) if !goes_on => format!("{path}: {}\n", size(self.size_bytes)),
+            (Some(first), Some(total)) if lines == 0 => format!("{path}: nothing from line {first} on; it has {total}\n"),
+            (Some(first), Some(total)) => format!("{path}: lines {first} to {} of {total}\n", first + lines - 1),
+            (Some(first), None) => format!("{path}: lines {first} to {}, {}\n", first + lines.max(1) - 1, size(self.size_bytes)),
+            (None, _) => format!("{path}: bytes {} to {end} of {}\n", self.offset, self.size_bytes),
         };
         text.push_str(&page::fenced("content", shown));
-        if end < self.size_bytes {
-            text.push_str(&format!("next: offset={end} shows more\n"));
+        match first {
+            _ if !goes_on => {}
+            Some(first) => text.push_str(&format!("next: lines={}- shows more\n", first + lines)),
+            None => text.push_str(&format!("next: offset={end} shows more\n")),
         }
         text
     }

@@ -193,7 +193,7 @@ fn a_listing_escapes_names() {
     );
     assert_eq!(
         model("workspace file list", response),
-        "src: 3 entries, and more\na\\u{1b}]0;x\\u{7}\\nb 1.2 KiB\nd/\nl -> ../x\\ny\nnext: list a directory below it\n"
+        "src: 3 entries, and more\na\\u{1b}]0;x\\u{7}\\nb 1.2 KiB\nd/\nl -> ../x\\ny\nnext: list a directory below it, or give glob\n"
     );
 }
 

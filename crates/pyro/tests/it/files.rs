@@ -1,9 +1,11 @@
-//! `pyro workspace file`: list, read, write.
+//! `pyro workspace file`: list, read, write, delete, move, mkdir.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::{Value, json};
+
+use pyro_testkit::Rpc;
 
 use crate::{case, noise};
 
@@ -123,7 +125,6 @@ fn what_cannot_be_done_says_why_and_changes_nothing() {
         ])
         .expect_ok();
         env.pyro(&["workspace", "file", "read", &ws, "nothing"]).expect_error(125, "nothing");
-        env.pyro(&["workspace", "file", "read", &ws, "dir"]).expect_error(125, "dir");
         env.pyro(&["workspace", "file", "read", &ws, "loop"]).expect_error(125, "loop");
         env.pyro(&["workspace", "file", "read", &ws, "pipe"]).expect_error(125, "pipe");
         env.pyro(&["workspace", "file", "list", &ws, "file"]).expect_error(125, "file");
@@ -216,5 +217,86 @@ fn a_reader_never_sees_half_a_file() {
         }
         env.pyro(&["workspace", "file", "write", &ws, "end", "--text", ""]).expect_ok();
         env.wait("the one that watches", child).expect_ok();
+    });
+}
+
+#[test]
+fn lines_are_read_by_number_and_a_directory_that_is_read_is_listed() {
+    case(|env| {
+        let ws = env.workspace("lines");
+        let line = "mkdir dir; touch dir/file; seq 1 20000 > numbers; printf 'caf\\351\\n' > latin; printf '\\377\\376h\\000' > wide; truncate -s 5G sparse; printf '\\nlast\\n' >> sparse";
+        env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", line]).expect_ok();
+        let read = |more: &[&str]| env.pyro(&[&["workspace", "file", "read", &ws], more].concat()).expect_ok();
+        assert_eq!(read(&["numbers", "--lines", "40-42"]).stdout, "40\n41\n42\n");
+        assert_eq!(read(&["numbers", "--lines", "-2", "--numbered"]).stdout, "19999|19999\n20000|20000\n");
+        assert_eq!(read(&["numbers", "--lines", "20001-"]).stdout, "");
+        // What was not read stays unread: the end of a file of 5 GiB comes as fast as any.
+        assert_eq!(read(&["sparse", "--lines", "-1"]).stdout, "last\n");
+        let part = env.document(&["workspace", "file", "read", &ws, "numbers", "--lines", "7"]);
+        assert_eq!(
+            (&part["first_line"], &part["lines_total"], &part["truncated"]),
+            (&json!(7), &json!(20_000), &json!(true)),
+            "{part}"
+        );
+        let edit =
+            ["workspace", "file", "edit", &ws, "numbers", "--old", "19999|19999\n20000|20000", "--new", "19999|19999\n20000|end"];
+        assert_eq!(env.pyro(&edit).expect_ok().stdout.lines().next(), Some("M numbers +1 -1"), "edits take the numbers off again");
+        assert_eq!(read(&["dir"]).stdout, env.pyro(&["workspace", "file", "list", &ws, "dir"]).expect_ok().stdout);
+        assert_eq!(env.document(&["workspace", "file", "read", &ws, "latin"])["charset"], "latin-1");
+        assert_eq!(env.document(&["workspace", "file", "read", &ws, "wide"])["charset"], "utf-16le");
+        env.pyro(&["workspace", "file", "read", &ws, "numbers", "--lines", "3-2"]).expect_error(2, "3-2");
+        // As other tools of models have it.
+        let mut rpc = Rpc::start(env);
+        for (request, content) in [
+            (json!({ "file_path": "numbers", "offset": 10, "limit": 2 }), "10\n11\n"),
+            (json!({ "path": "numbers", "view_range": [19_999, -1] }), "19999\nend\n"),
+            (json!({ "path": "numbers", "start_line": 3, "end_line": 3 }), "3\n"),
+        ] {
+            let mut request = request;
+            request["workspace"] = json!(ws);
+            assert_eq!(rpc.call("workspace file read", &request)["content"], content, "{request}");
+        }
+        let encoded =
+            rpc.call("workspace file read", &json!({ "workspace": ws, "path": "numbers", "max_bytes": 2, "base64": true }));
+        assert_eq!(encoded["content"], "MQo=");
+    });
+}
+
+#[test]
+fn names_are_made_moved_and_deleted_and_undo_takes_it_back() {
+    case(|env| {
+        let ws = env.workspace("names");
+        let sh = |line: &str| env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", line]).expect_ok().stdout;
+        let file = |what: &[&str]| env.pyro(&[&["workspace", "file", what[0], &ws], &what[1..]].concat());
+        assert_eq!(file(&["mkdir", "a/b"]).expect_ok().stdout, "created a/b\n");
+        assert_eq!(file(&["mkdir", "a/b"]).expect_ok().stdout, "already there: a/b\n");
+        sh(
+            "mkdir -p tree/x && echo 1 > tree/x/f && chmod 640 tree/x/f && touch -d @1000 tree/x/f && ln -s /etc tree/way && echo 2 > two",
+        );
+        let look = "cd $0 && find . -printf '%p %y %m %U %T@ %l\\n' | sort";
+        let before = sh(&look.replace("$0", "tree"));
+        // The directory is of a layer below by now, which an overlay cannot rename.
+        assert_eq!(file(&["move", "tree", "new/place"]).expect_ok().stdout, "moved tree to new/place\n");
+        assert_eq!(sh(&look.replace("$0", "new/place")), before);
+        assert_eq!(sh("ls; ls -A new"), "a\nnew\ntwo\nplace\n");
+        file(&["move", "two", "new/place/x/f"]).expect_error(125, "new/place/x/f is there already");
+        file(&["move", "two", "new", "--overwrite"]).expect_error(125, "new is there already");
+        file(&["move", "two", "new/place/x/f", "--overwrite"]).expect_ok();
+        file(&["delete", "new"]).expect_error(125, "not empty");
+        file(&["delete", "new/place/way/passwd"]).expect_error(125, "symbolic link");
+        for fixed in ["/", "/workspace", ".", "/proc"] {
+            file(&["delete", fixed, "--recursive"]).expect_error(125, "has to stay");
+        }
+        assert_eq!(file(&["delete", "new", "--recursive"]).expect_ok().stdout, "deleted new with 4 below it\n");
+        assert_eq!(sh("ls; test -e /etc/passwd && echo kept"), "a\nkept\n");
+        env.pyro(&["workspace", "undo", &ws]).expect_ok();
+        assert_eq!(sh("cat new/place/x/f"), "2\n");
+        let log = env.document(&["workspace", "logs", &ws]);
+        let of = |op: &str, about: &str| {
+            let entries = log["entries"].as_array().expect("a list");
+            entries.iter().any(|entry| entry["op"] == op && entry["step"].is_u64() && entry.to_string().contains(about))
+        };
+        assert!(of("workspace file delete", "new") && of("workspace file move", "tree to new/place"), "{log}");
+        assert!(of("workspace file mkdir", "a/b"), "{log}");
     });
 }

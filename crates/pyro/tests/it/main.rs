@@ -28,6 +28,7 @@ mod parallel;
 mod past;
 mod points;
 mod run;
+mod search;
 mod seed;
 mod shells;
 mod surface;
