@@ -164,8 +164,51 @@ async def past(pyro):
                     await call("workspace_delete", workspace=workspace)
 
 
+async def running(pyro):
+    name = f"mcp-running-{os.getpid()}"
+    async with Client(server(pyro, "--profile", "workspace-full"), read_timeout_seconds=CALL_SECONDS) as client:
+
+        async def call(tool, **arguments):
+            return text_of(await client.call_tool(tool, {"workspace": name, **arguments}))
+
+        await client.call_tool("workspace_create", {"environment": "debian:12", "name": name})
+        try:
+            line = "echo begun; while [ ! -e go ]; do sleep 0.05; done; seq 1 9000; echo 'error: the one' >&2; exit 7"
+            begun = await call("workspace_exec", command=line, wait_seconds=0)
+            check("a command goes on as a job", "still running" in begun and "job1" in begun, begun)
+            check("its workspace does other things", "exit 0" in await call("workspace_exec", command="touch go"))
+            ended = await call("workspace_job", action="wait", job="job1")
+            check("workspace_job waits for its end", ended.startswith("exit 7") and "the one" in ended, ended)
+            check("a long output says which lines are left out", "left out: lines " in ended, ended)
+            read = await call("workspace_job", action="logs", job="job1", stream="stdout", lines="5001-5003")
+            check("workspace_job reads lines of it", "5000\n5001\n5002" in read, read)
+            found = await call("workspace_job", action="logs", job="job1", search="^error")
+            check("workspace_job finds lines in it", "error: the one" in found, found)
+            listed = await call("workspace_job", action="list")
+            check("workspace_job lists commands", "job2: exit 0" in listed, listed)
+            await call("workspace_file_write", path="src/deep/one.py", text="def one():\n    return 1\n")
+            found = await call("workspace_file_search", pattern=r"def \w+\(", glob=["**/*.py"])
+            check("workspace_file_search finds it", "src/deep/one.py" in found and "def one()" in found, found)
+            read = await call("workspace_file_read", path="src/deep/one.py", lines="-1")
+            check("workspace_file_read reads its last line", "return 1" in read and "def" not in read, read)
+            moved = await call("workspace_file_move", **{"from": "src/deep/one.py", "to": "src/two.py"})
+            check("workspace_file_move moves it", "two.py" in await call("workspace_file_list", path="src"), moved)
+            opened = await call("shell_open")
+            check("shell_open opens a shell", "at its prompt" in opened, opened)
+            await call("shell_write", shell="sh1", text="cd src; export WORD=kept")
+            wrote = await call("shell_write", shell="sh1", text="echo $WORD in ${PWD##*/}; false")
+            check("a shell keeps directory and variables", "kept in src" in wrote and "exit 1" in wrote, wrote)
+            wrote = await call("shell_write", shell="sh1", text="cat", until="quiet")
+            wrote = await call("shell_write", shell="sh1", keys=["ctrl-c"])
+            check("keys are pressed by name", "exit 130" in wrote, wrote)
+            closed = await call("shell_close", shell="sh1")
+            check("shell_close ends it", "has ended" in closed, closed)
+        finally:
+            await client.call_tool("workspace_delete", {"workspace": name})
+
+
 async def main(pyro):
-    for part in (profiles, work, past):
+    for part in (profiles, work, past, running):
         try:
             await part(pyro)
         except Exception as error:  # a session that breaks is one failure, told with where

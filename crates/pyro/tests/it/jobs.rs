@@ -54,7 +54,7 @@ fn a_job_is_asked_to_end_and_then_made_to() {
         });
         let ended: Value = env.document(&["workspace", "job", "stop", &ws, &polite]);
         assert_eq!((&ended["outcome"]["kind"], &ended["stdout"]["text"]), (&json!("cancelled"), &json!("bye\n")));
-        let mark = mark(41);
+        let mark = mark(61);
         let deaf = start(&format!("trap '' TERM; sleep {mark} & while :; do sleep {mark}; done"));
         env.wait_for("it to run", || (!env.pyro(&["workspace", "job", "list", &ws, "--running"]).stdout.is_empty()).then_some(()));
         let ended: Value = env.document(&["workspace", "job", "stop", &ws, &deaf]);
