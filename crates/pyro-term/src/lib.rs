@@ -14,7 +14,7 @@ mod parse;
 mod row;
 pub mod stored;
 mod terminal;
-mod words;
+pub mod words;
 
 pub use digest::{Digest, Shown};
 pub use keys::{UnknownKey, encode_key, encode_paste};

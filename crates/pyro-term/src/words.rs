@@ -1,7 +1,8 @@
-//! Numbers as they are written in markers: the same as everywhere in the product's text.
+//! Numbers as people read them: in markers, and wherever the product writes text.
 
 /// `1,234`.
-pub(crate) fn count(number: u64) -> String {
+#[must_use]
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -14,12 +15,14 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// `1 line`, `1,234 lines`.
-pub(crate) fn plural(number: u64, one: &str) -> String {
+#[must_use]
+pub fn plural(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
 }
 
 /// `312 B`, `5.6 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pyro-agent", &["pyro-wire", "pyro-sys", "pyro-layer", "pyro-edit"]),
     ("pyro-api", &["pyro-wire"]),
     ("pyro-host", &["pyro-api", "pyro-layer", "pyro-sys", "pyro-term", "pyro-wire"]),
-    ("pyro", &["pyro-host", "pyro-agent", "pyro-api", "pyro-sys", "pyro-wire"]),
+    ("pyro", &["pyro-host", "pyro-agent", "pyro-api", "pyro-sys", "pyro-term", "pyro-wire"]),
     ("pyro-testkit", &["pyro-wire", "pyro-agent"]),
     ("xtask", &[]),
 ];

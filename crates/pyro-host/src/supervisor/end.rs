@@ -28,6 +28,7 @@ impl Supervisor<'_> {
         }
         let needs = self.sandbox.as_ref().map_or(Duration::ZERO, |sandbox| sandbox.settles_within());
         self.stop_deadline = Some(Instant::now() + self.patience.grace + self.patience.settle.unwrap_or(needs));
+        self.hang_up_shells();
         let grace_ms = u32::try_from(self.patience.grace.as_millis()).unwrap_or(u32::MAX);
         if let Err(violation) = self.link.send(0, &ToAgent::Shutdown { grace_ms }) {
             complain(&Error::internal(violation.0));

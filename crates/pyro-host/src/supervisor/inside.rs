@@ -50,10 +50,8 @@ impl Supervisor<'_> {
         match (task, frame) {
             (Task::Exec(exec), Frame::Data { stream, bytes, .. }) => {
                 exec.output(stream, &bytes)?;
-                for watcher in exec.session.as_ref().map_or(&[][..], |session| session.watchers()) {
-                    if let Some(connection) = self.connections.get_mut(watcher) {
-                        connection.event(Event::Stdout(bytes.clone()));
-                    }
+                if let Some(session) = &mut exec.session {
+                    session.show(&bytes, &mut self.connections);
                 }
                 if let Some(connection) = exec.connection.and_then(|id| self.connections.get_mut(&id))
                     && connection.wants_events()

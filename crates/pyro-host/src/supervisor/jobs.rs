@@ -96,7 +96,7 @@ impl Supervisor<'_> {
                 let ended = Ended { outcome: Outcome::Running, duration: exec.age(), next: None };
                 let Record::Workspace { exec: number, .. } = exec.record else { continue };
                 let job = JobName::from(number);
-                let next = format!("it goes on as {job}: action wait waits for it, logs reads, stop ends it (workspace job)");
+                let next = format!("it goes on as {job}: workspace job wait, logs and stop are for it");
                 let answer = response(&self.subject.name, number, exec, Ended { next: Some(next), ..ended });
                 answers.push((connection, crate::ops::to_value(&answer)));
             }

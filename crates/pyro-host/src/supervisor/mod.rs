@@ -157,6 +157,16 @@ enum Task {
     File(Box<FileTask>),
 }
 
+impl Task {
+    /// Since when nothing of it happens and nobody waits for it, if so: only a shell can be left like that.
+    fn idle_since(&self) -> Option<Instant> {
+        match self {
+            Self::Exec(exec) => exec.session.as_ref()?.idle_since(),
+            Self::File(_) => None,
+        }
+    }
+}
+
 /// Something that a thread of its own worked out.
 enum Work {
     /// For a caller.
@@ -402,9 +412,9 @@ impl<'a> Supervisor<'a> {
         tasks.chain(self.stop_deadline).chain(self.accept_after).min()
     }
 
-    /// Nothing runs for anybody, and nobody is there.
+    /// Nothing runs for anybody, and nobody is there. A shell that somebody has left at its prompt is nothing that runs.
     fn nobody_waits(&self) -> bool {
-        self.tasks.is_empty() && self.connections.is_empty()
+        self.connections.is_empty() && self.tasks.values().all(|task| task.idle_since().is_some())
     }
 
     /// When a workspace stops though nobody asks for it.
@@ -412,7 +422,8 @@ impl<'a> Supervisor<'a> {
         if self.stop_deadline.is_some() || matches!(self.life, Life::Run) {
             return None;
         }
-        let idle = self.nobody_waits().then(|| self.idle_since + self.patience.idle);
+        let since = self.tasks.values().filter_map(Task::idle_since).fold(self.idle_since, Instant::max);
+        let idle = self.nobody_waits().then(|| since + self.patience.idle);
         idle.into_iter().chain(self.expires_at).min()
     }
 

@@ -4,6 +4,7 @@
 //! What the inside writes here is drawn by `pyro-term`, which is made for bytes of an enemy. Marks of commands are claims: nothing but what callers are shown
 //! depends on them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pyro_api::envelope::{Event, Input};
@@ -21,6 +22,7 @@ use pyro_wire::message::TerminalSize;
 use regex::Regex;
 use rustix::process::Signal;
 
+use super::control::{Connection, OUTPUT_HIGH_WATER_BYTES};
 use super::exec::{self, ExecPlan, Record};
 use super::{Supervisor, Task};
 
@@ -56,7 +58,15 @@ pub struct Session {
     lines_dropped: u64,
     waits: Vec<Wait>,
     /// Callers who see it live.
-    watchers: Vec<u32>,
+    watchers: Vec<Watcher>,
+}
+
+/// A caller who sees a shell live.
+#[derive(Debug)]
+struct Watcher {
+    connection: u32,
+    /// It has not read what it was sent: it is sent no more, and the screen when it has.
+    lags: bool,
 }
 
 #[derive(Debug)]
@@ -104,20 +114,46 @@ impl Session {
         self.terminal.take_replies()
     }
 
-    /// Callers who see it live.
-    pub fn watchers(&self) -> &[u32] {
-        &self.watchers
+    /// Shows what came to whoever sees it live. Nobody who does not read holds the shell up.
+    pub fn show(&mut self, bytes: &[u8], connections: &mut BTreeMap<u32, Connection>) {
+        for watcher in &mut self.watchers {
+            let Some(connection) = connections.get_mut(&watcher.connection) else { continue };
+            watcher.lags |= connection.pending_bytes() > OUTPUT_HIGH_WATER_BYTES;
+            if !watcher.lags {
+                connection.event(Event::Stdout(bytes.to_vec()));
+            }
+        }
+    }
+
+    /// Whoever has caught up sees the screen as it is now.
+    fn catch_up(&mut self, connections: &mut BTreeMap<u32, Connection>) {
+        if !self.watchers.iter().any(|watcher| watcher.lags) {
+            return;
+        }
+        let drawn = self.redraw();
+        for watcher in self.watchers.iter_mut().filter(|watcher| watcher.lags) {
+            if let Some(connection) = connections.get_mut(&watcher.connection).filter(|connection| !connection.wants_to_write()) {
+                watcher.lags = false;
+                connection.event(Event::Stdout(drawn.clone()));
+            }
+        }
+    }
+
+    /// Nobody is at it, and no command runs in it, as far as it says: since when, by what it wrote last.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let rests = !self.is_marked || self.terminal.is_at_prompt();
+        (rests && self.waits.is_empty() && self.watchers.is_empty()).then_some(self.last_output)
     }
 
     /// A caller is gone.
     pub fn forget(&mut self, connection: u32) {
-        self.watchers.retain(|watcher| *watcher != connection);
+        self.watchers.retain(|watcher| watcher.connection != connection);
         self.waits.retain(|wait| wait.connection != connection);
     }
 
     /// Whether a caller types into it.
     pub fn is_watched_by(&self, connection: u32) -> bool {
-        self.watchers.contains(&connection)
+        self.watchers.iter().any(|watcher| watcher.connection == connection)
     }
 
     /// When a wait may be over though nothing comes.
@@ -364,7 +400,7 @@ impl Supervisor<'_> {
     pub(super) fn close_shell(&mut self, connection: u32, request: &ShellCloseRequest) -> Result<()> {
         let (channel, exec) = self.session(&request.shell)?;
         if let Some(session) = &mut exec.session {
-            session.watchers.push(connection);
+            session.watchers.push(Watcher { connection, lags: false });
         }
         if exec.stop(Duration::from_secs(2)) {
             self.tell(channel, &ToAgent::Signal { signal: Signal::HUP.as_raw() })?;
@@ -375,7 +411,7 @@ impl Supervisor<'_> {
     pub(super) fn attach_shell(&mut self, connection: u32, request: &ShellAttachRequest) -> Result<()> {
         let (_, exec) = self.session(&request.shell)?;
         let Some(session) = &mut exec.session else { return Err(Error::internal("no shell")) };
-        session.watchers.push(connection);
+        session.watchers.push(Watcher { connection, lags: false });
         let drawn = session.redraw();
         if let Some(caller) = self.connections.get_mut(&connection) {
             caller.event(Event::Stdout(drawn));
@@ -416,6 +452,7 @@ impl Supervisor<'_> {
         for task in self.tasks.values_mut() {
             let Task::Exec(exec) = task else { continue };
             let (Some(session), Record::Workspace { exec: number, .. }) = (&mut exec.session, exec.record) else { continue };
+            session.catch_up(&mut self.connections);
             for (connection, screen, done) in session.take_over(now) {
                 let view = session.view(&name, number, Outcome::Running, screen, done);
                 answers.push((connection, crate::ops::to_value(&view)));
@@ -426,12 +463,25 @@ impl Supervisor<'_> {
         }
     }
 
+    /// The workspace is being stopped: shells are hung up, as interactive ones do not hear TERM.
+    pub(super) fn hang_up_shells(&mut self) {
+        let shells = self.tasks.iter().filter_map(|(channel, task)| match task {
+            Task::Exec(exec) => exec.session.is_some().then_some(*channel),
+            Task::File(_) => None,
+        });
+        for channel in shells.collect::<Vec<_>>() {
+            if let Err(error) = self.tell(channel, &ToAgent::Signal { signal: Signal::HUP.as_raw() }) {
+                super::complain(&error);
+            }
+        }
+    }
+
     /// Everybody at a shell that has ended is told how.
     pub(super) fn end_shell(&mut self, session: &mut Session, number: u64, outcome: &Outcome) -> Result<()> {
         let view = session.view(&self.subject.name, number, outcome.clone(), false, true);
         let value = crate::ops::to_value(&view)?;
         let waits = session.waits.drain(..).map(|wait| wait.connection);
-        for connection in waits.chain(session.watchers.drain(..)).collect::<Vec<_>>() {
+        for connection in waits.chain(session.watchers.drain(..).map(|watcher| watcher.connection)).collect::<Vec<_>>() {
             self.answer(connection, Ok(value.clone()));
         }
         Ok(())

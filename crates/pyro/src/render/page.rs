@@ -2,6 +2,8 @@
 
 use pyro_wire::untrusted::escape;
 
+pub(crate) use pyro_term::words::{count, plural, size};
+
 use super::Style;
 
 /// Lines longer than this are cut for models: one line of minified code would fill a whole result.
@@ -10,40 +12,6 @@ const MODEL_LINE_CHARS_MAX: usize = 400;
 /// A text from inside on one line: escaped, line breaks and tabs too.
 pub(crate) fn inline(text: &str) -> String {
     escape(text).replace('\n', "\\n").replace('\t', "\\t")
-}
-
-/// `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
-}
-
-/// `1 file`, `1,234 files`.
-pub(crate) fn plural(number: u64, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
-}
-
-/// `312 B`, `5.6 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut amount = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // 999.95 would be shown as 1000.0.
-    while amount >= 999.95 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    format!("{amount:.1} {}", UNITS[unit])
 }
 
 /// `12 ms`, `1.2 s`, `3 min 5 s`, `2 h 3 min`.

@@ -40,6 +40,13 @@ impl SmallDisk {
         assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
         path
     }
+
+    /// Gives all of it back. What ext4 has freed is nobody's until its journal is written.
+    pub fn free(&self, filler: &Path) {
+        fs::remove_file(filler).expect("it was made");
+        let disk = fs::File::open(&self.at).expect("the disk");
+        rustix::fs::syncfs(&disk).expect("written");
+    }
 }
 
 impl Drop for SmallDisk {

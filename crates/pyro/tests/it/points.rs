@@ -424,7 +424,7 @@ fn on_a_disk_without_a_free_byte_everything_is_refused_or_done_and_nothing_is_lo
             (operation.before)(&subject);
             let filler = disk.fill();
             let ran = subject.pyro(operation.arguments);
-            fs::remove_file(filler).expect("it was made");
+            disk.free(&filler);
             let seen = subject.sh(&subject.workspace, LOOK);
             let [not_done, done] = operation.shows;
             if ran.code == 0 {
