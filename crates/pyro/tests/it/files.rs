@@ -289,6 +289,10 @@ fn names_are_made_moved_and_deleted_and_undo_takes_it_back() {
         }
         assert_eq!(file(&["delete", "new", "--recursive"]).expect_ok().stdout, "deleted new with 4 below it\n");
         assert_eq!(sh("ls; test -e /etc/passwd && echo kept"), "a\nkept\n");
+        if pyro_testkit::in_machines() {
+            // What one has written is on a disk that only it reads: there are no steps.
+            return;
+        }
         env.pyro(&["workspace", "undo", &ws]).expect_ok();
         assert_eq!(sh("cat new/place/x/f"), "2\n");
         let log = env.document(&["workspace", "logs", &ws]);

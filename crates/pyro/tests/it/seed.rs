@@ -367,6 +367,9 @@ fn a_seed_that_is_not_there_or_is_no_seed_says_so() {
 #[test]
 fn a_hundred_thousand_files_come_in() {
     case(|env| {
+        if Mode::ours() != Mode::Root {
+            return skip("root", "others bring in twenty thousand, in the same way");
+        }
         let here = env.scratch();
         let path = here.path().join("many.tar");
         let mut builder = Builder::new(std::io::BufWriter::new(fs::File::create(&path).expect("make it")));

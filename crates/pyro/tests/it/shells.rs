@@ -70,8 +70,8 @@ fn what_runs_in_a_shell_is_waited_for_signalled_and_ended_with_it() {
         let view = shell(env, &["signal", &ws, "work", "--signal", "term"]);
         assert_eq!(view["command"]["exit"], 143, "{view:#}");
         // Output is waited for by what it holds.
-        let line = "for n in 1 2 3; do echo tick $n; read -r -t 0.1 </dev/zero; done; echo listening on 80; cat";
-        let view = shell(env, &["write", &ws, "work", "--text", line, "--pattern", "listening on \\d+\\n"]);
+        let line = "for n in 1 2 3; do echo tick $n; sleep 0.1; done; echo listening on 80; cat";
+        let view = shell(env, &["write", &ws, "work", "--text", line, "--pattern", "listening on \\d+\\n", "--wait-seconds", "60"]);
         assert!(view["done"] == true && text(&view).contains("tick 3"), "{view:#}");
         shell(env, &["write", &ws, "work", "--keys", "ctrl-d"]);
         let view = shell(env, &["resize", &ws, "work", "--columns", "60", "--rows", "20"]);
