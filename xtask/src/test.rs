@@ -265,6 +265,11 @@ fn teed(command: &mut Command) -> Result<(String, bool)> {
 fn conformance(run: &mut Run, cases: &TestProgram, built: &Built, filter: Option<&str>, fast: bool) -> Result {
     let mut arguments: Vec<OsString> = vec!["--show-output".into()];
     arguments.extend(filter.map(OsString::from));
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        // They wait more than they compute: half as many again as there are processors keep those busy.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        arguments.push(format!("--test-threads={}", processors + processors / 2).into());
+    }
     let who = if is_root() { "root" } else { "this user" };
     run.phase(&format!("cases as {who}"), || {
         let home = project::home();

@@ -77,6 +77,13 @@ fn what_runs_in_a_shell_is_waited_for_signalled_and_ended_with_it() {
         let view = shell(env, &["resize", &ws, "work", "--columns", "60", "--rows", "20"]);
         assert_eq!(view["outcome"]["kind"], "running");
         assert!(text(&shell(env, &["write", &ws, "work", "--text", "stty size"])).contains("20 60"));
+        // What was there before it was typed is not what a pattern waits for.
+        shell(env, &["write", &ws, "work", "--text", "echo ti''ck 4", "--until", "now"]);
+        env.wait_for("its output", || {
+            env.pyro(&["workspace", "job", "logs", &ws, "job1"]).expect_ok().stdout.contains("tick 4").then_some(())
+        });
+        let view = shell(env, &["write", &ws, "work", "--text", "echo ti''ck 5", "--pattern", "tick \\d\\n"]);
+        assert!(view["done"] == true && text(&view).contains("tick 5\n"), "{view:#}");
         // A program that has the whole screen is shown as one.
         shell(env, &["write", &ws, "work", "--text", "printf '\\033[?1049h\\033[2J\\033[5;10Hcentre'; cat", "--until", "quiet"]);
         let view = shell(env, &["read", &ws, "work"]);

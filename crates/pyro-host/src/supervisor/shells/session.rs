@@ -1,0 +1,318 @@
+//! One shell: the terminal that is drawn of what it writes, who waits for something on it, and who sees it live.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use pyro_api::envelope::Event;
+use pyro_api::ops::exec::Outcome;
+use pyro_api::ops::shell::{ShellCommand, ShellEntry, ShellView};
+use pyro_api::values::ShellName;
+use pyro_term::{Digest, Modes, Size, Terminal};
+use pyro_wire::message::TerminalSize;
+use regex::Regex;
+
+use crate::supervisor::control::{Connection, OUTPUT_HIGH_WATER_BYTES};
+
+/// So long without output is quiet: programs that go on writing pause less than that.
+const QUIET: Duration = Duration::from_millis(500);
+/// At a prompt again without a command having been seen: an empty line, or a shell that has not begun yet.
+const PROMPT_QUIET: Duration = Duration::from_millis(300);
+/// Text of one answer, characters: what fits a result over MCP with room for the rest.
+const TEXT_CHARS: usize = 6_000;
+/// Output that a pattern is looked for in, bytes: its end.
+const PATTERN_BYTES: usize = 256 * 1024;
+
+/// What makes a command a shell.
+#[derive(Debug)]
+pub struct Session {
+    name: ShellName,
+    program: String,
+    terminal: Terminal,
+    size: TerminalSize,
+    /// Its marks were seen: the shell says when a command begins and ends.
+    is_marked: bool,
+    last_output: Instant,
+    /// Finished lines that were taken off the terminal to look at, and that nobody has been told yet.
+    unread: String,
+    /// Of an unread line that has no end.
+    unfinished: String,
+    lines_dropped: u64,
+    waits: Vec<Wait>,
+    /// Callers who see it live.
+    watchers: Vec<Watcher>,
+}
+
+/// A caller who sees a shell live.
+#[derive(Debug)]
+struct Watcher {
+    connection: u32,
+    /// It has not read what it was sent: it is sent no more, and the screen when it has.
+    lags: bool,
+}
+
+#[derive(Debug)]
+struct Wait {
+    connection: u32,
+    until: Until,
+    began: Instant,
+    deadline: Instant,
+    /// Number of the last command that had ended when it began.
+    ended_before: u64,
+    screen: bool,
+    /// Where a pattern is not looked for: what was unread when something was typed, and the line that had no end.
+    before: Option<(usize, String)>,
+}
+
+/// What a caller waits for.
+#[derive(Debug)]
+pub enum Until {
+    /// The end of the command that was typed.
+    End,
+    /// Some time without output.
+    Quiet,
+    /// Nothing.
+    Now,
+    /// Output that matches.
+    Pattern(Regex),
+}
+
+impl Session {
+    /// With a blank screen.
+    pub fn new(name: ShellName, program: String, size: TerminalSize) -> Self {
+        let terminal = Terminal::new(Size { columns: size.columns, rows: size.rows });
+        Self {
+            name,
+            program,
+            terminal,
+            size,
+            is_marked: false,
+            last_output: Instant::now(),
+            unread: String::new(),
+            unfinished: String::new(),
+            lines_dropped: 0,
+            waits: Vec::new(),
+            watchers: Vec::new(),
+        }
+    }
+
+    /// Draws what came; gives what the program is owed as an answer.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.terminal.feed(bytes);
+        self.last_output = Instant::now();
+        self.is_marked |= self.terminal.is_at_prompt();
+        self.terminal.take_replies()
+    }
+
+    /// Shows what came to whoever sees it live. Nobody who does not read holds the shell up.
+    pub fn show(&mut self, bytes: &[u8], connections: &mut BTreeMap<u32, Connection>) {
+        for watcher in &mut self.watchers {
+            let Some(connection) = connections.get_mut(&watcher.connection) else { continue };
+            watcher.lags |= connection.pending_bytes() > OUTPUT_HIGH_WATER_BYTES;
+            if !watcher.lags {
+                connection.event(Event::Stdout(bytes.to_vec()));
+            }
+        }
+    }
+
+    /// Whoever has caught up sees the screen as it is now.
+    pub fn catch_up(&mut self, connections: &mut BTreeMap<u32, Connection>) {
+        if !self.watchers.iter().any(|watcher| watcher.lags) {
+            return;
+        }
+        let drawn = self.redraw();
+        for watcher in self.watchers.iter_mut().filter(|watcher| watcher.lags) {
+            if let Some(connection) = connections.get_mut(&watcher.connection).filter(|connection| !connection.wants_to_write()) {
+                watcher.lags = false;
+                connection.event(Event::Stdout(drawn.clone()));
+            }
+        }
+    }
+
+    /// Nobody is at it, and no command runs in it, as far as it says: since when, by what it wrote last.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let rests = !self.is_marked || self.terminal.is_at_prompt();
+        (rests && self.waits.is_empty() && self.watchers.is_empty()).then_some(self.last_output)
+    }
+
+    /// A caller is gone.
+    pub fn forget(&mut self, connection: u32) {
+        self.watchers.retain(|watcher| watcher.connection != connection);
+        self.waits.retain(|wait| wait.connection != connection);
+    }
+
+    /// Whether a caller types into it.
+    pub fn is_watched_by(&self, connection: u32) -> bool {
+        self.watchers.iter().any(|watcher| watcher.connection == connection)
+    }
+
+    /// When a wait may be over though nothing comes.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waits.iter().map(|wait| self.quiet_at(wait).map_or(wait.deadline, |at| at.min(wait.deadline))).min()
+    }
+
+    /// When a wait is over because nothing has come for so long, if that ends it.
+    fn quiet_at(&self, wait: &Wait) -> Option<Instant> {
+        let since = self.last_output.max(wait.began);
+        match wait.until {
+            Until::Now => Some(wait.began),
+            Until::Quiet => Some(since + QUIET),
+            Until::End if self.is_marked && self.terminal.is_at_prompt() => Some(since + PROMPT_QUIET),
+            Until::End if !self.is_marked => Some(since + QUIET),
+            Until::End | Until::Pattern(_) => None,
+        }
+    }
+
+    fn last_ended(&self) -> u64 {
+        self.terminal.commands().iter().filter(|command| command.finished).map(|command| command.number).max().unwrap_or(0)
+    }
+
+    /// Takes what is new off the terminal.
+    fn collect(&mut self) {
+        let fresh = self.terminal.take_text();
+        self.unread.push_str(&fresh.text);
+        self.lines_dropped += fresh.lines_dropped;
+        self.unfinished = fresh.unfinished;
+        if self.unread.len() > PATTERN_BYTES {
+            let cut = self.unread.len() - PATTERN_BYTES;
+            let cut = self.unread[cut..].find('\n').map_or(self.unread.len(), |end| cut + end + 1);
+            let dropped: String = self.unread.drain(..cut).collect();
+            self.lines_dropped += dropped.lines().count() as u64;
+            self.pass_over(cut);
+        }
+    }
+
+    /// So many bytes of what was unread are gone.
+    fn pass_over(&mut self, bytes: usize) {
+        for (skip, _) in self.waits.iter_mut().filter_map(|wait| wait.before.as_mut()) {
+            *skip = skip.saturating_sub(bytes);
+        }
+    }
+
+    /// Whether what a wait is for has come.
+    fn is_done(&mut self, index: usize, now: Instant) -> bool {
+        let wait = &self.waits[index];
+        let is_quiet = self.quiet_at(wait).is_some_and(|at| at <= now);
+        match &wait.until {
+            Until::Now => true,
+            Until::Quiet => is_quiet,
+            Until::End => is_quiet || (self.terminal.is_at_prompt() && self.last_ended() > wait.ended_before),
+            Until::Pattern(_) => {
+                self.collect();
+                let wait = &self.waits[index];
+                let Until::Pattern(pattern) = &wait.until else { return false };
+                let (skip, unfinished) = wait.before.as_ref().map_or((0, None), |(skip, line)| (*skip, Some(line)));
+                let is_new = unfinished.is_none_or(|before| *before != self.unfinished);
+                pattern.is_match(self.unread.get(skip..).unwrap_or_default()) || (is_new && pattern.is_match(&self.unfinished))
+            }
+        }
+    }
+
+    /// Waits that are over, and whether what they were for has come.
+    pub fn take_over(&mut self, now: Instant) -> Vec<(u32, bool, bool)> {
+        let mut over = Vec::new();
+        let mut index = 0;
+        while index < self.waits.len() {
+            let done = self.is_done(index, now);
+            if done || self.waits[index].deadline <= now {
+                let wait = self.waits.remove(index);
+                over.push((wait.connection, wait.screen, done));
+            } else {
+                index += 1;
+            }
+        }
+        over
+    }
+
+    /// What a caller is told; what is new is told once.
+    pub fn view(&mut self, workspace: &str, exec: u64, outcome: Outcome, screen: bool, done: bool) -> ShellView {
+        self.collect();
+        let mut digest = Digest::new();
+        let unread = std::mem::take(&mut self.unread);
+        self.pass_over(unread.len());
+        digest.push(unread.as_bytes());
+        digest.push(self.unfinished.as_bytes());
+        let shown = self.terminal.screen();
+        let command = self.terminal.commands().into_iter().next_back();
+        ShellView {
+            workspace: workspace.to_owned(),
+            shell: self.name.to_string(),
+            exec,
+            outcome,
+            text: digest.show(TEXT_CHARS).text,
+            cursor_row: u16::try_from(shown.cursor_row + 1).unwrap_or(u16::MAX),
+            cursor_column: u16::try_from(shown.cursor_column + 1).unwrap_or(u16::MAX),
+            screen: (screen || shown.alternate).then_some(shown.lines),
+            at_prompt: self.terminal.is_at_prompt(),
+            command: command.map(|command| ShellCommand { line: command.line, finished: command.finished, exit: command.exit }),
+            lines_dropped: std::mem::take(&mut self.lines_dropped),
+            done,
+        }
+    }
+
+    /// What draws the screen as it is on the terminal of somebody who comes to see it.
+    fn redraw(&self) -> Vec<u8> {
+        let screen = self.terminal.screen();
+        let rows = screen.lines.join("\r\n");
+        format!("\u{1b}[H\u{1b}[2J{rows}\u{1b}[{};{}H", screen.cursor_row + 1, screen.cursor_column + 1).into_bytes()
+    }
+
+    /// A caller waits. `typed`: for what comes of what is typed now.
+    pub fn wait(&mut self, connection: u32, until: Until, at_most: Duration, typed: bool) {
+        let began = Instant::now();
+        let ended_before = self.last_ended();
+        let before = (typed && matches!(until, Until::Pattern(_))).then(|| {
+            self.collect();
+            (self.unread.len(), self.unfinished.clone())
+        });
+        self.waits.push(Wait { connection, until, began, deadline: began + at_most, ended_before, screen: false, before });
+    }
+
+    /// The caller who waits since last wants the screen too.
+    pub fn with_screen(&mut self) {
+        if let Some(wait) = self.waits.last_mut() {
+            wait.screen = true;
+        }
+    }
+
+    /// Gives the terminal another size.
+    pub fn resize(&mut self, size: TerminalSize) {
+        self.size = size;
+        self.terminal.resize(Size { columns: size.columns, rows: size.rows });
+    }
+
+    /// A caller sees it live from now on; gives what draws the screen as it is.
+    pub fn watch(&mut self, connection: u32) -> Vec<u8> {
+        self.watchers.push(Watcher { connection, lags: false });
+        self.redraw()
+    }
+
+    /// Everybody who waits for it or sees it; they do no more.
+    pub fn take_callers(&mut self) -> Vec<u32> {
+        let waits = self.waits.drain(..).map(|wait| wait.connection);
+        waits.chain(self.watchers.drain(..).map(|watcher| watcher.connection)).collect()
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &ShellName {
+        &self.name
+    }
+
+    /// How keys and pastes are to be sent to it.
+    pub fn modes(&self) -> Modes {
+        self.terminal.modes()
+    }
+
+    /// As it is listed.
+    pub fn entry(&self, exec: u64, age: Duration) -> ShellEntry {
+        ShellEntry {
+            shell: self.name.to_string(),
+            exec,
+            program: self.program.clone(),
+            columns: self.size.columns,
+            rows: self.size.rows,
+            at_prompt: self.terminal.is_at_prompt(),
+            duration_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            title: self.terminal.screen().title,
+        }
+    }
+}
