@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Stdio;
 
-use pyro_testkit::{TestEnv, processes_with};
+use pyro_testkit::{DEADLINE, TestEnv, processes_with};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
@@ -128,6 +129,10 @@ impl Seat {
     fn sees(&mut self, word: &str) {
         let mut terminal = File::from(self.ours.as_fd().try_clone_to_owned().expect("a copy"));
         while !self.seen.contains(word) {
+            let mut fds = [PollFd::from_borrowed_fd(self.ours.as_fd(), PollFlags::IN)];
+            let patience = Timespec::try_from(DEADLINE).expect("a minute");
+            let ready = poll(&mut fds, Some(&patience)).expect("poll");
+            assert!(ready > 0, "waited {DEADLINE:?} for {word:?} after {:?}", self.seen);
             let mut piece = [0; 4096];
             let count = terminal.read(&mut piece).unwrap_or_else(|error| panic!("{error} after {:?}", self.seen));
             self.seen.push_str(&String::from_utf8_lossy(&piece[..count]));
@@ -139,11 +144,12 @@ impl Seat {
 fn a_person_sits_at_a_command_and_at_a_shell() {
     case(|env| {
         let ws = env.workspace("seat");
-        let line = "stty size; test -t 0 && test -t 2 && echo on $TERM; read -r word; echo got $word; exit 4";
+        // The size of our terminal is told before anything is typed, and may come after the command has begun.
+        let line = "test -t 0 && test -t 2 && echo on $TERM; read -r word; stty size; echo got $word; exit 4";
         let (mut seat, child) = Seat::start(env, &["workspace", "exec", &ws, "--tty", "--", "sh", "-c", line]);
         seat.sees("on xterm-256color");
-        seat.sees("33 77");
         seat.types("typed\r");
+        seat.sees("33 77");
         seat.sees("got typed");
         assert_eq!(env.wait("a command on a terminal", child).code, 4);
         // A shell that somebody else opened, live; left, it goes on.
