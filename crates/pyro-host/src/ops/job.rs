@@ -188,8 +188,10 @@ const PATTERN_BYTES_MAX: usize = 10 << 20;
 /// A pattern of a caller; `field` is what it is called.
 pub(crate) fn pattern(text: &str, field: &str) -> Result<Regex> {
     RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
-        Error::invalid(format!("{field} is not a regular expression"))
-            .because(error)
+        // The library draws the place over several lines and says what is wrong in the last.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Error::invalid(format!("{field} {text:?} is no regular expression: {why}"))
             .hint(r"a backslash before . * + ? ( ) [ ] { } | ^ $ takes them as they are")
     })
 }

@@ -20,7 +20,7 @@ use pyro_wire::message::TerminalSize;
 use rustix::process::Signal;
 
 use super::exec::{self, ExecPlan, Record};
-use super::{Supervisor, Task};
+use super::{Supervisor, Task, outcome};
 
 mod session;
 mod start;
@@ -93,7 +93,7 @@ impl Supervisor<'_> {
         if let Some(Task::Exec(exec)) = self.tasks.get_mut(&self.channel_last) {
             exec.leave_open();
             let mut session = Session::new(name, program, size);
-            session.wait(connection, Until::End, OPEN_WAIT, true);
+            session.open_for(connection, OPEN_WAIT);
             exec.session = Some(Box::new(session));
         }
         Ok(())
@@ -251,7 +251,16 @@ impl Supervisor<'_> {
 
     /// Everybody at a shell that has ended is told how.
     pub(super) fn end_shell(&mut self, session: &mut Session, number: u64, outcome: &Outcome) -> Result<()> {
+        let opener = session.take_opener();
         let view = session.view(&self.subject.name, number, outcome.clone(), false, true);
+        if let Some(opener) = opener {
+            let words = format!("{} was no shell: {} before it had a prompt", session.program(), outcome::in_words(outcome));
+            let error = match view.text.trim() {
+                "" => Error::invalid(words),
+                said => Error::invalid(words).hint(said),
+            };
+            self.answer(opener, Err(error));
+        }
         let value = crate::ops::to_value(&view)?;
         for connection in session.take_callers() {
             self.answer(connection, Ok(value.clone()));

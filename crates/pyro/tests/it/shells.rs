@@ -90,6 +90,8 @@ fn what_runs_in_a_shell_is_waited_for_signalled_and_ended_with_it() {
         let view = shell(env, &["read", &ws, "work"]);
         assert_eq!(view["screen"][4], "         centre", "{view:#}");
         env.pyro(&["workspace", "shell", "write", &ws, "work", "--keys", "entr"]).expect_error(2, "enter");
+        env.pyro(&["workspace", "shell", "open", &ws, "--program", "nosuch"]).expect_error(2, "there is no program nosuch");
+        env.pyro(&["workspace", "shell", "read", &ws, "work", "--pattern", "("]).expect_error(2, "is no regular expression");
         // Closing ends what runs in it.
         shell(env, &["open", &ws, "--name", "other"]);
         shell(env, &["write", &ws, "other", "--text", &format!("trap '' HUP; sleep {mark}"), "--until", "quiet"]);

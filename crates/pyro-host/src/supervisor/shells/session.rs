@@ -40,6 +40,8 @@ pub struct Session {
     waits: Vec<Wait>,
     /// Callers who see it live.
     watchers: Vec<Watcher>,
+    /// Who opened it, until that one is answered.
+    opener: Option<u32>,
 }
 
 /// A caller who sees a shell live.
@@ -92,6 +94,7 @@ impl Session {
             lines_dropped: 0,
             waits: Vec::new(),
             watchers: Vec::new(),
+            opener: None,
         }
     }
 
@@ -215,6 +218,7 @@ impl Session {
             let done = self.is_done(index, now);
             if done || self.waits[index].deadline <= now {
                 let wait = self.waits.remove(index);
+                self.opener.take_if(|opener| *opener == wait.connection);
                 over.push((wait.connection, wait.screen, done));
             } else {
                 index += 1;
@@ -284,6 +288,24 @@ impl Session {
     pub fn watch(&mut self, connection: u32) -> Vec<u8> {
         self.watchers.push(Watcher { connection, lags: false });
         self.redraw()
+    }
+
+    /// It was begun for this caller, who waits for its first prompt.
+    pub fn open_for(&mut self, connection: u32, at_most: Duration) {
+        self.opener = Some(connection);
+        self.wait(connection, Until::End, at_most, true);
+    }
+
+    /// Who opened it and has had no answer yet: that one is no more among those who wait.
+    pub fn take_opener(&mut self) -> Option<u32> {
+        let opener = self.opener.take()?;
+        self.forget(opener);
+        Some(opener)
+    }
+
+    /// The program in it.
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Everybody who waits for it or sees it; they do no more.

@@ -4,7 +4,8 @@ use pyro_term::integration::{self, Shell};
 
 /// Starts a shell with the files that make it mark its commands: their texts come in variables, because the place for them is inside.
 const START: &str = r#"program=$1; shift
-command -v "$program" >/dev/null 2>&1 || { [ -n "$PYRO_SHELL_ANY" ] && program=sh && set --; }
+command -v "$program" >/dev/null 2>&1 || { [ -n "$PYRO_SHELL_ANY" ] && program=sh && set --; } ||
+  { echo "there is no program $program in the workspace" >&2; exit 127; }
 unset PYRO_SHELL_ANY
 if [ -n "$PYRO_SHELL_FILE" ] && [ "$program" != sh ]; then
   directory=$(mktemp -d /run/pyro-shell.XXXXXX 2>/dev/null || mktemp -d /tmp/pyro-shell.XXXXXX) || exit 126
