@@ -19,9 +19,11 @@ fn properties(schema: &Value) -> BTreeSet<String> {
 }
 
 /// Fields that have no flag, and why.
-const NO_FLAG: [(&str, &str); 6] = [
+const NO_FLAG: [(&str, &str); 8] = [
     ("run", "stdin"),                   // our own standard input is the command's
     ("workspace exec", "stdin"),        // as above
+    ("workspace exec", "columns"),      // our own terminal's
+    ("workspace exec", "rows"),         // as above
     ("workspace file write", "base64"), // standard input carries any bytes
     ("workspace file read", "base64"),  // standard output carries any bytes
     ("workspace file edit", "edits"),   // a person sends several as a patch

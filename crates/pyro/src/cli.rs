@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use pyro_api::ops::{Run, ShellAttach};
+use pyro_api::ops::{Run, ShellAttach, WorkspaceExec};
 use pyro_api::table::OpSurface;
 use pyro_api::{Error, Op, Result};
 use pyro_host::RunAhead;
@@ -147,6 +147,11 @@ fn call(calls: &dyn Calls, op: &OpSurface, request: Value, global: Global) -> Re
     }
     let mut live = live::Live::start(op.live, global.json, global.quiet)?;
     let raw = terminal.then(raw::Raw::enter).transpose()?;
+    let mut request = request;
+    if let (true, Some((columns, rows))) = (op.name == WorkspaceExec::NAME, raw.as_ref().and_then(raw::Raw::size)) {
+        request["columns"] = columns.into();
+        request["rows"] = rows.into();
+    }
     let stdin = std::io::stdin();
     let stdin = (op.live && (terminal || !stdin.is_terminal())).then(|| std::os::fd::AsFd::as_fd(&stdin));
     let response = live.call(calls, op.name, request, stdin, terminal);

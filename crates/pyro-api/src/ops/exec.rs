@@ -137,6 +137,14 @@ pub struct ExecRequest {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "clap", arg(long, short = 't', conflicts_with = "wait_seconds"))]
     pub tty: bool,
+    /// Characters in a row of that terminal, 80 when absent
+    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub columns: Option<u16>,
+    /// Its rows, 24 when absent
+    #[serde(default, deserialize_with = "crate::values::whole_number_or_none", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub rows: Option<u16>,
     /// Shell line to run
     #[cfg_attr(feature = "clap", command(flatten))]
     pub command: CommandLine,
@@ -170,7 +178,7 @@ impl Op for WorkspaceExec {
     const EFFECT: Effect = Effect::Write;
     const PROFILE: Profile = Profile::WorkspaceCore;
     // For a person who sits at one; a model has shells.
-    const TOOL_OMITS: &'static [&'static str] = &["tty"];
+    const TOOL_OMITS: &'static [&'static str] = &["columns", "rows", "tty"];
     const LIVE: bool = true;
     const COMMAND: bool = true;
     type Request = ExecRequest;

@@ -47,8 +47,9 @@ impl Supervisor<'_> {
             env,
             stdin: request.stdin.clone(),
             stdin_streams: (streams && request.stdin.is_none()) || request.tty,
-            // Its caller says at once how large its own is.
-            terminal: request.tty.then_some(TerminalSize { columns: 80, rows: 24 }),
+            terminal: request
+                .tty
+                .then(|| TerminalSize { columns: request.columns.unwrap_or(80).max(1), rows: request.rows.unwrap_or(24).max(1) }),
             shown: None,
             timeout: Duration::from_secs(request.timeout_seconds.get()),
             wait: jobs::wait_of(request.wait_seconds),

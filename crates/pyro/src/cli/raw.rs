@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
 use pyro_api::{Error, Result};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// As long as this is held, standard input is raw.
 pub(super) struct Raw {
@@ -31,6 +31,14 @@ impl Raw {
         pyro_sys::interrupt::window_changes().map_err(|error| Error::internal("cannot prepare for signals").because(error))?;
         tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw).map_err(cannot)?;
         Ok(Self { before })
+    }
+}
+
+impl Raw {
+    /// Columns and rows of the terminal now, if it says.
+    pub(super) fn size(&self) -> Option<(u16, u16)> {
+        let size = tcgetwinsize(std::io::stdin().as_fd()).ok()?;
+        (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
     }
 }
 
