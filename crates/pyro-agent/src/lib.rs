@@ -41,6 +41,7 @@ mod link;
 pub mod machine;
 mod probes;
 mod process;
+mod prompt;
 mod room;
 mod terminal;
 mod tree;
@@ -424,6 +425,12 @@ impl Agent {
                 exec.resize(size);
                 Ok(())
             }),
+            ToAgent::Inspect => {
+                let roots = self.roots();
+                let Some(Channel::Exec(exec)) = self.find(channel)? else { return Ok(()) };
+                let waits_for_input = exec.waits_for_input(&roots);
+                self.link.control(channel, &FromAgent::Inspected { waits_for_input })
+            }
             ToAgent::Signal { signal } => self.with_exec(channel, |exec, _| {
                 exec.signal(signal);
                 Ok(())

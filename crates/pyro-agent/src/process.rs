@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::link::Link;
 use crate::terminal::Terminal;
 use crate::tree::Tree;
-use crate::{End, Source, find, room, watch};
+use crate::{End, Source, find, prompt, room, watch};
 
 /// A command that was started.
 #[derive(Debug)]
@@ -255,6 +255,16 @@ impl Exec {
             let drain_until = Instant::now() + Duration::from_millis(u64::from(OUTPUT_DRAIN_MS));
             self.phase = Phase::Ended { ended, drain_until };
         }
+    }
+
+    /// Whether it waits for somebody to type. `roots` are the commands that run: they are never part of another.
+    pub fn waits_for_input(&self, roots: &[i32]) -> bool {
+        let (Some(pid), true) = (self.running_pid(), self.stdin.as_ref().is_none_or(|input| input.queue.is_empty())) else {
+            return false;
+        };
+        let others = roots.iter().copied().filter(|root| *root != pid).collect();
+        let pipe = self.stdin.as_ref().filter(|_| self.terminal.is_none()).map(|input| input.pipe.as_fd());
+        prompt::is_waiting(&Tree::new(pid, others), pipe)
     }
 
     /// Gives its terminal another size.

@@ -1,4 +1,4 @@
-//! Finding and killing everything that descends from a command.
+//! Finding everything that descends from a command, and killing it.
 //!
 //! A process belongs to a command when it is in the command's session or process group, or when its parent belongs to it. First all
 //! are stopped, round after round until no new one appears, so that none can have a child or lose its parent unseen; then all are killed.
@@ -42,6 +42,11 @@ impl Tree {
     /// The tree of a command.
     pub fn new(root: i32, others: Vec<i32>) -> Self {
         Self { root, others, known: BTreeMap::new() }
+    }
+
+    /// What there is of it now: process ids, each with that of its parent.
+    pub fn members(&self) -> Vec<(i32, i32)> {
+        self.find(&processes()).into_iter().filter(|member| !member.is_dead()).map(|member| (member.pid, member.parent)).collect()
     }
 
     /// Stops and kills what there is of it. True when nothing was left to kill.

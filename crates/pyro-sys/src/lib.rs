@@ -9,6 +9,7 @@ compile_error!("pyro-sys is for Linux only");
 
 pub mod attempt;
 pub mod beneath;
+pub mod blocked;
 pub mod clock;
 pub mod command;
 pub mod confine;

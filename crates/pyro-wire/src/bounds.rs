@@ -59,7 +59,7 @@ impl Message for FromAgent {
                 ensure((1..=INPUT_CREDIT_BYTES).contains(bytes), || format!("{bytes} bytes of credit from the agent"))
             }
             Self::Deleted { entries } => ensure(*entries >= 1, || "nothing was deleted".to_owned()),
-            Self::Waiting | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } => Ok(()),
+            Self::Waiting | Self::Inspected { .. } | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } => Ok(()),
             Self::Failed(failed) => errno(failed.errno),
         }
     }
@@ -83,7 +83,7 @@ impl Message for ToAgent {
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),
-            Self::StdinEnd | Self::Kill | Self::Diff(_) => Ok(()),
+            Self::StdinEnd | Self::Inspect | Self::Kill | Self::Diff(_) => Ok(()),
             Self::Read(read) => part(read.part),
             Self::Delete(_) | Self::Move(_) | Self::MakeDirectory(_) => Ok(()),
             Self::Credit { bytes } => ensure(*bytes >= 1, || "a credit of nothing".to_owned()),

@@ -21,7 +21,7 @@ pub enum ToAgent {
     Hello(Hello),
     /// Opens a channel for one command.
     /// Answers: `Started` or `NotStarted` (end). After `Started`: data frames `Stdout`/`Stderr` within the credit,
-    /// then exactly one `Exited` (end). The supervisor may send data frames `Stdin`, [`ToAgent::StdinEnd`], `Credit`, `Signal`, `Kill`.
+    /// then exactly one `Exited` (end). The supervisor may send data frames `Stdin`, [`ToAgent::StdinEnd`], `Credit`, `Resize`, `Signal`, `Inspect`, `Kill`.
     Spawn(Spawn),
     /// No more standard input on this channel.
     StdinEnd,
@@ -32,6 +32,8 @@ pub enum ToAgent {
     },
     /// The terminal of the command has another size from now on; nothing happens to a command that has none.
     Resize(TerminalSize),
+    /// Look what the command does just now. Answer: `Inspected`, unless it has ended.
+    Inspect,
     /// Send a signal to the command's process group; on a terminal, to that which has the foreground.
     Signal {
         /// A Linux signal number.
@@ -85,6 +87,11 @@ pub enum FromAgent {
     Started {
         /// Process id as the inside sees it.
         pid: u32,
+    },
+    /// Answer to [`ToAgent::Inspect`].
+    Inspected {
+        /// Something of it is blocked in reading its input or a terminal, and will be until somebody types.
+        waits_for_input: bool,
     },
     /// The command could not be started. Ends the channel.
     NotStarted(NotStarted),

@@ -359,3 +359,51 @@ fn a_terminal_is_read_typed_into_resized_and_signalled() {
     let sent = client.finish(channel, all, Vec::new());
     assert_eq!((sent.exited.status, sent.exited.stderr_bytes), (ExitStatus::Code(7), 0));
 }
+
+#[test]
+fn whether_it_waits_for_somebody_to_type_is_told_from_what_it_is_blocked_in() {
+    let mut client = Client::new();
+    let look = |client: &mut Client, channel: u32| {
+        client.send(channel, ToAgent::Inspect);
+        loop {
+            match client.receive() {
+                Frame::Control { message: FromAgent::Inspected { waits_for_input }, .. } => return waits_for_input,
+                Frame::Control { message: FromAgent::Credit { .. }, .. } | Frame::Data { .. } => {}
+                frame => panic!("{frame:?}"),
+            }
+        }
+    };
+    let terminal = Some(TerminalSize { columns: 80, rows: 24 });
+    // On a terminal, by a child; through a pipe; and on a terminal that something inside has made.
+    let asks = "sh -c 'printf \"name? \"; read -r name; exit 4'";
+    let inner = shell("script -qec 'sh -c \"read -r x\"' /dev/null; exit 4");
+    let on_terminal = Spawn { terminal, ..shell(asks) };
+    for (request, typed) in [(on_terminal, "me\n"), (Spawn { stdin: true, ..shell("head -n 1; exit 4") }, "me\n"), (inner, "")] {
+        let (channel, _) = client.start(request);
+        let until = Instant::now() + Duration::from_secs(60);
+        while !look(&mut client, channel) {
+            assert!(Instant::now() < until, "it was never seen to wait");
+        }
+        match typed {
+            "" => client.send(channel, ToAgent::Kill),
+            typed => client.send_data(channel, Stream::Stdin, typed.as_bytes()),
+        }
+        loop {
+            match client.receive() {
+                Frame::Control { message: FromAgent::Exited(_), .. } => break,
+                Frame::Control { message: FromAgent::Credit { .. }, .. } | Frame::Data { .. } => {}
+                frame => panic!("{frame:?}"),
+            }
+        }
+    }
+    // Who does something else does not, though a terminal or an open pipe is its input.
+    for request in
+        [Spawn { terminal, ..shell("echo ready; sleep 60") }, Spawn { stdin: true, ..shell("echo ready; sleep 60 | cat") }]
+    {
+        let (channel, _) = client.start(request);
+        while !matches!(client.receive(), Frame::Data { .. }) {}
+        assert!(!look(&mut client, channel));
+        client.send(channel, ToAgent::Kill);
+        while !matches!(client.receive(), Frame::Control { message: FromAgent::Exited(_), .. }) {}
+    }
+}

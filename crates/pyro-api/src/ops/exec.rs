@@ -165,6 +165,9 @@ pub struct ExecResponse {
     pub stderr: Clip,
     /// From the start of the command to its end, or till now, milliseconds.
     pub duration_ms: u64,
+    /// It runs and waits for somebody to type, as what it is blocked in shows: the line that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for_input: Option<String>,
     /// What to do next, when that is not obvious.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -80,6 +80,9 @@ pub struct ShellView {
     pub cursor_column: u16,
     /// The shell waits for a command. Only shells that mark their prompts say so: bash, zsh and fish do.
     pub at_prompt: bool,
+    /// A program waits for somebody to type, as what it is blocked in shows: the line that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for_input: Option<String>,
     /// The last command that was typed, where the shell marks them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<ShellCommand>,

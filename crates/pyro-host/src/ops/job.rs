@@ -104,6 +104,7 @@ fn stored_response(host: &Host, record: &WorkspaceRecord, job: JobName, exec: Ex
         stderr,
         outcome: exec.outcome.unwrap_or(Outcome::Running),
         duration_ms: exec.duration_ms.unwrap_or(0),
+        waits_for_input: None,
         next: None,
     })
 }

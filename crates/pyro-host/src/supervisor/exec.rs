@@ -11,6 +11,7 @@ use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
 use pyro_wire::message::{Exited, NotStarted, Program, TerminalSize};
 use pyro_wire::{SandboxPath, Stream, Violation};
 
+use super::look::Look;
 use super::outcome::{self, Met};
 use super::output::Outputs;
 use super::shells::Session;
@@ -90,6 +91,8 @@ pub struct Exec {
     pub outputs: Outputs,
     /// What makes it a shell.
     pub session: Option<Box<Session>>,
+    /// Whether it waits for somebody to type.
+    pub look: Look,
     begun: Instant,
     started: bool,
     deadline: Instant,
@@ -172,6 +175,7 @@ impl Exec {
             timeout: plan.timeout,
             outputs: Outputs::new(outputs),
             session: None,
+            look: Look::new(),
             begun: now,
             started: false,
             deadline: now + plan.timeout,
@@ -229,6 +233,7 @@ impl Exec {
             .ok_or_else(|| Violation("a command sent more output than its credit".to_owned()))?;
         self.credit_due += length;
         self.outputs.push(stream, bytes);
+        self.look.note_activity();
         if let Some(session) = &mut self.session {
             let owed = session.feed(bytes);
             self.add_stdin(&owed);
@@ -250,6 +255,7 @@ impl Exec {
     pub fn add_stdin(&mut self, bytes: &[u8]) {
         if !self.stdin.ended {
             self.stdin.waiting.end().extend_from_slice(bytes);
+            self.look.note_activity();
         }
     }
 
@@ -279,6 +285,9 @@ impl Exec {
         let fits = usize::try_from(self.stdin.credit).unwrap_or(usize::MAX).min(self.stdin.waiting.len());
         let now = self.stdin.waiting.take(fits);
         self.stdin.credit -= now.len() as u64;
+        if !now.is_empty() {
+            self.look.note_activity();
+        }
         let end = self.stdin.ended && self.stdin.waiting.is_empty();
         self.stdin.end_sent = end;
         (now, end)
@@ -330,9 +339,12 @@ impl Exec {
         self.connection.into_iter().chain(self.waiters.iter().map(|(waiter, _)| *waiter)).collect()
     }
 
-    /// Callers whose wait is over at `now`: they are told that it runs on. From then on it is nobody's, and ends when it ends.
+    /// Callers whose wait is over at `now`: they are told that it runs on, and whether it waits for input. From then on it is nobody's, and ends when it ends.
     pub fn take_lapsed(&mut self, now: Instant) -> Vec<u32> {
         let mut lapsed = Vec::new();
+        if self.lapses().is_none_or(|until| until > now) || self.look.waits(now).is_none() {
+            return lapsed;
+        }
         if self.wait_until.is_some_and(|until| until <= now) {
             self.wait_until = None;
             // Nobody is left who could send any.
@@ -361,9 +373,21 @@ impl Exec {
 
     /// When something is due next.
     pub fn deadline(&self) -> Instant {
-        let waits = self.wait_until.into_iter().chain(self.waiters.iter().filter_map(|(_, until)| *until));
-        let waits = waits.chain(self.session.as_ref().and_then(|session| session.deadline()));
+        let lapses = self.lapses().map(|until| self.look.hold(until));
+        let waits = lapses.into_iter().chain(self.session.as_ref().and_then(|session| session.deadline(&self.look)));
         waits.fold(self.deadline, Instant::min)
+    }
+
+    /// When the first caller does not wait any longer.
+    fn lapses(&self) -> Option<Instant> {
+        self.wait_until.into_iter().chain(self.waiters.iter().filter_map(|(_, until)| *until)).min()
+    }
+
+    /// What it asks, if it is known to wait for input.
+    pub fn prompt(&mut self, now: Instant) -> Option<String> {
+        let is_idle = self.session.as_ref().is_some_and(|session| session.is_at_prompt());
+        let asks = !is_idle && self.look.waits(now) == Some(true);
+        asks.then(|| self.session.as_ref().map_or_else(|| self.outputs.last_line(), |session| session.prompt()))
     }
 
     /// What is due at `now`.

@@ -64,6 +64,7 @@ impl Supervisor<'_> {
                 let ended = match message {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
+                    FromAgent::Inspected { waits_for_input } => return exec.look.answered(waits_for_input),
                     FromAgent::Exited(report) => {
                         let met = |before| Met {
                             before,

@@ -93,11 +93,19 @@ impl Supervisor<'_> {
         for task in self.tasks.values_mut() {
             let Task::Exec(exec) = task else { continue };
             for connection in exec.take_lapsed(now) {
-                let ended = Ended { outcome: Outcome::Running, duration: exec.age(), next: None };
                 let Record::Workspace { exec: number, .. } = exec.record else { continue };
-                let job = JobName::from(number);
-                let next = format!("it goes on as {job}: workspace job wait, logs and stop are for it");
-                let answer = response(&self.subject.name, number, exec, Ended { next: Some(next), ..ended });
+                let (job, prompt) = (JobName::from(number), exec.prompt(now));
+                let next = match (&prompt, &exec.session) {
+                    (Some(_), Some(session)) => format!("it waits for input: workspace shell write to {} types it", session.name()),
+                    (Some(_), None) => {
+                        format!(
+                            "it waits for input and gets none: workspace job stop {job}, then give it stdin or run it in a shell"
+                        )
+                    }
+                    (None, _) => format!("it goes on as {job}: workspace job wait, logs and stop are for it"),
+                };
+                let ended = Ended { outcome: Outcome::Running, duration: exec.age(), next: Some(next) };
+                let answer = ExecResponse { waits_for_input: prompt, ..response(&self.subject.name, number, exec, ended) };
                 answers.push((connection, crate::ops::to_value(&answer)));
             }
         }
@@ -135,6 +143,7 @@ fn response(workspace: &str, number: u64, exec: &Exec, ended: Ended) -> ExecResp
         stdout,
         stderr,
         duration_ms: u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX),
+        waits_for_input: None,
         next: ended.next,
     }
 }

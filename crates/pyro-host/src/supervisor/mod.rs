@@ -36,6 +36,7 @@ mod inside;
 pub mod jobs;
 pub mod launch;
 pub mod link;
+mod look;
 pub mod outcome;
 pub mod output;
 pub mod past;
@@ -331,7 +332,8 @@ impl<'a> Supervisor<'a> {
             let (input, input_end) = exec.take_stdin();
             let sent = self.link.send_data(*channel, Stream::Stdin, &input);
             let ended = if input_end { self.link.send(*channel, &ToAgent::StdinEnd) } else { Ok(()) };
-            if let Some(Err(violation)) = [credit.unwrap_or(Ok(())), sent, ended].into_iter().find(Result::is_err) {
+            let asked = if exec.look.take_wanted() { self.link.send(*channel, &ToAgent::Inspect) } else { Ok(()) };
+            if let Some(Err(violation)) = [credit.unwrap_or(Ok(())), sent, ended, asked].into_iter().find(Result::is_err) {
                 return Some(End::Lost(format!("our own message breaks the protocol: {violation}")));
             }
         }

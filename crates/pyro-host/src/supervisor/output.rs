@@ -49,6 +49,12 @@ impl Outputs {
         self.order.push(mark, length);
     }
 
+    /// The last line of what was written last, as it would stand on a terminal.
+    pub fn last_line(&self) -> String {
+        let last = if matches!(self.order.last, Some((stored::IS_STDERR, _))) { &self.stderr } else { &self.stdout };
+        last.digest.show(SHOWN_CHARS).text.lines().next_back().unwrap_or_default().to_owned()
+    }
+
     /// Bytes seen so far, of both.
     pub fn bytes_total(&self) -> (u64, u64) {
         (self.stdout.digest.bytes_total(), self.stderr.digest.bytes_total())

@@ -10,7 +10,7 @@ use pyro_api::envelope::{Event, Input};
 use pyro_api::ops::exec::Outcome;
 use pyro_api::ops::shell::{
     ShellAttachRequest, ShellCloseRequest, ShellEntry, ShellListResponse, ShellOpenRequest, ShellReadRequest, ShellResizeRequest,
-    ShellSignalRequest, ShellUntil, ShellWriteRequest,
+    ShellSignalRequest, ShellUntil, ShellView, ShellWriteRequest,
 };
 use pyro_api::values::{CommandLine, ShellName};
 use pyro_api::{Error, Result};
@@ -226,8 +226,10 @@ impl Supervisor<'_> {
             let Task::Exec(exec) = task else { continue };
             let (Some(session), Record::Workspace { exec: number, .. }) = (&mut exec.session, exec.record) else { continue };
             session.catch_up(&mut self.connections);
-            for (connection, screen, done) in session.take_over(now) {
+            for (connection, screen, done) in session.take_over(now, &mut exec.look) {
                 let view = session.view(&name, number, Outcome::Running, screen, done);
+                let asks = !view.at_prompt && exec.look.waits(now) == Some(true);
+                let view = ShellView { waits_for_input: asks.then(|| session.prompt()), ..view };
                 answers.push((connection, crate::ops::to_value(&view)));
             }
         }

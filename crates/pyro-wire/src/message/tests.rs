@@ -59,6 +59,7 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Credit { bytes: 65_536 },
         ToAgent::Signal { signal: 15 },
         ToAgent::Resize(TerminalSize { columns: 132, rows: 43 }),
+        ToAgent::Inspect,
         ToAgent::Kill,
         ToAgent::List(List { path: path("/"), depth: 2, entries_max: 1000, selection: search().selection }),
         ToAgent::Read(Read { path: path("a/é"), part: Part::From(10), bytes_max: 20, credit_bytes: 30 }),
@@ -122,6 +123,7 @@ fn every_answer() -> Vec<FromAgent> {
         FromAgent::Waiting,
         FromAgent::Hello(AgentHello { nonce: 1, build: "b1".to_owned(), probes: PROBES.map(probe).to_vec() }),
         FromAgent::Started { pid: 7 },
+        FromAgent::Inspected { waits_for_input: true },
         not_started(SpawnStep::Find, None),
         not_started(SpawnStep::ChangeDirectory, None),
         not_started(SpawnStep::Pipes, None),
@@ -227,9 +229,10 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Move(_) => 15,
         ToAgent::MakeDirectory(_) => 16,
         ToAgent::Resize(_) => 17,
+        ToAgent::Inspect => 18,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
-    assert_eq!(found.len(), 18);
+    assert_eq!(found.len(), 19);
     let kind = |answer: &FromAgent| match answer {
         FromAgent::Hello(_) => 0,
         FromAgent::Started { .. } => 1,
@@ -249,9 +252,10 @@ fn every_variant_is_in_the_snapshot() {
         FromAgent::Deleted { .. } => 15,
         FromAgent::Moved { .. } => 16,
         FromAgent::DirectoryMade { .. } => 17,
+        FromAgent::Inspected { .. } => 18,
     };
     let found: std::collections::BTreeSet<_> = every_answer().iter().map(kind).collect();
-    assert_eq!(found.len(), 18);
+    assert_eq!(found.len(), 19);
 }
 
 fn any_path() -> impl Strategy<Value = SandboxPath> {
@@ -292,6 +296,7 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         ),
         size().prop_map(ToAgent::Resize),
         Just(ToAgent::StdinEnd),
+        Just(ToAgent::Inspect),
         Just(ToAgent::Kill),
         (1..=u32::MAX).prop_map(|bytes| ToAgent::Credit { bytes }),
         (1..=64).prop_map(|signal| ToAgent::Signal { signal }),
@@ -377,6 +382,7 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
             probes
         })),
         (1..=u32::MAX / 2).prop_map(|pid| FromAgent::Started { pid }),
+        any::<bool>().prop_map(|waits_for_input| FromAgent::Inspected { waits_for_input }),
         (spawn_step, 1..=ERRNO_MAX, prop::option::of(any_name()), prop::option::of(any_name()), any::<Option<u16>>()).prop_map(
             |(step, errno, interpreter, similar, machine)| FromAgent::NotStarted(NotStarted {
                 step,

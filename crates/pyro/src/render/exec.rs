@@ -38,10 +38,10 @@ fn outcome_line(outcome: &Outcome, duration_ms: u64) -> String {
 }
 
 /// What a person is told after a command's own output: nothing when it returned by itself.
-fn outcome_note(outcome: &Outcome, duration_ms: u64, next: Option<&str>) -> Option<String> {
+fn outcome_note(outcome: &Outcome, line: impl FnOnce() -> String, next: Option<&str>) -> Option<String> {
     let line = match outcome {
         Outcome::Exited { .. } => None,
-        outcome => Some(outcome_line(outcome, duration_ms)),
+        _ => Some(line()),
     };
     let hint = next.map(|next| format!("hint: {}", inline(next)));
     match (line, hint) {
@@ -117,7 +117,7 @@ fn clips(stdout: &Clip, stderr: &Clip, style: &Style) -> String {
 
 impl Show for RunResponse {
     fn person(&self, style: &Style) -> Shown {
-        let note = outcome_note(&self.outcome, self.duration_ms, self.next.as_deref());
+        let note = outcome_note(&self.outcome, || outcome_line(&self.outcome, self.duration_ms), self.next.as_deref());
         Shown { out: clips(&self.stdout, &self.stderr, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
@@ -127,16 +127,24 @@ impl Show for RunResponse {
     }
 }
 
+/// How a command of a workspace stands, in a line.
+fn status(exec: &ExecResponse) -> String {
+    let line = outcome_line(&exec.outcome, exec.duration_ms);
+    match &exec.waits_for_input {
+        Some(prompt) => format!("{line}; it {}", page::asks(prompt)),
+        None => line,
+    }
+}
+
 impl Show for ExecResponse {
     fn person(&self, style: &Style) -> Shown {
-        let note = outcome_note(&self.outcome, self.duration_ms, self.next.as_deref());
+        let note = outcome_note(&self.outcome, || status(self), self.next.as_deref());
         Shown { out: clips(&self.stdout, &self.stderr, style).into_bytes(), note }
     }
     fn model(&self, room: usize) -> String {
         let job = JobName::from(self.exec);
         let rest = format!("workspace_job action=logs job={job} lines=... or search=... reads the rest");
-        let status = outcome_line(&self.outcome, self.duration_ms);
-        output(&status, &escaped(&self.stdout), &escaped(&self.stderr), &rest, self.next.as_deref(), room)
+        output(&status(self), &escaped(&self.stdout), &escaped(&self.stderr), &rest, self.next.as_deref(), room)
     }
 }
 

@@ -163,6 +163,14 @@ fn clipped_line(line: &str) -> String {
     format!("{head} [... {} characters]", count((length - (MODEL_LINE_CHARS_MAX - 40)) as u64))
 }
 
+/// That something waits for somebody to type, with the line that asks for it.
+pub(crate) fn asks(prompt: &str) -> String {
+    match prompt.trim() {
+        "" => "waits for input".to_owned(),
+        prompt => format!("waits for input: {}", cut_to(&inline(prompt), 120)),
+    }
+}
+
 /// The last resort: no result is longer than a host takes, whatever is in it.
 pub(crate) fn cut_to(text: &str, room: usize) -> String {
     if text.chars().count() <= room {

@@ -22,11 +22,12 @@ fn status(view: &ShellView) -> String {
         },
         None => String::new(),
     };
-    let state = match (view.at_prompt, &view.screen, view.done) {
-        (true, ..) => "at its prompt",
-        (false, Some(_), _) => "a program has the whole screen",
-        (false, None, true) => "open",
-        (false, None, false) => "what was waited for has not come",
+    let state = match (view.at_prompt, &view.waits_for_input, &view.screen, view.done) {
+        (true, ..) => "at its prompt".to_owned(),
+        (false, _, Some(_), _) => "a program has the whole screen".to_owned(),
+        (false, Some(prompt), None, _) => page::asks(prompt),
+        (false, None, None, true) => "open".to_owned(),
+        (false, None, None, false) => "what was waited for has not come".to_owned(),
     };
     format!("{shell}: {last}{state}")
 }
@@ -62,7 +63,7 @@ impl Show for ShellView {
                 self.exec
             ));
         }
-        if !self.done && self.outcome == Outcome::Running {
+        if !self.done && self.waits_for_input.is_none() && self.outcome == Outcome::Running {
             text.push_str(&format!(
                 "next: shell_read shell={} with until or pattern waits on; shell_write types, keys ctrl-c\n",
                 self.shell

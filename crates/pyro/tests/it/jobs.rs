@@ -97,3 +97,17 @@ fn output_is_read_by_lines_by_stream_and_by_what_it_holds() {
         env.pyro(&["workspace", "job", "logs", &ws, "job1", "--search", "("]).expect_error(2, "regular expression");
     });
 }
+
+#[test]
+fn a_job_that_can_only_wait_for_somebody_to_type_says_so() {
+    case(|env| {
+        let ws = env.workspace("unasked");
+        // It asks on a terminal that something inside has made: nobody will ever type there.
+        let line = "sleep 600 | script -qec \"sh -c 'printf passphrase:; read -r word'\" /dev/null";
+        let begun = env.document(&["workspace", "exec", &ws, "--wait-seconds", "2", "--", "sh", "-c", line]);
+        assert_eq!((&begun["outcome"]["kind"], &begun["waits_for_input"]), (&json!("running"), &json!("passphrase:")), "{begun:#}");
+        assert!(begun["next"].as_str().is_some_and(|next| next.contains("job stop job1")), "{begun:#}");
+        let busy = env.document(&["workspace", "exec", &ws, "--wait-seconds", "1", "--", "sleep", "600"]);
+        assert_eq!(busy["waits_for_input"], Value::Null, "{busy:#}");
+    });
+}

@@ -105,6 +105,30 @@ fn what_runs_in_a_shell_is_waited_for_signalled_and_ended_with_it() {
     });
 }
 
+#[test]
+fn a_program_that_asks_something_ends_the_wait_with_its_question() {
+    case(|env| {
+        let ws = env.workspace("asks");
+        shell(env, &["open", &ws]);
+        // Nothing else would end this wait for minutes: it is the kernel that says what the program is blocked in.
+        let type_in = |line: &str| shell(env, &["write", &ws, "sh1", "--text", line, "--wait-seconds", "600"]);
+        let asked = type_in("read -r -p 'Go on? [y/N] ' answer && sh");
+        assert_eq!((&asked["waits_for_input"], &asked["done"]), (&json!("Go on? [y/N]"), &json!(false)), "{asked:#}");
+        let inner = type_in("y");
+        assert!(inner["waits_for_input"].as_str().is_some_and(|line| line.ends_with('#')), "{inner:#}");
+        // Who is quiet without asking is waited for.
+        let quiet = type_in("sleep 1; echo slept");
+        assert!(text(&quiet).contains("\nslept\n"), "{quiet:#}");
+        let back = type_in("exit 3");
+        assert_eq!((&back["at_prompt"], &back["command"]["exit"]), (&json!(true), &json!(3)), "{back:#}");
+        assert_eq!(back["waits_for_input"], Value::Null, "{back:#}");
+        type_in("read -r -s -p 'Password: '");
+        assert_eq!(shell(env, &["read", &ws, "sh1"])["waits_for_input"], "Password:");
+        let job = env.document(&["workspace", "job", "wait", &ws, "job1", "--wait-seconds", "1"]);
+        assert!(job["waits_for_input"] == "Password:" && job["next"].as_str().is_some_and(|next| next.contains("sh1")), "{job:#}");
+    });
+}
+
 /// A terminal that a person would sit at: what is typed into it, and what is seen.
 struct Seat {
     ours: OwnedFd,

@@ -12,11 +12,13 @@ use pyro_wire::message::TerminalSize;
 use regex::Regex;
 
 use crate::supervisor::control::{Connection, OUTPUT_HIGH_WATER_BYTES};
+use crate::supervisor::look::Look;
 
 /// So long without output is quiet: programs that go on writing pause less than that.
 const QUIET: Duration = Duration::from_millis(500);
-/// At a prompt again without a command having been seen: an empty line, or a shell that has not begun yet.
-const PROMPT_QUIET: Duration = Duration::from_millis(300);
+/// So long without output is the end of what was typed, where it is not known what the program does: it marks no commands, or what was typed was
+/// none, and it is not seen to wait for more.
+const UNTOLD_QUIET: Duration = Duration::from_secs(2);
 /// Text of one answer, characters: what fits a result over MCP with room for the rest.
 const TEXT_CHARS: usize = 6_000;
 /// Output that a pattern is looked for in, bytes: its end.
@@ -63,6 +65,13 @@ struct Wait {
     screen: bool,
     /// Where a pattern is not looked for: what was unread when something was typed, and the line that had no end.
     before: Option<(usize, String)>,
+}
+
+impl Wait {
+    /// Whether it is over when a program wants to be typed to: what it is for cannot come then.
+    fn ends_with_a_question(&self) -> bool {
+        matches!(self.until, Until::End)
+    }
 }
 
 /// What a caller waits for.
@@ -149,8 +158,21 @@ impl Session {
     }
 
     /// When a wait may be over though nothing comes.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.waits.iter().map(|wait| self.quiet_at(wait).map_or(wait.deadline, |at| at.min(wait.deadline))).min()
+    pub fn deadline(&self, look: &Look) -> Option<Instant> {
+        let over = |wait: &Wait| look.hold(self.quiet_at(wait).map_or(wait.deadline, |at| at.min(wait.deadline)));
+        let stuck = self.waits.iter().any(Wait::ends_with_a_question).then(|| look.next()).flatten();
+        self.waits.iter().map(over).chain(stuck).min()
+    }
+
+    /// It says that it waits for a command.
+    pub fn is_at_prompt(&self) -> bool {
+        self.terminal.is_at_prompt()
+    }
+
+    /// The line that the cursor is in.
+    pub fn prompt(&self) -> String {
+        let screen = self.terminal.screen();
+        screen.lines.get(screen.cursor_row).map(|line| line.trim_end().to_owned()).unwrap_or_default()
     }
 
     /// When a wait is over because nothing has come for so long, if that ends it.
@@ -159,8 +181,7 @@ impl Session {
         match wait.until {
             Until::Now => Some(wait.began),
             Until::Quiet => Some(since + QUIET),
-            Until::End if self.is_marked && self.terminal.is_at_prompt() => Some(since + PROMPT_QUIET),
-            Until::End if !self.is_marked => Some(since + QUIET),
+            Until::End if !self.is_marked || self.is_at_prompt() => Some(since + UNTOLD_QUIET),
             Until::End | Until::Pattern(_) => None,
         }
     }
@@ -210,13 +231,18 @@ impl Session {
         }
     }
 
-    /// Waits that are over, and whether what they were for has come.
-    pub fn take_over(&mut self, now: Instant) -> Vec<(u32, bool, bool)> {
+    /// Waits that are over, and whether what they were for has come. Nobody is told before it is known what the program does.
+    pub fn take_over(&mut self, now: Instant, look: &mut Look) -> Vec<(u32, bool, bool)> {
         let mut over = Vec::new();
         let mut index = 0;
         while index < self.waits.len() {
             let done = self.is_done(index, now);
-            if done || self.waits[index].deadline <= now {
+            let is_over = done || self.waits[index].deadline <= now;
+            let is_known = |look: &mut Look| self.is_at_prompt() || look.waits(now).is_some();
+            let is_stuck = !is_over && self.waits[index].ends_with_a_question() && look.is_stuck(now);
+            // Who reads what is typed and has nothing to do is at the end of it, if it does not say that it is not.
+            let done = done || (is_stuck && (self.is_at_prompt() || !self.is_marked));
+            if is_stuck || (is_over && is_known(look)) {
                 let wait = self.waits.remove(index);
                 self.opener.take_if(|opener| *opener == wait.connection);
                 over.push((wait.connection, wait.screen, done));
@@ -247,6 +273,7 @@ impl Session {
             cursor_column: u16::try_from(shown.cursor_column + 1).unwrap_or(u16::MAX),
             screen: (screen || shown.alternate).then_some(shown.lines),
             at_prompt: self.terminal.is_at_prompt(),
+            waits_for_input: None,
             command: command.map(|command| ShellCommand { line: command.line, finished: command.finished, exit: command.exit }),
             lines_dropped: std::mem::take(&mut self.lines_dropped),
             done,
