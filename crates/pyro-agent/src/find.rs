@@ -14,6 +14,8 @@ use rustix::io::Errno;
 
 mod similar;
 
+use similar::similar;
+
 #[cfg(test)]
 mod tests;
 
@@ -54,11 +56,11 @@ pub fn explain(program: &str, candidates: &[CString], env: &[String], cwd: &Path
             Some(path) => {
                 let interpreter = missing_interpreter(path);
                 let name = interpreter.as_ref().and_then(|name| String::from_utf8(name.to_vec().ok()?).ok());
-                let similar = name.and_then(|name| similar::similar(name.trim_end(), env, cwd));
+                let similar = name.and_then(|name| similar(name.trim_end(), env, cwd));
                 NotStarted { interpreter, similar, ..refused }
             }
             None => {
-                let similar = similar::similar(program, env, cwd);
+                let similar = similar(program, env, cwd);
                 NotStarted { similar, ..NotStarted::at(SpawnStep::Find, errno) }
             }
         },

@@ -42,9 +42,10 @@ pub mod machine;
 mod probes;
 mod process;
 mod prompt;
-mod room;
+
 mod terminal;
 mod tree;
+mod trouble;
 
 /// Why [`serve`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +182,9 @@ fn watch(epoll: BorrowedFd<'_>, descriptor: impl AsFd, source: Source, channel: 
     Ok(epoll::add(epoll, descriptor, source.token(channel), flags | epoll::EventFlags::ET)?)
 }
 
+/// What a shell reports of a child that was killed: 128 and SIGKILL.
+const KILLED: u8 = 137;
+
 /// Events taken at once: a quick command causes three.
 const EVENTS_PER_WAIT: usize = 32;
 
@@ -265,9 +269,8 @@ impl Agent {
                 exec.pump(&mut self.link, &mut self.scratch)?;
                 exec.check_kill();
                 if let Some(mut exited) = exec.finished(Instant::now()) {
-                    // A shell reports a killed child as 128 + 9.
-                    if self.place == Place::Machine && matches!(exited.status, ExitStatus::Signal(9) | ExitStatus::Code(137)) {
-                        exited.out_of_memory = self.memory_kills.have_risen();
+                    if self.place == Place::Machine && matches!(exited.status, ExitStatus::Signal(9) | ExitStatus::Code(KILLED)) {
+                        exited.trouble.out_of_memory = self.memory_kills.have_risen();
                     }
                     self.link.control(*channel, &FromAgent::Exited(exited))?;
                     ended.push(*channel);
@@ -425,11 +428,15 @@ impl Agent {
                 exec.resize(size);
                 Ok(())
             }),
-            ToAgent::Inspect => {
+            ToAgent::Inspect(request) => {
                 let roots = self.roots();
                 let Some(Channel::Exec(exec)) = self.find(channel)? else { return Ok(()) };
                 let waits_for_input = exec.waits_for_input(&roots);
-                self.link.control(channel, &FromAgent::Inspected { waits_for_input })
+                let mut trouble: Box<_> = request.failed.as_ref().map(|failed| exec.trouble_of(failed)).unwrap_or_default().into();
+                if self.place == Place::Machine && request.failed.is_some_and(|failed| failed.code == KILLED) {
+                    trouble.out_of_memory = self.memory_kills.have_risen();
+                }
+                self.link.control(channel, &FromAgent::Inspected { waits_for_input, trouble })
             }
             ToAgent::Signal { signal } => self.with_exec(channel, |exec, _| {
                 exec.signal(signal);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use pyro_sys::command::{Command, Ended, Spawner, Status, Step, Wait, wait};
 use pyro_wire::limits::{FRAME_PAYLOAD_BYTES_MAX, INPUT_CREDIT_BYTES, OUTPUT_DRAIN_MS};
-use pyro_wire::message::{ExitStatus, Exited, NotStarted, Program, Spawn, SpawnStep, TerminalSize};
+use pyro_wire::message::{ExitStatus, Exited, FailedLine, NotStarted, Program, Spawn, SpawnStep, TerminalSize, Trouble};
 use pyro_wire::{FromAgent, Stream, Violation};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::link::Link;
 use crate::terminal::Terminal;
 use crate::tree::Tree;
-use crate::{End, Source, find, prompt, room, watch};
+use crate::{End, Source, find, prompt, trouble, watch};
 
 /// A command that was started.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ pub struct Exec {
     phase: Phase,
     /// Where it began.
     cwd: PathBuf,
+    /// Of its environment what says where programs are.
+    env: Vec<String>,
+    /// What it is, when it is a line for the shell.
+    line: Option<String>,
     /// A kill is under way.
     killing: Option<Killing>,
 }
@@ -175,6 +179,16 @@ impl Exec {
             credit: u64::from(request.credit_bytes),
             phase: Phase::Running,
             cwd: PathBuf::from(request.cwd.as_str()),
+            env: request
+                .env
+                .iter()
+                .filter(|variable| trouble::VARIABLES.iter().any(|name| variable.starts_with(name)))
+                .cloned()
+                .collect(),
+            line: match &request.program {
+                Program::Shell(line) => Some(line.clone()),
+                Program::Argv(argv) => trouble::shell_line(argv).map(str::to_owned),
+            },
             killing: None,
         };
         if let Err(error) = watch(epoll, &exec.pidfd, Source::Ended, channel, EventFlags::IN) {
@@ -265,6 +279,12 @@ impl Exec {
         let others = roots.iter().copied().filter(|root| *root != pid).collect();
         let pipe = self.stdin.as_ref().filter(|_| self.terminal.is_none()).map(|input| input.pipe.as_fd());
         prompt::is_waiting(&Tree::new(pid, others), pipe)
+    }
+
+    /// What may be why a line failed that was typed into it: it was run where the command is now.
+    pub fn trouble_of(&self, failed: &FailedLine) -> Trouble {
+        let now = self.running_pid().and_then(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok());
+        trouble::of(now.as_deref().unwrap_or(&self.cwd), &self.env, Some(&failed.line), failed.code)
     }
 
     /// Gives its terminal another size.
@@ -388,9 +408,11 @@ impl Exec {
             output_held_open: !closed,
             cpu_ms: ended.cpu_us / 1000,
             rss_max_kib: ended.rss_max_kib,
-            // Who serves a whole machine knows more.
-            out_of_memory: false,
-            disk_full: if status == ExitStatus::Code(0) { None } else { room::full_directory(&self.cwd) },
+            trouble: match status {
+                ExitStatus::Code(0) => Box::default(),
+                ExitStatus::Code(code) => Box::new(trouble::of(&self.cwd, &self.env, self.line.as_deref(), code)),
+                ExitStatus::Signal(_) => Box::new(trouble::of(&self.cwd, &self.env, None, 0)),
+            },
         })
     }
 

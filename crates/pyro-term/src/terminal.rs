@@ -187,6 +187,12 @@ impl Terminal {
         commands
     }
 
+    /// The last of them, without its output while it runs.
+    #[must_use]
+    pub fn last_command(&self) -> Option<&Command> {
+        self.board.commands.all.back()
+    }
+
     /// Whether a shell that marks its prompts waits at one.
     #[must_use]
     pub fn is_at_prompt(&self) -> bool {

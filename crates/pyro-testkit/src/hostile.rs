@@ -483,6 +483,7 @@ fn change(path: &str) -> Value {
 
 fn exited(code: u8, stdout_bytes: u64) -> Value {
     json!({ "exited": {
-        "status": { "code": code }, "stdout_bytes": stdout_bytes, "stderr_bytes": 0, "output_held_open": false, "cpu_ms": 0, "rss_max_kib": 0, "out_of_memory": false,
+        "status": { "code": code }, "stdout_bytes": stdout_bytes, "stderr_bytes": 0, "output_held_open": false, "cpu_ms": 0, "rss_max_kib": 0,
+        "trouble": { "out_of_memory": false, "disk_full": null, "missing": null },
     } })
 }

@@ -7,11 +7,11 @@ use crate::limits::{
     ARGUMENT_BYTES_MAX, BUILD_ID_BYTES_MAX, CONTEXT_LINES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_COUNTED_MAX, ENTRIES_MAX,
     ENTRIES_PER_FRAME_MAX, ERRNO_MAX, FOUND_MAX, FRAME_PAYLOAD_BYTES_MAX, GLOB_BYTES_MAX, GLOBS_MAX, HOSTNAME_BYTES_MAX,
     INPUT_CREDIT_BYTES, MODE_MAX, NAME_BYTES_MAX, PATCH_FILE_BYTES_MAX, PATH_BYTES_MAX, PATTERN_BYTES_MAX, PIDS_MAX_MIN,
-    PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, WAKE_ENTROPY_BYTES,
+    PROBE_DETAIL_BYTES_MAX, PROBES_MAX, SHUTDOWN_GRACE_MS_MAX, SIGNAL_MAX, TYPED_LINE_BYTES_MAX, WAKE_ENTROPY_BYTES,
 };
 use crate::message::{
     AgentHello, Change, ChangeStatus, Entry, EntryKind, ExitStatus, FromAgent, Part, Program, Search, Selection, Spawn,
-    TerminalSize, ToAgent,
+    TerminalSize, ToAgent, Trouble,
 };
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ impl Message for FromAgent {
                 path("a similar program", &not_started.similar)
             }
             Self::Exited(exited) => {
-                exited.disk_full.as_ref().map_or(Ok(()), |path| path_bytes("a full directory", path).map(|_| ()))?;
+                trouble(&exited.trouble)?;
                 match exited.status {
                     ExitStatus::Code(_) => Ok(()),
                     ExitStatus::Signal(number) => signal(i32::from(number)),
@@ -59,7 +59,8 @@ impl Message for FromAgent {
                 ensure((1..=INPUT_CREDIT_BYTES).contains(bytes), || format!("{bytes} bytes of credit from the agent"))
             }
             Self::Deleted { entries } => ensure(*entries >= 1, || "nothing was deleted".to_owned()),
-            Self::Waiting | Self::Inspected { .. } | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } => Ok(()),
+            Self::Inspected { trouble: found, .. } => trouble(found),
+            Self::Waiting | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } => Ok(()),
             Self::Failed(failed) => errno(failed.errno),
         }
     }
@@ -83,7 +84,11 @@ impl Message for ToAgent {
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),
-            Self::StdinEnd | Self::Inspect | Self::Kill | Self::Diff(_) => Ok(()),
+            Self::StdinEnd | Self::Kill | Self::Diff(_) => Ok(()),
+            Self::Inspect(inspect) => {
+                let line = inspect.failed.as_ref().map_or(0, |failed| failed.line.len());
+                at_most("bytes of a typed line", line, TYPED_LINE_BYTES_MAX)
+            }
             Self::Read(read) => part(read.part),
             Self::Delete(_) | Self::Move(_) | Self::MakeDirectory(_) => Ok(()),
             Self::Credit { bytes } => ensure(*bytes >= 1, || "a credit of nothing".to_owned()),
@@ -104,6 +109,13 @@ impl Message for ToAgent {
             }),
         }
     }
+}
+
+fn trouble(found: &Trouble) -> Result<(), Violation> {
+    found.disk_full.as_ref().map_or(Ok(()), |path| path_bytes("a full directory", path).map(|_| ()))?;
+    let Some(missing) = &found.missing else { return Ok(()) };
+    at_most("bytes of a missing program's name", missing.name.len(), NAME_BYTES_MAX)?;
+    missing.similar.as_ref().map_or(Ok(()), |path| path_bytes("a similar program", path).map(|_| ()))
 }
 
 fn search(request: &Search) -> Result<(), Violation> {

@@ -52,6 +52,9 @@ pub const PATH_BYTES_MAX: usize = 4095;
 /// Linux `NAME_MAX`.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Bytes of a line that was typed into a shell: the kernel's own limit of one that is edited by it (`N_TTY_BUF_SIZE`).
+pub const TYPED_LINE_BYTES_MAX: usize = 4096;
+
 /// Entries in one `Entries` message, changes in one `Changes`: with names of 255 bytes in hexadecimal they still fit a frame. Longer
 /// paths mean fewer of them; a single one always fits.
 pub const ENTRIES_PER_FRAME_MAX: usize = 64;

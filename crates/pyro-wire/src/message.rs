@@ -33,7 +33,7 @@ pub enum ToAgent {
     /// The terminal of the command has another size from now on; nothing happens to a command that has none.
     Resize(TerminalSize),
     /// Look what the command does just now. Answer: `Inspected`, unless it has ended.
-    Inspect,
+    Inspect(Inspect),
     /// Send a signal to the command's process group; on a terminal, to that which has the foreground.
     Signal {
         /// A Linux signal number.
@@ -92,6 +92,8 @@ pub enum FromAgent {
     Inspected {
         /// Something of it is blocked in reading its input or a terminal, and will be until somebody types.
         waits_for_input: bool,
+        /// What may be why a line failed that was typed into it; of nothing, when none was said to have.
+        trouble: Box<Trouble>,
     },
     /// The command could not be started. Ends the channel.
     NotStarted(NotStarted),
@@ -306,10 +308,48 @@ pub struct Exited {
     pub cpu_ms: u64,
     /// Largest resident memory of one of its processes.
     pub rss_max_kib: u64,
+    /// What may be why it failed; nothing when it did not.
+    pub trouble: Box<Trouble>,
+}
+
+/// What the inside can see of why a command failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trouble {
     /// Memory ran out while it ran, and something was killed for it. Said by a machine with a kernel of its own; of others the outside knows it.
     pub out_of_memory: bool,
-    /// A directory whose file system had no room left when the command had ended with a failure.
+    /// A directory whose file system had no room left when it had ended.
     pub disk_full: Option<Bytes>,
+    /// A program that a line for the shell names and that is nowhere, when the shell says that it found none.
+    pub missing: Option<Missing>,
+}
+
+/// A program that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// Its name, at most [`crate::limits::NAME_BYTES_MAX`].
+    pub name: String,
+    /// A program that may be meant instead, as in [`NotStarted::similar`].
+    pub similar: Option<Bytes>,
+}
+
+/// What to look for in a command that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inspect {
+    /// A line that was typed into it has just failed.
+    pub failed: Option<FailedLine>,
+}
+
+/// A line that failed in a shell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedLine {
+    /// The line, at most [`crate::limits::TYPED_LINE_BYTES_MAX`]; empty when it is not known.
+    pub line: String,
+    /// With this status.
+    pub code: u8,
 }
 
 /// Exit code or signal.

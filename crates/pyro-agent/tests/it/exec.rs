@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pyro_wire::limits::{INPUT_CREDIT_BYTES, OUTPUT_CREDIT_BYTES};
-use pyro_wire::message::{ExitStatus, NotStarted, Spawn, SpawnStep, TerminalSize};
+use pyro_wire::message::{ExitStatus, FailedLine, Inspect, NotStarted, Spawn, SpawnStep, TerminalSize};
 use pyro_wire::{Bytes, Frame, FromAgent, Stream, ToAgent};
 use rustix::io::Errno;
 
@@ -364,10 +364,10 @@ fn a_terminal_is_read_typed_into_resized_and_signalled() {
 fn whether_it_waits_for_somebody_to_type_is_told_from_what_it_is_blocked_in() {
     let mut client = Client::new();
     let look = |client: &mut Client, channel: u32| {
-        client.send(channel, ToAgent::Inspect);
+        client.send(channel, ToAgent::Inspect(Inspect::default()));
         loop {
             match client.receive() {
-                Frame::Control { message: FromAgent::Inspected { waits_for_input }, .. } => return waits_for_input,
+                Frame::Control { message: FromAgent::Inspected { waits_for_input, .. }, .. } => return waits_for_input,
                 Frame::Control { message: FromAgent::Credit { .. }, .. } | Frame::Data { .. } => {}
                 frame => panic!("{frame:?}"),
             }
@@ -376,7 +376,7 @@ fn whether_it_waits_for_somebody_to_type_is_told_from_what_it_is_blocked_in() {
     let terminal = Some(TerminalSize { columns: 80, rows: 24 });
     // On a terminal, by a child; through a pipe; and on a terminal that something inside has made.
     let asks = "sh -c 'printf \"name? \"; read -r name; exit 4'";
-    let inner = shell("script -qec 'sh -c \"read -r x\"' /dev/null; exit 4");
+    let inner = shell("sleep 60 | script -qec 'sh -c \"read -r x\"' /dev/null; exit 4");
     let on_terminal = Spawn { terminal, ..shell(asks) };
     for (request, typed) in [(on_terminal, "me\n"), (Spawn { stdin: true, ..shell("head -n 1; exit 4") }, "me\n"), (inner, "")] {
         let (channel, _) = client.start(request);
@@ -406,4 +406,31 @@ fn whether_it_waits_for_somebody_to_type_is_told_from_what_it_is_blocked_in() {
         client.send(channel, ToAgent::Kill);
         while !matches!(client.receive(), Frame::Control { message: FromAgent::Exited(_), .. }) {}
     }
+}
+
+#[test]
+fn what_a_line_names_and_is_not_there_is_told_with_what_may_be_meant() {
+    let mut client = Client::new();
+    let path = "PATH=/usr/bin".to_owned();
+    let missing = |client: &mut Client, request: Spawn| {
+        let ran = client.run(Spawn { env: vec![path.clone()], ..request });
+        ran.exited.trouble.missing.map(|missing| (missing.name, missing.similar.map(|path| path.to_vec().expect("valid"))))
+    };
+    let similar = Some(b"/usr/bin/sort".to_vec());
+    assert_eq!(missing(&mut client, shell("true && sotr x")), Some(("sotr".to_owned(), similar.clone())));
+    assert_eq!(missing(&mut client, argv(&["sh", "-c", "sotr x"])), Some(("sotr".to_owned(), similar.clone())));
+    assert_eq!(missing(&mut client, shell("frobnicate")), Some(("frobnicate".to_owned(), None)));
+    assert_eq!(missing(&mut client, shell("exit 127")), None);
+    // Of a line that was typed into something that runs on.
+    let (channel, _) = client.start(Spawn { stdin: true, env: vec![path.clone()], ..shell("cat") });
+    let failed = FailedLine { line: "sotr x".to_owned(), code: 127 };
+    client.send(channel, ToAgent::Inspect(Inspect { failed: Some(failed) }));
+    let trouble = loop {
+        match client.message(channel) {
+            FromAgent::Inspected { trouble, .. } => break trouble,
+            FromAgent::Credit { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(trouble.missing.map(|missing| missing.name).as_deref(), Some("sotr"));
 }

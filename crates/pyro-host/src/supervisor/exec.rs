@@ -8,13 +8,13 @@ use pyro_api::Error;
 use pyro_api::ops::exec::Outcome;
 use pyro_api::values::CommandLine;
 use pyro_wire::limits::OUTPUT_CREDIT_BYTES;
-use pyro_wire::message::{Exited, NotStarted, Program, TerminalSize};
+use pyro_wire::message::{Exited, Inspect, Missing, NotStarted, Program, TerminalSize, Trouble};
 use pyro_wire::{SandboxPath, Stream, Violation};
 
 use super::look::Look;
 use super::outcome::{self, Met};
 use super::output::Outputs;
-use super::shells::Session;
+use super::shells::{Session, Why};
 use crate::backend::Pressure;
 use crate::buffer::Unsent;
 use crate::store::OpenEvent;
@@ -383,6 +383,24 @@ impl Exec {
         self.wait_until.into_iter().chain(self.waiters.iter().filter_map(|(_, until)| *until)).min()
     }
 
+    /// What the agent is to be asked now about what it does.
+    pub fn take_inspect(&mut self) -> Option<Inspect> {
+        if self.session.as_ref().is_some_and(|session| session.typed.wants_explanation()) {
+            self.look.want();
+        }
+        let ask = self.look.take_wanted();
+        ask.then(|| Inspect { failed: self.session.as_mut().and_then(|session| session.typed.take_failed()) })
+    }
+
+    /// What the agent says to that; gives why the line ended that was typed last, if that is known by it.
+    ///
+    /// # Errors
+    /// When it was not asked.
+    pub fn inspected(&mut self, waits_for_input: bool, trouble: &Trouble) -> Result<Option<Why<'_>>, Violation> {
+        self.look.answered(waits_for_input)?;
+        Ok(self.session.as_mut().and_then(|session| session.typed.explain(trouble)))
+    }
+
     /// What it asks, if it is known to wait for input.
     pub fn prompt(&mut self, now: Instant) -> Option<String> {
         let is_idle = self.session.as_ref().is_some_and(|session| session.is_at_prompt());
@@ -416,11 +434,12 @@ impl Exec {
             let (said, came) = (report.stdout_bytes.saturating_add(report.stderr_bytes), sent.0.saturating_add(sent.1));
             return Err(Violation(format!("a command is said to have sent {said} bytes of output, and {came} came")));
         }
-        Ok(self.ended(match self.killed {
+        let outcome = match self.killed {
             Some(KillReason::TimedOut) => Outcome::TimedOut { after_seconds: self.timeout.as_secs() },
             Some(KillReason::Cancelled | KillReason::Stopping) => Outcome::Cancelled,
-            None => outcome::of_exit(report, &met(self.pressure)),
-        }))
+            None => outcome::of_exit(report.status, &report.trouble, &met(self.pressure)),
+        };
+        Ok(self.ended_with(outcome, report.trouble.missing.as_ref()))
     }
 
     /// It never ran.
@@ -436,7 +455,11 @@ impl Exec {
 
     /// It ended for a reason that is known outside.
     pub fn ended(&self, outcome: Outcome) -> Ended {
-        let next = outcome::next(&outcome, self.is_shell);
+        self.ended_with(outcome, None)
+    }
+
+    fn ended_with(&self, outcome: Outcome, missing: Option<&Missing>) -> Ended {
+        let next = outcome::next(&outcome, self.is_shell, missing);
         Ended { outcome, duration: self.begun.elapsed(), next }
     }
 }

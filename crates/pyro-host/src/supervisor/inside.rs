@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::end::STOPPED;
 use super::exec::{Ended, Exec, Record};
 use super::files::{FileTask, Step};
+use super::jobs::AGAIN;
 use super::link::Broken;
 use super::outcome::{self, Met};
 use super::{End, Life, Supervisor, Task, complain};
@@ -44,6 +45,14 @@ impl Supervisor<'_> {
             Frame::Control { channel, .. } | Frame::Data { channel, .. } => *channel,
         };
         let alone = self.tasks.values().filter(|task| matches!(task, Task::Exec(_))).count() == 1;
+        let (sandbox, mem_mib) = (self.sandbox.as_ref(), self.subject.mem_mib);
+        let met = |before| Met {
+            before,
+            after: sandbox.map(|sandbox| sandbox.pressure()).unwrap_or_default(),
+            mem_mib,
+            processes_max: PIDS_MAX,
+            alone,
+        };
         let Some(task) = self.tasks.get_mut(&channel) else {
             return Err(Violation(format!("a message came on channel {channel}, which is not open")));
         };
@@ -52,6 +61,9 @@ impl Supervisor<'_> {
                 exec.output(stream, &bytes)?;
                 if let Some(session) = &mut exec.session {
                     session.show(&bytes, &mut self.connections);
+                    if let Some(why) = session.note_typed(met) {
+                        self.failures.note_typed(why);
+                    }
                 }
                 if let Some(connection) = exec.connection.and_then(|id| self.connections.get_mut(&id))
                     && connection.wants_events()
@@ -64,15 +76,13 @@ impl Supervisor<'_> {
                 let ended = match message {
                     FromAgent::Started { .. } => return exec.started(),
                     FromAgent::Credit { bytes } => return exec.add_stdin_credit(bytes),
-                    FromAgent::Inspected { waits_for_input } => return exec.look.answered(waits_for_input),
+                    FromAgent::Inspected { waits_for_input, trouble } => {
+                        if let Some(why) = exec.inspected(waits_for_input, &trouble)? {
+                            self.failures.note_typed(why);
+                        }
+                        return Ok(());
+                    }
                     FromAgent::Exited(report) => {
-                        let met = |before| Met {
-                            before,
-                            after: self.sandbox.as_ref().map(|sandbox| sandbox.pressure()).unwrap_or_default(),
-                            mem_mib: self.subject.mem_mib,
-                            processes_max: PIDS_MAX,
-                            alone,
-                        };
                         let ended = exec.exited(&report, met)?;
                         match &ended.outcome {
                             // Everything inside is being told to end, and then killed: that it was is no news, but why.
@@ -130,8 +140,7 @@ impl Supervisor<'_> {
         match exec.record {
             Record::Workspace { exec: number, event } => {
                 if self.failures.note(&exec.command, &ended.outcome) {
-                    ended.next =
-                        Some("the same command has failed in the same way three times running: change something first".to_owned());
+                    ended.next = Some(AGAIN.to_owned());
                 }
                 let (total, dropped) = (exec.outputs.bytes_total(), exec.outputs.bytes_dropped());
                 let end = ExecEnd {

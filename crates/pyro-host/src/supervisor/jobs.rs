@@ -10,6 +10,7 @@ use pyro_wire::ToAgent;
 use rustix::process::Signal;
 
 use super::exec::{Ended, Exec, Record};
+use super::shells::Why;
 use super::{Supervisor, Task, complain};
 
 /// How long a job has between TERM and KILL.
@@ -20,6 +21,9 @@ pub type Known = Option<ExecResponse>;
 
 /// Commands of a workspace that are remembered to tell whether one fails again and again.
 const FAILURES_MAX: usize = 2;
+
+/// What is said then.
+pub const AGAIN: &str = "the same command has failed in the same way three times running: change something first";
 
 /// The last failures, oldest first: what was run, and how it ended.
 #[derive(Debug, Default)]
@@ -39,6 +43,13 @@ impl Failures {
         }
         self.0.push(this);
         again
+    }
+
+    /// The same of a command that was typed into a shell.
+    pub fn note_typed(&mut self, why: Why<'_>) {
+        if self.note(why.line, why.outcome) {
+            *why.next = Some(AGAIN.to_owned());
+        }
     }
 }
 

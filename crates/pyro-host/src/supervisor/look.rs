@@ -36,10 +36,16 @@ impl Look {
         self.active = Instant::now();
     }
 
+    /// The agent is to be asked, whatever is known.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
     /// Whether the agent is to be asked now.
     pub fn take_wanted(&mut self) -> bool {
-        let ask = std::mem::take(&mut self.wanted) && self.asked.is_none();
+        let ask = self.wanted && self.asked.is_none();
         if ask {
+            self.wanted = false;
             self.asked = Some(Instant::now());
         }
         ask

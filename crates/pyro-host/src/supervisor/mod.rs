@@ -332,7 +332,7 @@ impl<'a> Supervisor<'a> {
             let (input, input_end) = exec.take_stdin();
             let sent = self.link.send_data(*channel, Stream::Stdin, &input);
             let ended = if input_end { self.link.send(*channel, &ToAgent::StdinEnd) } else { Ok(()) };
-            let asked = if exec.look.take_wanted() { self.link.send(*channel, &ToAgent::Inspect) } else { Ok(()) };
+            let asked = exec.take_inspect().map_or(Ok(()), |inspect| self.link.send(*channel, &ToAgent::Inspect(inspect)));
             if let Some(Err(violation)) = [credit.unwrap_or(Ok(())), sent, ended, asked].into_iter().find(Result::is_err) {
                 return Some(End::Lost(format!("our own message breaks the protocol: {violation}")));
             }

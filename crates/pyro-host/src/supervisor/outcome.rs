@@ -2,7 +2,7 @@
 //! next, in words that hold for every surface.
 
 use pyro_api::ops::exec::Outcome;
-use pyro_wire::message::{ExitStatus, Exited, NotStarted, SpawnStep};
+use pyro_wire::message::{ExitStatus, Missing, NotStarted, SpawnStep, Trouble};
 use pyro_wire::{SandboxPath, Untrusted};
 
 use crate::backend::Pressure;
@@ -22,25 +22,25 @@ pub struct Met {
     pub alone: bool,
 }
 
-/// Of a command that ended by itself.
-pub fn of_exit(report: &Exited, met: &Met) -> Outcome {
-    let code = match report.status {
+/// Of a command that ended by itself, with what the agent saw of it.
+pub fn of_exit(status: ExitStatus, trouble: &Trouble, met: &Met) -> Outcome {
+    let code = match status {
         ExitStatus::Code(code) => code,
         ExitStatus::Signal(signal) => 128_u8.saturating_add(signal),
     };
     // A shell reports a child that was killed as 128 + 9.
-    let was_killed = matches!(report.status, ExitStatus::Signal(9) | ExitStatus::Code(137));
-    let memory = report.out_of_memory || met.after.memory_kills > met.before.memory_kills;
+    let was_killed = matches!(status, ExitStatus::Signal(9) | ExitStatus::Code(137));
+    let memory = trouble.out_of_memory || met.after.memory_kills > met.before.memory_kills;
     if code != 0 && memory && (was_killed || met.alone) {
         return Outcome::OutOfMemory { limit_mib: met.mem_mib, peak_mib: met.after.memory_peak_mib, code };
     }
     if code != 0 && met.after.processes_refused > met.before.processes_refused {
         return Outcome::ProcessLimit { limit: met.processes_max, code };
     }
-    if let (true, Some(path)) = (code != 0, &report.disk_full) {
+    if let (true, Some(path)) = (code != 0, &trouble.disk_full) {
         return Outcome::DiskFull { path: shown(path), code };
     }
-    match report.status {
+    match status {
         ExitStatus::Code(code) => Outcome::Exited { code },
         ExitStatus::Signal(signal) => Outcome::Signaled { signal, name: signal_name(signal) },
     }
@@ -101,8 +101,16 @@ fn machine_name(machine: u16) -> String {
     name.to_owned()
 }
 
-/// What to do about an outcome, when that is not obvious. `shell`: the command was a line for the shell, which reports what became of its own children.
-pub fn next(outcome: &Outcome, shell: bool) -> Option<String> {
+/// What to do about an outcome, when that is not obvious. `shell`: the command was a line for the shell, which reports what became of its own children;
+/// `missing`: what such a line names and is not there.
+pub fn next(outcome: &Outcome, shell: bool, missing: Option<&Missing>) -> Option<String> {
+    if let (Outcome::Exited { code: 127 }, Some(missing)) = (outcome, missing) {
+        let name = Untrusted::new(missing.name.clone().into_bytes()).escaped();
+        return Some(match &missing.similar {
+            Some(similar) => format!("127: {name} was not found; there is {}", shown(similar)),
+            None => format!("127: {name} was not found; install it, or name it by its path"),
+        });
+    }
     let text = match outcome {
         Outcome::TimedOut { .. } => "give it more time with timeout_seconds, or do less at once",
         Outcome::OutOfMemory { .. } => "make a workspace with more mem_mib, or do less at once (fewer parallel jobs)",

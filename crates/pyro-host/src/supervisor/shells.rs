@@ -24,8 +24,10 @@ use super::{Supervisor, Task, outcome};
 
 mod session;
 mod start;
+mod typed;
 
 pub use session::{Session, Until};
+pub use typed::Why;
 
 /// Shells of one workspace at one time; each holds a screen and what nobody has read.
 const SHELLS_MAX: usize = 16;

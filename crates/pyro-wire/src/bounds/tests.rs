@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::message::{
-    ChangeStatus, Edit, Exited, Failed, FileInfo, FileStep, Hello, LinesRead, List, Listed, ModeChange, NotStarted, Probe,
-    ProbeName, Read, SpawnStep, Write, Written,
+    ChangeStatus, Edit, Exited, Failed, FailedLine, FileInfo, FileStep, Hello, Inspect, LinesRead, List, Listed, Missing,
+    ModeChange, NotStarted, Probe, ProbeName, Read, SpawnStep, Write, Written,
 };
 use crate::path::SandboxPath;
 
@@ -60,13 +60,22 @@ fn claims_of_the_agent_are_bounded() {
                 output_held_open: true,
                 cpu_ms: 0,
                 rss_max_kib: 0,
-                out_of_memory: false,
-                disk_full,
+                trouble: Box::new(Trouble { disk_full, ..Trouble::default() }),
             })
         };
         check(&exited(None), sentence);
         check(&exited(long.clone()), "a full directory has 4096 bytes");
     }
+    let inspected = |name: String, similar| {
+        let trouble = Trouble { missing: Some(Missing { name, similar }), ..Trouble::default() };
+        FromAgent::Inspected { waits_for_input: false, trouble: Box::new(trouble) }
+    };
+    check(&inspected("a".repeat(255), None), "");
+    check(&inspected("a".repeat(256), None), "256 bytes of a missing program's name");
+    check(&inspected("a".to_owned(), long.clone()), "a similar program has 4096 bytes");
+    let inspect = |bytes| ToAgent::Inspect(Inspect { failed: Some(FailedLine { line: "a".repeat(bytes), code: 1 }) });
+    check(&inspect(4096), "");
+    check(&inspect(4097), "4097 bytes of a typed line");
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Credit { bytes: 65_536 },
         ToAgent::Signal { signal: 15 },
         ToAgent::Resize(TerminalSize { columns: 132, rows: 43 }),
-        ToAgent::Inspect,
+        ToAgent::Inspect(Inspect { failed: None }),
+        ToAgent::Inspect(Inspect { failed: Some(FailedLine { line: "gti status".to_owned(), code: 127 }) }),
         ToAgent::Kill,
         ToAgent::List(List { path: path("/"), depth: 2, entries_max: 1000, selection: search().selection }),
         ToAgent::Read(Read { path: path("a/é"), part: Part::From(10), bytes_max: 20, credit_bytes: 30 }),
@@ -115,15 +116,15 @@ fn every_answer() -> Vec<FromAgent> {
             output_held_open: false,
             cpu_ms: 3,
             rss_max_kib: 4,
-            out_of_memory: false,
-            disk_full: Some(text("/workspace")),
+            trouble: trouble(),
         })
     };
     let mut all = vec![
         FromAgent::Waiting,
         FromAgent::Hello(AgentHello { nonce: 1, build: "b1".to_owned(), probes: PROBES.map(probe).to_vec() }),
         FromAgent::Started { pid: 7 },
-        FromAgent::Inspected { waits_for_input: true },
+        FromAgent::Inspected { waits_for_input: true, trouble: Box::default() },
+        FromAgent::Inspected { waits_for_input: false, trouble: trouble() },
         not_started(SpawnStep::Find, None),
         not_started(SpawnStep::ChangeDirectory, None),
         not_started(SpawnStep::Pipes, None),
@@ -229,7 +230,7 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::Move(_) => 15,
         ToAgent::MakeDirectory(_) => 16,
         ToAgent::Resize(_) => 17,
-        ToAgent::Inspect => 18,
+        ToAgent::Inspect(_) => 18,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
     assert_eq!(found.len(), 19);
@@ -260,6 +261,17 @@ fn every_variant_is_in_the_snapshot() {
 
 fn any_path() -> impl Strategy<Value = SandboxPath> {
     "/?([a-zé\n\u{1}\"]{1,9}/){0,3}[^/\u{0}]{1,20}".prop_filter_map("not a path", |text| SandboxPath::parse(&text).ok())
+}
+
+fn trouble() -> Box<Trouble> {
+    let missing = Missing { name: "gti".to_owned(), similar: Some(Bytes::Text("/usr/bin/git".to_owned())) };
+    Box::new(Trouble { out_of_memory: false, disk_full: Some(Bytes::Text("/workspace".to_owned())), missing: Some(missing) })
+}
+
+fn any_trouble() -> impl Strategy<Value = Box<Trouble>> {
+    let missing = ("[^\u{0}]{0,20}", prop::option::of(any_name())).prop_map(|(name, similar)| Missing { name, similar });
+    (any::<bool>(), prop::option::of(any_name()), prop::option::of(missing))
+        .prop_map(|(out_of_memory, disk_full, missing)| Box::new(Trouble { out_of_memory, disk_full, missing }))
 }
 
 fn any_name() -> impl Strategy<Value = Bytes> {
@@ -296,7 +308,8 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         ),
         size().prop_map(ToAgent::Resize),
         Just(ToAgent::StdinEnd),
-        Just(ToAgent::Inspect),
+        prop::option::of((".{0,40}", any::<u8>()))
+            .prop_map(|failed| ToAgent::Inspect(Inspect { failed: failed.map(|(line, code)| FailedLine { line, code }) })),
         Just(ToAgent::Kill),
         (1..=u32::MAX).prop_map(|bytes| ToAgent::Credit { bytes }),
         (1..=64).prop_map(|signal| ToAgent::Signal { signal }),
@@ -382,7 +395,7 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
             probes
         })),
         (1..=u32::MAX / 2).prop_map(|pid| FromAgent::Started { pid }),
-        any::<bool>().prop_map(|waits_for_input| FromAgent::Inspected { waits_for_input }),
+        (any::<bool>(), any_trouble()).prop_map(|(waits_for_input, trouble)| FromAgent::Inspected { waits_for_input, trouble }),
         (spawn_step, 1..=ERRNO_MAX, prop::option::of(any_name()), prop::option::of(any_name()), any::<Option<u16>>()).prop_map(
             |(step, errno, interpreter, similar, machine)| FromAgent::NotStarted(NotStarted {
                 step,
@@ -392,18 +405,9 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
                 machine
             })
         ),
-        (status, any::<(u64, u64, bool, u64, u64)>(), prop::option::of(any_name())).prop_map(
-            |(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib), disk_full)| {
-                FromAgent::Exited(Exited {
-                    status,
-                    stdout_bytes,
-                    stderr_bytes,
-                    output_held_open,
-                    cpu_ms,
-                    rss_max_kib,
-                    out_of_memory: cpu_ms % 2 == 1,
-                    disk_full,
-                })
+        (status, any::<(u64, u64, bool, u64, u64)>(), any_trouble()).prop_map(
+            |(status, (stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib), trouble)| {
+                FromAgent::Exited(Exited { status, stdout_bytes, stderr_bytes, output_held_open, cpu_ms, rss_max_kib, trouble })
             }
         ),
         prop::collection::vec(entry, 1..=64).prop_map(FromAgent::Entries),

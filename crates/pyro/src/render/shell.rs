@@ -15,7 +15,11 @@ fn status(view: &ShellView) -> String {
         return format!("{shell} has ended: {}", inline(&outcome_words(&view.outcome)));
     }
     let last = match &view.command {
-        Some(command) if command.finished => command.exit.map_or_else(String::new, |exit| format!("exit {exit}; ")),
+        Some(command) if command.finished => match (&command.outcome, command.exit) {
+            (Some(outcome), _) => format!("{}; ", outcome_words(outcome)),
+            (None, Some(exit)) => format!("exit {exit}; "),
+            (None, None) => String::new(),
+        },
         Some(command) => match &command.line {
             Some(line) => format!("{} runs; ", page::cut_to(&inline(line), 80)),
             None => "a command runs; ".to_owned(),
@@ -32,6 +36,11 @@ fn status(view: &ShellView) -> String {
     format!("{shell}: {last}{state}")
 }
 
+/// What to do about the last command, when its shell is at the prompt again.
+fn next(view: &ShellView) -> Option<&str> {
+    view.command.as_ref().filter(|_| view.at_prompt)?.next.as_deref()
+}
+
 impl Show for ShellView {
     fn person(&self, style: &Style) -> Shown {
         let mut text = contents(&self.text, style);
@@ -42,7 +51,8 @@ impl Show for ShellView {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        Shown { out: text.into_bytes(), note: Some(status(self)) }
+        let hint = next(self).map(|next| format!("\nhint: {}", inline(next))).unwrap_or_default();
+        Shown { out: text.into_bytes(), note: Some(status(self) + &hint) }
     }
     fn model(&self, room: usize) -> String {
         let mut text = format!("{}\n", status(self));
@@ -62,6 +72,9 @@ impl Show for ShellView {
                 count(self.lines_dropped),
                 self.exec
             ));
+        }
+        if let Some(next) = next(self) {
+            text.push_str(&format!("next: {}\n", inline(next)));
         }
         if !self.done && self.waits_for_input.is_none() && self.outcome == Outcome::Running {
             text.push_str(&format!(

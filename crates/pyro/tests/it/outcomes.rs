@@ -41,6 +41,32 @@ fn check(env: &TestEnv, ws: &str, flags: &[&str], faults: &[Fault<'_>]) {
     }
 }
 
+/// Types it into a shell of the workspace, as a line, and gives what is said of it when the shell is at its prompt again.
+fn typed(env: &TestEnv, ws: &str, argv: &[&str]) -> Value {
+    let words: Vec<String> = argv.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    let line = words.join(" ");
+    let line = if argv.len() == 1 { argv[0] } else { &line };
+    let shells = env.document(&["workspace", "shell", "list", ws]);
+    if shells["shells"].as_array().is_none_or(Vec::is_empty) {
+        env.document(&["workspace", "shell", "open", ws]);
+    }
+    let view = env.document(&["workspace", "shell", "write", ws, "sh1", "--text", line, "--wait-seconds", "120"]);
+    assert!(view["done"] == true && view["command"]["finished"] == true, "{line}: {view:#}");
+    view["command"].clone()
+}
+
+/// The same over shells: what they say of their own children is a status, and what is counted is the same.
+fn check_typed(env: &TestEnv, ws: &str, faults: &[Fault<'_>]) {
+    for (argv, kind, code, says) in faults {
+        let answer = typed(env, ws, argv);
+        assert_eq!((&answer["outcome"]["kind"], &answer["exit"]), (&json!(kind), &json!(code)), "{argv:?}: {answer:#}");
+        let all = format!("{} {}", answer["outcome"], answer["next"]);
+        for word in *says {
+            assert!(all.contains(word), "{argv:?}: {word:?} is not in {all}");
+        }
+    }
+}
+
 #[test]
 fn what_never_ran_says_what_is_missing_and_what_is_there() {
     case(|env| {
@@ -81,6 +107,22 @@ fn what_never_ran_says_what_is_missing_and_what_is_there() {
                 (&["./loader"], "not_started", 127, &["needs the interpreter", "which is not there"]),
             ],
         );
+        // A shell says 127 and 126 of what it could not start; where there is something to be meant instead, it is named.
+        check_typed(
+            env,
+            &ws,
+            &[
+                (&["frobnicate"], "exited", 127, &["frobnicate was not found", "install it"]),
+                (&["gti status"], "exited", 127, &["gti was not found; there is", "/git"]),
+                (&["cd bin; tool --help"], "exited", 127, &["tool was not found; there is /usr/local/bin/tool3"]),
+                (&["true && cargo-tool x | cat; (exit 127)"], "exited", 127, &["there is /root/.cargo/bin/cargo-tool"]),
+                (&["cd ..; ./python-script"], "exited", 127, &["/usr/bin/tool was not found", "/usr/local/bin/tool3"]),
+                (&["./closed"], "exited", 126, &["look at its mode"]),
+                (&["./elf"], "exited", 126, &["could not execute"]),
+                (&["./loader"], "exited", 127, &["ld-nowhr"]),
+                (&["(exit 127)"], "exited", 127, &["the shell found no such command"]),
+            ],
+        );
         check(env, &ws, &["--cwd", "nowhere"], &[(&["true"], "not_started", 126, &["there is no directory nowhere"])]);
         check(env, &ws, &["--cwd", "plain"], &[(&["true"], "not_started", 126, &["there is no directory plain"])]);
     });
@@ -112,6 +154,23 @@ fn what_ended_says_why() {
         let full = env.name("full");
         env.pyro(&["workspace", "create", "debian:12", "--name", &full, "--mem-mib", "1024"]).expect_ok();
         check(env, &full, &[], &[(&["sh", "-c", "cat /dev/zero >/run/fill"], "disk_full", 1, &["/run", "free room"])]);
+        check_typed(
+            env,
+            &full,
+            &[
+                (&["rm /run/fill"], "exited", 0, &[]),
+                (&["sh", "-c", "exit 3"], "exited", 3, &[]),
+                (&["sh", "-c", "kill -SEGV $$"], "exited", 139, &["killed by SIGSEGV"]),
+                (&["sh", "-c", "kill -KILL $$"], "exited", 137, &["killed by SIGKILL"]),
+                (&["perl", "-e", "kill PIPE => $$; sleep 9"], "exited", 141, &["SIGPIPE"]),
+                (&["sh", "-c", "cat /dev/zero >/run/again"], "disk_full", 1, &["/run", "free room"]),
+                (&["rm /run/again"], "exited", 0, &[]),
+                (&["false"], "exited", 1, &[]),
+                (&["false"], "exited", 1, &[]),
+                (&["false"], "exited", 1, &["three times running"]),
+            ],
+        );
+        env.pyro(&["workspace", "shell", "close", &full, "sh1"]).expect_ok();
         let cancelled = env.document(&["workspace", "exec", &ws, "--wait-seconds", "0", "--", "sleep", "60"]);
         let job = format!("job{}", cancelled["exec"]);
         assert_eq!(env.document(&["workspace", "job", "stop", &ws, &job])["outcome"]["kind"], "cancelled");
@@ -132,6 +191,7 @@ fn what_ended_says_why() {
                     (&["sh", "-c", &format!("perl -e \"{hungry}\"; exit 2")], "out_of_memory", 2, &["peak_mib", "mem_mib"]),
                 ],
             );
+            check_typed(env, &ws, &[(&["perl", "-e", hungry], "out_of_memory", 137, &["128", "mem_mib"])]);
         }
         if env.holds("pids_limit") {
             let many = "$SIG{TERM} = 'IGNORE'; for (1 .. 5000) { my $pid = fork; exit 11 unless defined $pid; if (!$pid) { sleep 60; exit } }";

@@ -2,19 +2,6 @@ use pyro_wire::message::Bytes;
 
 use super::*;
 
-fn report(status: ExitStatus) -> Exited {
-    Exited {
-        status,
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        output_held_open: false,
-        cpu_ms: 1,
-        rss_max_kib: 1,
-        out_of_memory: false,
-        disk_full: None,
-    }
-}
-
 /// What is counted: memory kills, refused processes, and whether the command was alone.
 fn met(kills: u64, refused: u64, alone: bool) -> Met {
     let before = Pressure { memory_kills: 3, processes_refused: 5, memory_peak_mib: None };
@@ -25,9 +12,9 @@ fn met(kills: u64, refused: u64, alone: bool) -> Met {
 #[test]
 fn what_was_counted_decides_and_what_went_well_went_well() {
     use ExitStatus::{Code, Signal};
-    let full = |status| Exited { disk_full: Some(Bytes::Text("/workspace".to_owned())), ..report(status) };
-    let words = |report: &Exited, met: Met| in_words(&of_exit(report, &met));
-    for (report, met, expected) in [
+    let report = |status| (status, Trouble::default());
+    let full = |status| (status, Trouble { disk_full: Some(Bytes::Text("/workspace".to_owned())), ..Trouble::default() });
+    for ((status, trouble), met, expected) in [
         (report(Code(0)), met(1, 1, true), "exited 0"),
         (report(Code(3)), met(0, 0, true), "exited 3"),
         (report(Signal(11)), met(0, 0, true), "killed by SIGSEGV"),
@@ -42,10 +29,10 @@ fn what_was_counted_decides_and_what_went_well_went_well() {
         (full(Signal(6)), met(0, 0, true), "exited 134, disk full (/workspace)"),
         (full(Code(0)), met(0, 0, true), "exited 0"),
     ] {
-        assert_eq!(words(&report, met), expected, "{report:?} {met:?}");
+        assert_eq!(in_words(&of_exit(status, &trouble, &met)), expected, "{status:?} {trouble:?} {met:?}");
     }
-    let said = Exited { out_of_memory: true, ..report(Signal(9)) };
-    assert!(matches!(of_exit(&said, &met(0, 0, false)), Outcome::OutOfMemory { limit_mib: 64, code: 137, .. }));
+    let said = Trouble { out_of_memory: true, ..Trouble::default() };
+    assert!(matches!(of_exit(Signal(9), &said, &met(0, 0, false)), Outcome::OutOfMemory { limit_mib: 64, code: 137, .. }));
 }
 
 #[test]
@@ -99,7 +86,7 @@ fn what_to_do_next_is_said_when_it_is_not_obvious() {
         (Outcome::SandboxLost { reason: "gone".to_owned() }, false, Some("run it again")),
         (Outcome::Cancelled, false, None),
     ] {
-        let told = next(&outcome, shell);
+        let told = next(&outcome, shell, None);
         assert!(
             match (word, &told) {
                 (None, None) => true,
@@ -109,4 +96,14 @@ fn what_to_do_next_is_said_when_it_is_not_obvious() {
             "{outcome:?}: {told:?}"
         );
     }
+}
+
+#[test]
+fn a_program_that_a_shell_did_not_find_is_named_with_what_may_be_meant() {
+    let missing =
+        |similar: Option<&str>| Missing { name: "gti\u{1b}".to_owned(), similar: similar.map(|path| Bytes::Text(path.to_owned())) };
+    let told = |code, missing: &Missing| next(&Outcome::Exited { code }, true, Some(missing));
+    assert_eq!(told(127, &missing(Some("/usr/bin/git"))).as_deref(), Some("127: gti\\u{1b} was not found; there is /usr/bin/git"));
+    assert_eq!(told(127, &missing(None)).as_deref(), Some("127: gti\\u{1b} was not found; install it, or name it by its path"));
+    assert_eq!(told(1, &missing(None)), None);
 }

@@ -11,8 +11,12 @@ use pyro_term::{Digest, Modes, Size, Terminal};
 use pyro_wire::message::TerminalSize;
 use regex::Regex;
 
+use crate::backend::Pressure;
 use crate::supervisor::control::{Connection, OUTPUT_HIGH_WATER_BYTES};
 use crate::supervisor::look::Look;
+use crate::supervisor::outcome::Met;
+
+use super::typed::{Typed, Why};
 
 /// So long without output is quiet: programs that go on writing pause less than that.
 const QUIET: Duration = Duration::from_millis(500);
@@ -44,6 +48,8 @@ pub struct Session {
     watchers: Vec<Watcher>,
     /// Who opened it, until that one is answered.
     opener: Option<u32>,
+    /// The command that was typed last.
+    pub typed: Typed,
 }
 
 /// A caller who sees a shell live.
@@ -104,6 +110,7 @@ impl Session {
             waits: Vec::new(),
             watchers: Vec::new(),
             opener: None,
+            typed: Typed::default(),
         }
     }
 
@@ -113,6 +120,11 @@ impl Session {
         self.last_output = Instant::now();
         self.is_marked |= self.terminal.is_at_prompt();
         self.terminal.take_replies()
+    }
+
+    /// Takes what its marks say of the command that was typed last; gives why it ended, when that is known at once.
+    pub fn note_typed(&mut self, count: impl FnOnce(Pressure) -> Met) -> Option<Why<'_>> {
+        self.typed.note(self.terminal.last_command()?, count)
     }
 
     /// Shows what came to whoever sees it live. Nobody who does not read holds the shell up.
@@ -238,7 +250,7 @@ impl Session {
         while index < self.waits.len() {
             let done = self.is_done(index, now);
             let is_over = done || self.waits[index].deadline <= now;
-            let is_known = |look: &mut Look| self.is_at_prompt() || look.waits(now).is_some();
+            let is_known = |look: &mut Look| !self.typed.is_unexplained(now) && (self.is_at_prompt() || look.waits(now).is_some());
             let is_stuck = !is_over && self.waits[index].ends_with_a_question() && look.is_stuck(now);
             // Who reads what is typed and has nothing to do is at the end of it, if it does not say that it is not.
             let done = done || (is_stuck && (self.is_at_prompt() || !self.is_marked));
@@ -263,6 +275,7 @@ impl Session {
         digest.push(self.unfinished.as_bytes());
         let shown = self.terminal.screen();
         let command = self.terminal.commands().into_iter().next_back();
+        let why = self.typed.told();
         ShellView {
             workspace: workspace.to_owned(),
             shell: self.name.to_string(),
@@ -274,7 +287,13 @@ impl Session {
             screen: (screen || shown.alternate).then_some(shown.lines),
             at_prompt: self.terminal.is_at_prompt(),
             waits_for_input: None,
-            command: command.map(|command| ShellCommand { line: command.line, finished: command.finished, exit: command.exit }),
+            command: command.map(|command| ShellCommand {
+                line: command.line,
+                finished: command.finished,
+                exit: command.exit,
+                outcome: why.0,
+                next: why.1,
+            }),
             lines_dropped: std::mem::take(&mut self.lines_dropped),
             done,
         }

@@ -2,20 +2,29 @@
 
 use pyro_term::integration::{self, Shell};
 
-/// Starts a shell with the files that make it mark its commands: their texts come in variables, because the place for them is inside.
+/// Starts a shell with the files that make it mark its commands: their texts come in variables, because the place for them is inside. Without room for them it
+/// marks nothing, and is a shell.
 const START: &str = r#"program=$1; shift
 command -v "$program" >/dev/null 2>&1 || { [ -n "$PYRO_SHELL_ANY" ] && program=sh && set --; } ||
   { echo "there is no program $program in the workspace" >&2; exit 127; }
 unset PYRO_SHELL_ANY
 if [ -n "$PYRO_SHELL_FILE" ] && [ "$program" != sh ]; then
-  directory=$(mktemp -d /run/pyro-shell.XXXXXX 2>/dev/null || mktemp -d /tmp/pyro-shell.XXXXXX) || exit 126
-  printf '%s' "$PYRO_SHELL_TEXT" >"$directory/$PYRO_SHELL_FILE"
-  [ -n "$PYRO_SHELL_ZDOTDIR" ] && { [ -n "$ZDOTDIR" ] && export PYRO_ZDOTDIR="$ZDOTDIR"; export ZDOTDIR="$directory"; }
-  for word; do
-    shift
-    case $word in @DIRECTORY@/*) word=$directory/${word#@DIRECTORY@/};; esac
-    set -- "$@" "$word"
+  for place in /run /tmp; do
+    directory=$(mktemp -d "$place/pyro-shell.XXXXXX" 2>/dev/null) || continue
+    printf '%s' "$PYRO_SHELL_TEXT" 2>/dev/null >"$directory/$PYRO_SHELL_FILE" && break
+    rm -rf "$directory"
+    directory=
   done
+  if [ -n "$directory" ]; then
+    [ -n "$PYRO_SHELL_ZDOTDIR" ] && { [ -n "$ZDOTDIR" ] && export PYRO_ZDOTDIR="$ZDOTDIR"; export ZDOTDIR="$directory"; }
+    for word; do
+      shift
+      case $word in @DIRECTORY@/*) word=$directory/${word#@DIRECTORY@/};; esac
+      set -- "$@" "$word"
+    done
+  else
+    set --
+  fi
 fi
 unset PYRO_SHELL_FILE PYRO_SHELL_TEXT PYRO_SHELL_ZDOTDIR
 exec "$program" "$@"
