@@ -278,11 +278,14 @@ fn shifted(index: &mut Index<'_>, old: &[u8], new: &[u8], view: View, budget: &m
         let whole = lines.start(start)..lines.start(start + old_lines.len());
         let around = &lines.bytes[whole.clone()];
         let sent_ends = SentEnds::new(lines.bytes, around, old, new);
+        // A mark at the start of the file is no part of its first line.
+        let text_start = if lines.bytes.starts_with(MARK) { MARK.len() } else { 0 };
         let mut splices = Vec::new();
         for (old_range, new_range) in &changes {
             let moved = new_lines[new_range.clone()].iter().map(|line| shift.apply(line)).collect::<Option<Vec<_>>>();
             let Some(moved) = moved else { break };
-            let mut new = sent_ends.adapt(&moved.concat());
+            let moved = moved.concat();
+            let mut new = sent_ends.adapt(moved.strip_prefix(MARK).unwrap_or(&moved));
             if old_range.end == old_lines.len() {
                 let (in_file, in_old) = (around.ends_with(b"\n"), old.ends_with(b"\n"));
                 if !new.is_empty() && in_file && !in_old {
@@ -292,7 +295,8 @@ fn shifted(index: &mut Index<'_>, old: &[u8], new: &[u8], view: View, budget: &m
                     new.truncate(without_end(&new).len());
                 }
             }
-            splices.push(Splice { range: lines.start(start + old_range.start)..lines.start(start + old_range.end), new });
+            let (from, until) = (lines.start(start + old_range.start), lines.start(start + old_range.end));
+            splices.push(Splice { range: from.max(text_start)..until.max(text_start), new });
         }
         if splices.len() == changes.len() {
             found.push(Found { whole, splices, shift: Some(shift) });
