@@ -82,7 +82,11 @@ pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<
         {
             return Ok(edited);
         }
-        Some("With all=true `...` does not stand for lines left out.".to_owned())
+        Some(if edit.all {
+            "With all=true `...` does not stand for lines left out.".to_owned()
+        } else {
+            "Its `...` lines do not stand for lines left out: its new text has not the same ones.".to_owned()
+        })
     } else {
         placeholder.map(|_| "Its new text has a line that stands for lines left out: send these instead.".to_owned())
     };

@@ -60,9 +60,9 @@ struct Place {
     shift: Option<Shift>,
 }
 
-/// Carries out an edit whose old text has lines left out; `None` when it has none.
+/// Carries out an edit whose old text has lines left out; `None` when it has none, or they cannot be told from its own.
 pub(crate) fn apply(index: &mut Index<'_>, edit: &Edit, budget: &mut Budget) -> Result<Option<Edited>, Why> {
-    let Some(pieces) = pieces(edit)? else { return Ok(None) };
+    let Some(pieces) = pieces(edit, index.lines.bytes, budget)? else { return Ok(None) };
     let done = already_there(index, &pieces, budget)?;
     let applied = |done: &[Range<usize>]| Ok(Some(Edited::AlreadyApplied { line: done[0].start + 1 }));
     let (mut most, mut below) = (0, 0);
@@ -100,12 +100,25 @@ pub(crate) fn apply(index: &mut Index<'_>, edit: &Edit, budget: &mut Budget) -> 
     }
 }
 
-/// The pieces of an edit, those without text left out; `None` when its old text has no lines that stand for others.
-fn pieces(edit: &Edit) -> Result<Option<Vec<Piece>>, Why> {
+/// The pieces of an edit, those without text left out; `None` when its old text has no lines that stand for others: also where the new one has not the same and the file
+/// has them itself.
+fn pieces(edit: &Edit, content: &[u8], budget: &mut Budget) -> Result<Option<Vec<Piece>>, Why> {
     let (old, old_markers) = cut(&edit.old);
     let (new, new_markers) = cut(&edit.new);
     if old_markers.is_empty() {
         return Ok(None);
+    }
+    let are_the_same =
+        old_markers.len() == new_markers.len() && old_markers.iter().zip(&new_markers).all(|(old, new)| bare(old) == bare(new));
+    if !are_the_same {
+        budget.spend(content.len())?;
+        let mut strange: HashSet<&[u8]> = old_markers.iter().map(|marker| bare(marker)).collect();
+        for line in content.split(|byte| *byte == b'\n') {
+            strange.remove(bare(line));
+        }
+        if strange.is_empty() {
+            return Ok(None);
+        }
     }
     let bad = |problem: String, next: &str| Why::BadSyntax { patch_line: 0, text: String::new(), problem, next: next.to_owned() };
     let next = "put the same `...` lines into both, in the same order, each between lines that the file has; or send the lines that they stand for";
@@ -114,7 +127,7 @@ fn pieces(edit: &Edit) -> Result<Option<Vec<Piece>>, Why> {
         let counts = format!("its old text has {} and its new text {}", lines(old_markers.len()), lines(new_markers.len()));
         return Err(bad(format!("{counts}, and the file does not have the old text with them"), next));
     }
-    if old_markers.iter().zip(&new_markers).any(|(old, new)| bare(old) != bare(new)) {
+    if !are_the_same {
         return Err(bad("the `...` lines of its old and new text are not the same".to_owned(), next));
     }
     let last = old.len() - 1;

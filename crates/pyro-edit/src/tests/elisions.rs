@@ -197,6 +197,12 @@ fn dots_that_do_not_match_each_other_are_an_error_that_says_so() {
     ] {
         fails(&files, &edits("f", vec![edit(old, new)]), words);
     }
+    // Where the file has such lines, they are most likely meant as they are: then the closest place says more.
+    fails(
+        &[("f", "def g(a, b):\n    ...\n\nx = 1\n")],
+        &edits("f", vec![edit("def g(a):\n    ...\n", "def g(a):\n    return a\n")]),
+        &["not found", "do not stand for lines left out", "1|def g(a, b):", "line 1 differs"],
+    );
     let mut every = edit("use std::fmt;\n...\n    sum\n", "use std::io;\n...\n    sum\n");
     every.all = true;
     fails(&files, &edits("f", vec![every]), &["not found", "With all=true `...`"]);
