@@ -21,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "api_request", check: api::request },
     Target { name: "api_values", check: api::values },
     Target { name: "edit_diff", check: edit::diff },
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "layer_archive", check: layer::archive },
     Target { name: "term_digest", check: term::digest },
     Target { name: "term_screen", check: term::screen },
+    Target { name: "wire_answer", check: wire::answer },
     Target { name: "wire_frame", check: wire::frame },
     Target { name: "wire_message", check: wire::message },
 ];
