@@ -1,11 +1,12 @@
 //! The project's own tasks, run as `cargo xtask TASK`. One small program instead of scripts in three languages.
 //!
 //! It may install packages (`setup` only) and, as root, make the two test users (`test` and `bench` only). Everything else
-//! that it writes is under `target/` and, for the test users, under one staging directory each.
+//! that it writes is under `target/`, for the test users under one staging directory each, and for fuzzing in folders of `fuzz/` that git ignores.
 
 mod bench;
 mod counts;
 mod demo;
+mod fuzz;
 mod project;
 mod readme;
 mod setup;
@@ -27,6 +28,8 @@ cargo xtask TASK
                              --past N: only N random sequences of the past against its model (10000 take about an hour)
                              FILTER: only the cases whose name contains it
   ci                         the same as test
+  fuzz [TARGET…]             look for inputs for which a parser's properties (crates/pyro-fuzzing) do not hold, with libFuzzer;
+                             --seconds N for each target (60). Needs nightly and cargo-fuzz, and says how to get them
   readme [--check]           run the commands of the README's tour and write (or compare) what they print
   bench [OPTIONS]            compare with bwrap, crun and podman; writes docs/benchmarks.md
                              --repetitions N (50), --rootfs DIR (the built environment), --no-write
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::task(),
         ["test", options @ ..] => test::task(options),
         ["ci"] => test::task(&[]),
+        ["fuzz", options @ ..] => fuzz::task(options),
         ["readme", options @ ..] => readme::task(options),
         ["bench", options @ ..] => bench::task(options),
         [bench::worker::ROLE] => bench::worker::serve(),

@@ -1,11 +1,13 @@
 //! One replacement in one text: the ladder, from exact bytes down, and what the new text becomes on each rung.
 //!
-//! A text that stands in several places is an error on the rung where it is found, never a reason to go on or to take the first.
+//! A text that stands in several places is an error on the rung where it is found, never a reason to go on or to take the first. Only a text that no rung has
+//! is read with lines left out ([`elision`]).
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::compare;
+use crate::elision;
 use crate::failure::{Place, Why};
 use crate::index::{Budget, Index};
 use crate::limits::{FILE_BYTES_MAX, REPLACED_PLACES_MAX};
@@ -17,7 +19,7 @@ use crate::shift::Shift;
 use crate::view::{Lines, MARK, Normal, View, is_blank_line, is_telling, without_end};
 
 /// Letters or digits that a new text must have before finding it counts as having been applied.
-const TELLING_COUNT: usize = 6;
+pub(crate) const TELLING_COUNT: usize = 6;
 
 /// What came of an edit.
 #[derive(Debug)]
@@ -27,15 +29,15 @@ pub(crate) enum Edited {
 }
 
 /// A part of the content, and what takes its place.
-struct Splice {
+pub(crate) struct Splice {
     range: Range<usize>,
     new: Vec<u8>,
 }
 
 /// A place of the old text. Lines that old and new text have in common stay as they are in the file.
-struct Found {
+pub(crate) struct Found {
     whole: Range<usize>,
-    splices: Vec<Splice>,
+    pub(crate) splices: Vec<Splice>,
     shift: Option<Shift>,
 }
 
@@ -43,16 +45,16 @@ pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<
     budget.spend(content.len())?;
     let exact = occurrences(content, &edit.old);
     let done = already_there(content, edit, budget)?;
+    let placeholder = elision::placeholder(content, edit, budget)?;
     match (exact.as_slice(), &done) {
         // The old text is only there as a part of the new one: this was sent before.
         ([only], Some(done)) if !edit.all && done.start <= *only && only + edit.old.len() <= done.end => {
             return Ok(applied(content, done));
         }
         ([], _) => {}
-        _ => return replace_exact(content, edit, &exact, budget),
+        _ => return placeholder.map_or_else(|| replace_exact(content, edit, &exact, budget), Err),
     }
-    let lines = lines(content)?;
-    let mut index = Index::new(lines.clone());
+    let mut index = Index::new(lines(content)?);
     for rung in EDIT_RUNGS {
         let Some(found) = on_rung(&mut index, edit, rung, budget)? else { continue };
         if let Some(done) = &done
@@ -64,18 +66,32 @@ pub(crate) fn apply(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<
             let ranges: Vec<Range<usize>> = found.iter().map(|found| found.whole.clone()).collect();
             return Err(ambiguous(&index, &ranges, rung.words(found[0].shift.as_ref()), budget)?);
         }
+        if let Some(placeholder) = placeholder {
+            return Err(placeholder);
+        }
         let note = rung.words(found.first().and_then(|found| found.shift.as_ref()));
         let splices: Vec<Splice> = found.into_iter().flat_map(|found| found.splices).collect();
         return Ok(Edited::Changed { content: spliced(content, splices)?, note });
     }
-    match done {
-        Some(done) => Ok(applied(content, &done)),
-        None => {
-            let sent: Vec<&[u8]> = edit.old.split_inclusive(|byte| *byte == b'\n').collect();
-            let nearest = nearest::find(&mut index, &sent, None, budget)?;
-            Err(Why::NotFound { nearest, new_text_at: None, note: None })
-        }
+    if let Some(done) = done {
+        return Ok(applied(content, &done));
     }
+    let note = if elision::has_markers(&edit.old) {
+        if !edit.all
+            && let Some(edited) = elision::apply(&mut index, edit, budget)?
+        {
+            return Ok(edited);
+        }
+        Some(if edit.all {
+            "With all=true `...` does not stand for lines left out.".to_owned()
+        } else {
+            "Its `...` lines do not stand for lines left out: its new text has not the same ones.".to_owned()
+        })
+    } else {
+        placeholder.map(|_| "Its new text has a line that stands for lines left out: send these instead.".to_owned())
+    };
+    let nearest = nearest::find(&mut index, &split(&edit.old), None, budget)?;
+    Err(Why::NotFound { nearest, new_text_at: None, note })
 }
 
 fn lines(content: &[u8]) -> Result<Lines<'_>, Why> {
@@ -190,7 +206,7 @@ fn on_rung(index: &mut Index<'_>, edit: &Edit, rung: Rung, budget: &mut Budget) 
     Ok((!found.is_empty()).then_some(found))
 }
 
-fn split(text: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn split(text: &[u8]) -> Vec<&[u8]> {
     text.split_inclusive(|byte| *byte == b'\n').collect()
 }
 
@@ -271,35 +287,59 @@ fn shifted(index: &mut Index<'_>, old: &[u8], new: &[u8], view: View, budget: &m
     let changes = compare::changes(&old_lines, &new_lines);
     let mut found = Vec::new();
     for start in index.find(&old_lines, view, budget)? {
-        let lines = &index.lines;
         budget.spend(old_lines.len())?;
-        let pairs = old_lines.iter().enumerate().map(|(at, sent)| (*sent, lines.get(start + at)));
-        let Some(shift) = Shift::between(pairs) else { continue };
-        let whole = lines.start(start)..lines.start(start + old_lines.len());
-        let around = &lines.bytes[whole.clone()];
-        let sent_ends = SentEnds::new(lines.bytes, around, old, new);
-        let mut splices = Vec::new();
-        for (old_range, new_range) in &changes {
-            let moved = new_lines[new_range.clone()].iter().map(|line| shift.apply(line)).collect::<Option<Vec<_>>>();
-            let Some(moved) = moved else { break };
-            let mut new = sent_ends.adapt(&moved.concat());
-            if old_range.end == old_lines.len() {
-                let (in_file, in_old) = (around.ends_with(b"\n"), old.ends_with(b"\n"));
-                if !new.is_empty() && in_file && !in_old {
-                    // The old text ended within the line, before its newline.
-                    new.extend_from_slice(if around.ends_with(b"\r\n") { b"\r\n" } else { b"\n" });
-                } else if !in_file && in_old {
-                    new.truncate(without_end(&new).len());
-                }
-            }
-            splices.push(Splice { range: lines.start(start + old_range.start)..lines.start(start + old_range.end), new });
-        }
-        if splices.len() == changes.len() {
-            found.push(Found { whole, splices, shift: Some(shift) });
-            check_size(lines.bytes.len() + found.len() * new.len())?;
+        let Some(shift) = shift_at(&index.lines, &old_lines, start, view) else { continue };
+        if let Some(place) = whole_lines_at(&index.lines, (old, new), (&old_lines, &new_lines), &changes, start, shift) {
+            found.push(place);
+            check_size(index.lines.bytes.len() + found.len() * new.len())?;
         }
     }
     Ok(found)
+}
+
+/// How lines that a view finds at `start` are indented there: as they were sent where the view does not shift. `None` when no one shift explains all of them.
+pub(crate) fn shift_at(lines: &Lines<'_>, old: &[&[u8]], start: usize, view: View) -> Option<Option<Shift>> {
+    if !view.shifts() {
+        return Some(None);
+    }
+    Shift::between(old.iter().enumerate().map(|(at, sent)| (*sent, lines.get(start + at)))).map(Some)
+}
+
+/// The place of whole lines that begin at `start`. `texts` and `split` are the old and the new text, `changes` what is different between them. `None` when a
+/// new line has less indentation than the shift takes away.
+pub(crate) fn whole_lines_at(
+    lines: &Lines<'_>,
+    texts: (&[u8], &[u8]),
+    split: (&[&[u8]], &[&[u8]]),
+    changes: &[(Range<usize>, Range<usize>)],
+    start: usize,
+    shift: Option<Shift>,
+) -> Option<Found> {
+    let ((old, new), (old_lines, new_lines)) = (texts, split);
+    let whole = lines.start(start)..lines.start(start + old_lines.len());
+    let around = &lines.bytes[whole.clone()];
+    let sent_ends = SentEnds::new(lines.bytes, around, old, new);
+    // A mark at the start of the file is no part of its first line.
+    let text_start = if lines.bytes.starts_with(MARK) { MARK.len() } else { 0 };
+    let mut splices = Vec::new();
+    for (old_range, new_range) in changes {
+        let moved = |line: &&[u8]| shift.as_ref().map_or_else(|| Some(line.to_vec()), |shift| shift.apply(line));
+        let moved = new_lines[new_range.clone()].iter().map(moved).collect::<Option<Vec<_>>>()?;
+        let moved = moved.concat();
+        let mut new = sent_ends.adapt(moved.strip_prefix(MARK).unwrap_or(&moved));
+        if old_range.end == old_lines.len() {
+            let (in_file, in_old) = (around.ends_with(b"\n"), old.ends_with(b"\n"));
+            if !new.is_empty() && in_file && !in_old {
+                // The old text ended within the line, before its newline.
+                new.extend_from_slice(if around.ends_with(b"\r\n") { b"\r\n" } else { b"\n" });
+            } else if !in_file && in_old {
+                new.truncate(without_end(&new).len());
+            }
+        }
+        let (from, until) = (lines.start(start + old_range.start), lines.start(start + old_range.end));
+        splices.push(Splice { range: from.max(text_start)..until.max(text_start), new });
+    }
+    Some(Found { whole, splices, shift })
 }
 
 /// Which line ends a new text gets where its old text was found.
@@ -332,7 +372,7 @@ fn check_size(bytes: usize) -> Result<(), Why> {
     if bytes > 2 * FILE_BYTES_MAX { Err(too_large()) } else { Ok(()) }
 }
 
-fn spliced(content: &[u8], splices: Vec<Splice>) -> Result<Vec<u8>, Why> {
+pub(crate) fn spliced(content: &[u8], splices: Vec<Splice>) -> Result<Vec<u8>, Why> {
     let added: usize = splices.iter().map(|splice| splice.new.len()).sum();
     check_size(content.len() + added)?;
     let mut out = Vec::with_capacity(content.len() + added);
@@ -349,13 +389,18 @@ fn spliced(content: &[u8], splices: Vec<Splice>) -> Result<Vec<u8>, Why> {
     if out.len() > FILE_BYTES_MAX { Err(too_large()) } else { Ok(out) }
 }
 
-fn ambiguous(index: &Index<'_>, ranges: &[Range<usize>], ignored: Option<String>, budget: &mut Budget) -> Result<Why, Why> {
+pub(crate) fn ambiguous(
+    index: &Index<'_>,
+    ranges: &[Range<usize>],
+    ignored: Option<String>,
+    budget: &mut Budget,
+) -> Result<Why, Why> {
     let lines = &index.lines;
     let spans: Vec<Range<usize>> =
         ranges.iter().map(|range| lines.line_at(range.start)..lines.line_at(range.end.max(range.start + 1) - 1) + 1).collect();
     let is_whole = ranges.iter().zip(&spans).all(|(range, span)| range.start == lines.start(span.start));
     let places: Vec<Place> = neighbours::tell_apart(lines, &spans, is_whole, budget)?;
-    Ok(Why::Ambiguous { places, place_count: spans.len(), ignored })
+    Ok(Why::Ambiguous { places, place_count: spans.len(), ignored, part_of_text: None })
 }
 
 /// Whether a text is nothing but blank lines.

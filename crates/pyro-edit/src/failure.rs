@@ -82,6 +82,8 @@ pub enum Why {
         place_count: usize,
         /// What had to be left out of account to find them, in words ("matched ignoring …").
         ignored: Option<String>,
+        /// Which of its lines these are, in words, when the others are not looked for with them.
+        part_of_text: Option<String>,
     },
     /// There is no such file.
     PathMissing {

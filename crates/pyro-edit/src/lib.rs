@@ -5,18 +5,20 @@
 //!
 //! It must assume that both the request and the files were written by an enemy: nothing in them makes it panic, and memory and time are bounded
 //! ([`limits`]). It never changes anything because it is *similar*: on each rung of its ladder two texts are the same or not, and a place must be the only
-//! one. What it leaves out of account (line ends, indentation by the same amount, pasted line numbers …) it says in the report.
+//! one. What it leaves out of account (line ends, indentation by the same amount, pasted line numbers, lines that `...` stands for …) it says in the report.
 
 // A failure ends its request: it is made once and copied never, so its size costs nothing.
 #![allow(clippy::result_large_err)]
 
 mod compare;
 mod edit;
+mod elision;
 mod failure;
 mod files;
 mod hunk;
 mod index;
 pub mod limits;
+mod marker;
 mod nearest;
 mod neighbours;
 mod patch;

@@ -18,7 +18,8 @@ pub struct FileEdits {
     pub edits: Vec<Edit>,
 }
 
-/// One replacement.
+/// One replacement. Where the file does not have the old text as it is, a line `...` in it, by itself or in a comment, stands for lines left out; the new text has the
+/// same line at the same place, and what it stands for is kept. In a new text alone such a line is refused where it would take the place of what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
     /// The text that is there; empty to create a file or to fill an empty one.

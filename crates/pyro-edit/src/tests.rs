@@ -1,6 +1,7 @@
 //! The engine as its callers see it: requests against files in memory, as tables.
 
 mod edits;
+mod elisions;
 mod failures;
 mod limits;
 mod patches;

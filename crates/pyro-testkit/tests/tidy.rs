@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pyro-host", &["pyro-api", "pyro-layer", "pyro-sys", "pyro-term", "pyro-wire"]),
     ("pyro", &["pyro-host", "pyro-agent", "pyro-api", "pyro-sys", "pyro-term", "pyro-wire"]),
     ("pyro-testkit", &["pyro-wire", "pyro-agent"]),
+    ("pyro-fuzzing", &["pyro-api", "pyro-edit", "pyro-layer", "pyro-term", "pyro-wire"]),
     ("xtask", &[]),
 ];
 

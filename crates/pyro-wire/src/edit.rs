@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
-use crate::frame::Violation;
+use crate::frame::{Violation, quoted};
 
 /// What is to be changed: texts to replace, or a patch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl EditOrder {
     /// # Errors
     /// When it is no order.
     pub fn from_json(text: &[u8]) -> Result<Self, Violation> {
-        serde_json::from_slice(text).map_err(|error| Violation(format!("an edit that cannot be read: {error}")))
+        serde_json::from_slice(text).map_err(|error| Violation(quoted("an edit that cannot be read", &error)))
     }
 }
 
@@ -47,7 +47,7 @@ impl EditAnswer {
     /// # Errors
     /// When it is no answer.
     pub fn from_json(text: &[u8]) -> Result<Self, Violation> {
-        serde_json::from_slice(text).map_err(|error| Violation(format!("the answer to an edit cannot be read: {error}")))
+        serde_json::from_slice(text).map_err(|error| Violation(quoted("the answer to an edit cannot be read", &error)))
     }
 }
 

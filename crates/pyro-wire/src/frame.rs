@@ -409,7 +409,8 @@ fn check_depth(json: &[u8]) -> Result<(), Violation> {
     Ok(())
 }
 
-fn quoted(what: &str, error: &serde_json::Error) -> String {
+/// The words of the parser behind our own, escaped and cut: they may quote what the other side sent.
+pub(crate) fn quoted(what: &str, error: &serde_json::Error) -> String {
     let mut text = escape(&error.to_string().replace('\n', " "));
     if text.len() > VIOLATION_BYTES_MAX {
         let cut = text.floor_char_boundary(VIOLATION_BYTES_MAX);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::plain_path;
 use crate::bytes::Bytes;
-use crate::frame::Violation;
+use crate::frame::{Violation, quoted};
 use crate::limits::FOUND_LINE_BYTES_MAX;
 use crate::message::{Search, SearchTell};
 
@@ -82,7 +82,7 @@ impl SearchAnswer {
     /// When it is no answer, or tells more than was asked for, or something twice.
     pub fn from_json(text: &[u8], asked: &Search) -> Result<Self, Violation> {
         let answer: Self =
-            serde_json::from_slice(text).map_err(|error| Violation(format!("the answer to a search cannot be read: {error}")))?;
+            serde_json::from_slice(text).map_err(|error| Violation(quoted("the answer to a search cannot be read", &error)))?;
         if let Self::Found(found) = &answer {
             check(found, asked)?;
         }

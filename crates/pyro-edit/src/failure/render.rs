@@ -164,13 +164,11 @@ impl Failure {
                 self.nearest(failed.number, nearest.as_ref(), &mut text);
                 text
             }
-            Why::Ambiguous { places, place_count, ignored } => self.ambiguous(
-                failed.number,
-                places,
-                *place_count,
-                ignored.as_deref(),
-                plain(format!("its text stands in {place_count} places in {path}"), String::new()),
-            ),
+            Why::Ambiguous { places, place_count, ignored, part_of_text } => {
+                let what = part_of_text.as_ref().map_or_else(|| "its text stands".to_owned(), |lines| format!("the {lines} stand"));
+                let text = plain(format!("{what} in {place_count} places in {path}"), String::new());
+                self.ambiguous(failed.number, places, *place_count, ignored.as_deref(), text)
+            }
             Why::PathMissing { near } => {
                 let mut text = plain(format!("there is no file {path}"), String::new());
                 if near.is_empty() {

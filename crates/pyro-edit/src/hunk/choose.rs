@@ -253,6 +253,7 @@ fn finish<'p>(index: &Index<'_>, stage: Stage<'p>, budget: &mut Budget) -> Resul
                 places: neighbours::tell_apart(&index.lines, &spans, true, budget)?,
                 place_count: found.start_count,
                 ignored,
+                part_of_text: None,
             })
         }
         Stage::Fixed { found, start, note, .. } => {

@@ -1,6 +1,7 @@
 //! SEARCH/REPLACE blocks: a path, the old lines, the new lines. They become edits.
 //!
-//! The path stands on the line before a block or before its fence; a block without one belongs to the file of the block before.
+//! The path stands on the line before a block or before its fence; a block without one belongs to the file of the block before. Lines that both sides leave out
+//! (`...`) are no matter of the form: edits may have them too.
 
 use crate::failure::Why;
 use crate::patch::PatchLines;

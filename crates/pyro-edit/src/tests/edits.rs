@@ -64,6 +64,14 @@ fn each_rung_matches_what_it_is_for_and_says_so() {
             "\tif x {\n\t\tz()\n\t}\n",
             "tabs for 4 spaces",
         ),
+        // A mark at the start of the file stays there.
+        (
+            "\u{feff}if x:\n    y()\n",
+            "  if x:\n      y()\n",
+            "  if z:\n      y()\n",
+            "\u{feff}if z:\n    y()\n",
+            "indentation (-2)",
+        ),
         ("  a:\n    b\n", "\ta:\n\t\tb\n", "\ta:\n\t\tc\n", "  a:\n    c\n", "2 spaces for tabs"),
         // What a keyboard has.
         ("say “hi” — now\n", "say \"hi\" - now", "say \"ho\"", "say \"ho\"\n", "typographic"),

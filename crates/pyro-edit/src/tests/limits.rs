@@ -37,6 +37,17 @@ fn what_is_too_large_is_refused_in_words() {
 }
 
 #[test]
+fn any_number_of_lines_left_out_is_quick() {
+    let old: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    let cut = |word: &str| (0..1000).map(|number| format!("{word} {}\n...\n", number * 20)).collect::<String>();
+    let new: String =
+        (0..20_000).map(|number| if number % 20 == 0 { format!("new {number}\n") } else { format!("line {number}\n") }).collect();
+    becomes(&[("f", &old)], &edits("f", vec![edit(&cut("line"), &cut("new"))]), &[("f", &new)]);
+    let blank = |word: &str| format!("{word} 7\n{}...\n", "\n".repeat(1 << 19));
+    becomes(&[("f", &old)], &edits("f", vec![edit(&blank("line"), &blank("new"))]), &[("f", &old.replace("line 7\n", "new 7\n"))]);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_kept() {
     let mut files = tree(&[("f", "")]);
     let content: Vec<u8> = [b"\xff\xfe\x00bin\n".as_slice(), b"word\n", b"\x80\x81\n"].concat();
@@ -76,6 +87,17 @@ fn the_slowest_requests_end() {
         &patch(&format!("--- a/f\n+++ b/f\n{}", format!("@@\n{lines}-x\n+y\n").repeat(800))),
     );
     let old = "0123456789abcde\n".repeat(100);
+    time("pieces that stand everywhere", &alike, &edits("f", vec![edit(&"0123456789abcde\n...\n".repeat(100_000), "...\n")]));
+    time(
+        "as many dots in both",
+        &alike,
+        &edits("f", vec![edit(&"0123456789abcde\n...\n".repeat(100_000), &"x\n...\n".repeat(100_000))]),
+    );
+    time(
+        "blank lines beside dots",
+        &alike,
+        &edits("f", vec![edit(&format!("a\n{}...\n", "\n".repeat(1 << 20)), &format!("b\n{}...\n", "\n".repeat(1 << 20)))]),
+    );
     time("edits that stand everywhere", &alike, &edits("f", vec![edit(&old, "x"); 1000]));
     time("edits that stand nowhere", &alike, &edits("f", vec![edit(&format!("{old}x"), "x"); 1000]));
     time("edits of one word that stand nowhere", &other, &edits("f", vec![edit("00000000 00000042", "x"); 1000]));

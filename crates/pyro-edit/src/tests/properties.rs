@@ -60,6 +60,8 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
             "2.1\n",
             " 1|a\n",
             "\r\n",
+            "...\n",
+            "  // ... existing code ...\n",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
         proptest::collection::vec(any::<u8>(), 0..8),
@@ -139,6 +141,29 @@ proptest! {
         prop_assume!(old != new);
         let (after, _) = run(&tree(&[("f", &old)]), &Request::Patch(diff(&old, &new, context))).map_err(|failure| TestCaseError::fail(failure.render()))?;
         prop_assert_eq!(String::from_utf8_lossy(&after.files[&path("f")].content), new);
+    }
+
+    /// Lines that are left out of an edit change nothing of what it does, or make it an error; never something else.
+    #[test]
+    fn an_edit_with_lines_left_out_does_what_the_whole_edit_does(old in lines(), new in lines(), at in 0usize..30, count in 0usize..10, dots in "(    )?(\\.\\.\\.|# \\.\\.\\.|// \\.\\.\\. existing code \\.\\.\\.)") {
+        // The lines of a file around some that stay: above these others come, and below.
+        let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+        let kept: Vec<String> = (0..count).map(|number| format!("kept {number}")).collect();
+        let (old_at, new_at) = (at.min(old.len()), at.min(new.len()));
+        let text = |lines: &[&str], at: usize, between: &[String]| {
+            let lines: Vec<&str> = lines[..at].iter().copied().chain(between.iter().map(String::as_str)).chain(lines[at..].iter().copied()).collect();
+            lines.iter().map(|line| format!("{line}\n")).collect::<String>()
+        };
+        let (before, after) = (text(&old, old_at, &kept), text(&new, new_at, &kept));
+        let (old, new) = (text(&old, old_at, std::slice::from_ref(&dots)), text(&new, new_at, &[dots]));
+        let edit = Edit { old: old.into_bytes(), new: new.into_bytes(), all: false };
+        let request = Request::Edits(vec![FileEdits { path: b"f".to_vec(), edits: vec![edit] }]);
+        if let Ok((found, _)) = run(&tree(&[("f", &before)]), &request) {
+            let found = String::from_utf8_lossy(&found.files[&path("f")].content).into_owned();
+            // Blank lines beside the dots may be on either side of what is kept.
+            let solid = |text: &str| text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect::<Vec<_>>();
+            prop_assert!(solid(&found) == solid(&after) || found == before, "{:?} became {:?}, not {:?}", before, found, after);
+        }
     }
 
     #[test]

@@ -9,6 +9,10 @@ use super::spoil::{Form, Hunk, TextDiff, write};
 /// The request to send after a failure; `None` where its text does not say what to do. `meant` are the hunks as they belong, for their line numbers.
 pub fn repaired(sent: &TextDiff, meant: &TextDiff, form: Form, failure: &Failure) -> Option<Request> {
     let text = failure.render();
+    // What is left out has no line to put in its place: one sends all of them.
+    if text.contains("`...`") {
+        return None;
+    }
     let mut next = sent.clone();
     let is_numbered = failure.part == Part::Hunk && form == Form::Unified;
     // "hunk 2 of 5 failed: …" once for each that did.

@@ -164,7 +164,7 @@ fn write_lines(out: &mut Vec<u8>, hunk: &Hunk, says_open_end: bool) {
 }
 
 /// What is done to hunks, and what form they are then sent in.
-pub const SPOILINGS: [(&str, Form); 22] = [
+pub const SPOILINGS: [(&str, Form); 24] = [
     ("none", Form::Unified),
     ("none", Form::V4a),
     ("none", Form::Blocks),
@@ -187,6 +187,8 @@ pub const SPOILINGS: [(&str, Form); 22] = [
     ("a wrong line", Form::Unified),
     ("a wrong line", Form::V4a),
     ("a wrong line", Form::Edits),
+    ("lines left out", Form::Blocks),
+    ("lines left out", Form::Edits),
 ];
 
 /// Whether what is sent then still says what is to become of the file: line ends of both kinds, or indentation where there is nothing to compare it with,
@@ -288,6 +290,19 @@ fn spoil_hunk(hunk: &mut Hunk, how: &str, shift: usize, random: &mut Random) {
             hunk.lines.truncate(hunk.lines.len() - tail.saturating_sub(1));
             hunk.lines.drain(..cut);
             (hunk.old_start, hunk.new_start) = (hunk.old_start + cut, hunk.new_start + cut);
+        }
+        "lines left out" => {
+            // The longest run of context, but for the lines at its ends.
+            let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+            for (at, _) in hunk.lines.iter().enumerate().filter(|(_, (mark, _))| *mark == b' ') {
+                match runs.last_mut() {
+                    Some(run) if run.end == at => run.end += 1,
+                    _ => runs.push(at..at + 1),
+                }
+            }
+            if let Some(run) = runs.into_iter().max_by_key(|run| run.len()).filter(|run| run.len() > 2) {
+                hunk.lines.splice(run.start + 1..run.end - 1, [(b' ', b"    ...\n".to_vec())]);
+            }
         }
         "a wrong line" => {
             // A word of one old line is another.

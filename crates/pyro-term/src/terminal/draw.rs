@@ -496,8 +496,8 @@ impl Perform for Board {
 
     fn osc(&mut self, text: &[u8]) {
         if let Some(title) = text.strip_prefix(b"0;").or_else(|| text.strip_prefix(b"2;")) {
-            let title: String = String::from_utf8_lossy(title).chars().take(TITLE_CHARS_MAX).collect();
-            self.title = pyro_wire::untrusted::escape(&title).replace(['\n', '\t'], " ");
+            let title = pyro_wire::untrusted::escape(&String::from_utf8_lossy(title)).replace(['\n', '\t'], " ");
+            self.title = title.chars().take(TITLE_CHARS_MAX).collect();
             return;
         }
         let Self { commands, page, primary, unread, .. } = self;

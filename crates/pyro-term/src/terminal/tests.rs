@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::{Size, Terminal};
-use crate::limits::{COMMANDS_MAX, HISTORY_CELLS_MAX, REPLY_BYTES_MAX, UNREAD_BYTES_MAX, UNREAD_LINE_BYTES_MAX, UNREAD_LINES_MAX};
+use crate::limits::{
+    COMMANDS_MAX, HISTORY_CELLS_MAX, REPLY_BYTES_MAX, TITLE_CHARS_MAX, UNREAD_BYTES_MAX, UNREAD_LINE_BYTES_MAX, UNREAD_LINES_MAX,
+};
 
 const SIZE: Size = Size { columns: 20, rows: 5 };
 
@@ -68,6 +70,15 @@ fn a_program_with_the_whole_screen_is_shown_as_a_screen() {
     t.feed(b"\x1b[?1049lafter\r\n");
     let fresh = t.take_text();
     assert_eq!((fresh.text.as_str(), fresh.screen), ("after\n", None));
+}
+
+#[test]
+fn a_title_has_its_limit_as_it_is_shown() {
+    let title = |bytes: &[u8]| terminal(&[b"\x1b]2;", bytes, b"\x07"].concat()).screen().title;
+    assert_eq!(title(b"an\x7f\xff").as_str(), "an\\u{7f}\u{fffd}");
+    for long in [b"x".repeat(4000), b"\x7f".repeat(4000), "\u{202e}".repeat(1000).into_bytes()] {
+        assert_eq!(title(&long).chars().count(), TITLE_CHARS_MAX);
+    }
 }
 
 #[test]

@@ -60,7 +60,16 @@ fn what_is_not_exactly_right_is_refused_by_name() {
 #[test]
 fn a_violation_is_safe_to_print_and_short() {
     let found = violation(&control(&format!(r#"{{"\u001b[31m{}":1}}"#, "x".repeat(5000))));
-    assert!(found.contains("\\u{1b}[31mxxx") && found.ends_with('…') && found.len() < 350, "{found}");
+    let is_safe = |found: &str| {
+        assert!(found.contains("\\u{1b}[31mxxx") && found.ends_with('…') && found.len() < 350, "{found}");
+    };
+    is_safe(&found);
+    // Also where a message does not come as a frame of its own.
+    let strange = format!(r#"{{"\u001b[31m{}":1}}"#, "x".repeat(5000));
+    let asked = crate::message::tests::search();
+    is_safe(&crate::edit::EditOrder::from_json(strange.as_bytes()).expect_err("it is no order").0);
+    is_safe(&crate::edit::EditAnswer::from_json(strange.as_bytes()).expect_err("it is no answer").0);
+    is_safe(&crate::search::SearchAnswer::from_json(strange.as_bytes(), &asked).expect_err("it is no answer").0);
 }
 
 #[test]

@@ -1,0 +1,4 @@
+//! `pyro_fuzzing::wire::answer`, which says what it is about.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pyro_fuzzing::wire::answer(bytes));
