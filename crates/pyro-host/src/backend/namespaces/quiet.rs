@@ -36,6 +36,16 @@ impl Watched {
     /// Processes that the agent has started or inherited. As it is the first process, every other one inside descends from them. Those that
     /// have ended and are not collected yet count too.
     fn children(&self) -> io::Result<Vec<i32>> {
+        for _ in 0..LOOKS_MAX {
+            if let Some(children) = self.children_of_threads()? {
+                return Ok(children);
+            }
+        }
+        Err(io::Error::other("its threads end faster than they can be looked at"))
+    }
+
+    /// `None` when a thread ended meanwhile: what it had started belongs to another one now, which may have been looked at before.
+    fn children_of_threads(&self) -> io::Result<Option<Vec<i32>>> {
         let tasks = openat(&self.process, "task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let mut children = Vec::new();
         for task in rustix::fs::Dir::read_from(&tasks)? {
@@ -43,14 +53,19 @@ impl Watched {
             let Some(thread) = task.file_name().to_str().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
                 continue;
             };
-            // CONFIG_PROC_CHILDREN; a thread that has just ended has none.
+            // CONFIG_PROC_CHILDREN.
             let listed = match self.read(&format!("task/{thread}/children")) {
-                Err(error) if error.raw_os_error() == Some(ESRCH) => continue,
+                Err(error) if matches!(error.raw_os_error(), Some(ESRCH | ENOENT)) && self.is_there() => return Ok(None),
                 listed => listed?,
             };
             children.extend(listed.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
         }
-        Ok(children)
+        Ok(Some(children))
+    }
+
+    /// Whether the kernel says what threads have started, of the first one, which cannot end before the others.
+    fn is_there(&self) -> bool {
+        self.read(&format!("task/{}/children", self.pid)).is_ok()
     }
 
     /// How many processes there are but the agent.
@@ -76,8 +91,14 @@ impl Watched {
     }
 }
 
-/// esrch, "no such process".
+/// "No such file or directory": a thread had ended when it was opened.
+const ENOENT: i32 = 2;
+
+/// "No such process": it ended after that.
 const ESRCH: i32 = 3;
+
+/// How often it is looked again because a thread has ended: one ends after each request about files.
+const LOOKS_MAX: usize = 64;
 
 /// How long stopping them all may take. One that waits for a disk cannot be stopped before that has answered.
 const STOPPED_WITHIN: Duration = Duration::from_secs(5);
