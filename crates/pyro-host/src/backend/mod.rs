@@ -59,6 +59,9 @@ pub trait Sandbox: Send {
         Ok(Switched::Not("the layers of this kind of sandbox cannot be changed while it runs".to_owned()))
     }
 
+    /// Nothing has been asked of it for a while: what it has put off is done now.
+    fn rest(&mut self) {}
+
     /// Stops everything inside but the agent for as long as what it gives is held, so that what was written can be copied.
     ///
     /// # Errors

@@ -385,8 +385,12 @@ impl<'a> Supervisor<'a> {
         let rest = if is_idle { self.rest.patience() } else { None };
         let timeout = deadline.map(until).into_iter().chain(rest).chain(self.end_by_itself().map(until)).min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("deadlines are within a century"));
+        let mut rests = false;
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) if is_idle => self.rest.begin(),
+            Ok(0) if is_idle => {
+                self.rest.begin();
+                rests = true;
+            }
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => self.rest.wake(),
             Err(error) => return Err(error),
@@ -396,14 +400,18 @@ impl<'a> Supervisor<'a> {
         let readable = |fd: &PollFd<'_>| !fd.revents().difference(PollFlags::OUT).is_empty();
         let connections =
             self.connections.keys().zip(&fds[fixed + listens..]).filter(|(_, fd)| readable(fd)).map(|(id, _)| *id).collect();
-        Ok(Ready {
+        let ready = Ready {
             link: ready[0],
             gone: ready[1],
             work: ready[2],
             signal: ready[3],
             caller: listens == 1 && ready[fixed],
             connections,
-        })
+        };
+        if let Some(sandbox) = self.sandbox.as_mut().filter(|_| rests) {
+            sandbox.rest();
+        }
+        Ok(ready)
     }
 
     fn next_deadline(&self) -> Option<Instant> {

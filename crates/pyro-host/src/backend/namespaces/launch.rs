@@ -245,12 +245,9 @@ impl Supervisor<'_> {
             descriptors.extend(&program.descriptors);
             send(&[PROGRAM], &descriptors)?;
         }
-        sandbox.ground = Some(Ground {
-            plan: plan.clone(),
-            how: backend.layers,
-            users: user_namespace.alone(),
-            overlays: parts.into_overlays(),
-        });
+        let (overlays, kept) = parts.into_overlays(&launch.mounts).unzip();
+        let (plan, users, kept) = (plan.clone(), user_namespace.alone(), kept.unwrap_or_default());
+        sandbox.ground = Some(Ground { plan, how: backend.layers, users, overlays, kept, unused: Vec::new() });
         Ok(())
     }
 }

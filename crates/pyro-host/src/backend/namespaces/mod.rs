@@ -206,6 +206,12 @@ impl Sandbox for NamespaceSandbox {
         LayersAt::Outside
     }
 
+    fn rest(&mut self) {
+        if let Some(ground) = &mut self.ground {
+            ground.let_go();
+        }
+    }
+
     fn switch(&mut self, mounts: &[StackMount], commit: &mut dyn FnMut() -> Result<()>) -> Result<Switched> {
         switch::switch(self, mounts, commit)
     }

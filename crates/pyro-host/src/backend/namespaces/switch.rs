@@ -20,7 +20,7 @@ use pyro_sys::beneath::Mounts;
 use pyro_sys::mount::{self, Refuses};
 use pyro_sys::visit;
 
-use super::filesystem;
+use super::filesystem::{self, Kept, Made};
 use super::plan::Plan;
 use super::quiet::Watched;
 use super::{Layers, NamespaceSandbox};
@@ -36,7 +36,14 @@ pub(super) struct Ground {
     pub(super) users: pyro_sys::userns::UserNamespace,
     /// Its overlays as they are mounted inside, in the order of the plan; `None` when this kernel made them by name.
     pub(super) overlays: Option<Vec<OwnedFd>>,
+    /// The layers that they stand on and that never change again: the next overlays stand on most of them too.
+    pub(super) kept: Kept,
+    /// Overlays that nobody lives on any more, with layers that nobody needs: to be let go of when there is time.
+    pub(super) unused: Vec<Made>,
 }
+
+/// So many overlays wait to be let go of: each may hold some of the kernel's memory of names.
+const UNUSED_MAX: usize = 16;
 
 /// Switches. `commit` is called when the old layers cannot change any more and before the new ones are there; when it fails, everything
 /// stays as it was.
@@ -45,7 +52,7 @@ pub(super) fn switch(
     mounts: &[StackMount],
     commit: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Switched> {
-    let Some(ground) = &sandbox.ground else { return Err(Error::internal("a sandbox has no ground")) };
+    let Some(ground) = &mut sandbox.ground else { return Err(Error::internal("a sandbox has no ground")) };
     let Some(old) = &ground.overlays else {
         return Ok(Switched::Not("this kernel cannot change the layers of a running sandbox (it needs Linux 6.15)".to_owned()));
     };
@@ -57,11 +64,13 @@ pub(super) fn switch(
         return Ok(Switched::Not(why.to_owned()));
     }
     let plan = ground.plan.with_mounts(mounts);
-    let new = filesystem::overlays(&plan, mounts, ground.how, &ground.users)
+    let new = filesystem::overlays(&plan, mounts, ground.how, &ground.users, &mut ground.kept)
         .map_err(|(what, error)| Error::unavailable(format!("put new layers together: {what}")).because(error))?;
-    let Some(new) = new else {
+    let Some((new, layers)) = new else {
         return Ok(Switched::Not("this kernel cannot change the layers of a running sandbox".to_owned()));
     };
+    // What is not among them any more is let go of later, with the old overlays.
+    let unused = std::mem::replace(&mut ground.kept, layers);
     let (on, to) = (&plan, new.as_slice());
     let seen = &watched;
     let (asks, asked) = mpsc::sync_channel::<()>(0);
@@ -104,7 +113,10 @@ pub(super) fn switch(
             if let Some(ground) = &mut sandbox.ground {
                 let old = ground.overlays.replace(new);
                 ground.plan = plan;
-                release(old.unwrap_or_default());
+                ground.unused.push((old.unwrap_or_default(), unused));
+                if ground.unused.len() >= UNUSED_MAX {
+                    ground.let_go();
+                }
             }
             Ok(Switched::Done)
         }
@@ -151,19 +163,27 @@ fn re_root(plan: &Plan, overlays: &[OwnedFd]) -> Result<(), (&'static str, io::E
 }
 
 impl Ground {
-    /// Lets go of everything, once nobody lives on it any more.
-    pub(super) fn release(self) {
+    /// Lets go of the overlays that nobody lives on any more.
+    pub(super) fn let_go(&mut self) {
+        if !self.unused.is_empty() {
+            release(std::mem::take(&mut self.unused));
+        }
+    }
+
+    /// Lets go of everything, once nobody lives on any of it.
+    pub(super) fn release(mut self) {
         // Nothing is written out of what need not survive.
         if let (false, Some(overlays)) = (self.plan.volatile, self.overlays) {
-            release(overlays);
+            self.unused.push((overlays, self.kept));
+            release(self.unused);
         }
     }
 }
 
 /// Lets go of overlays that nobody uses any more. The kernel writes out the whole disk that their layers are on when the last hold on one is
-/// gone (ovl_sync_fs), so a thread that nobody waits for does it.
-fn release(overlays: Vec<OwnedFd>) {
-    let spawned = std::thread::Builder::new().name("release".into()).stack_size(32 * 1024).spawn(move || drop(overlays));
+/// gone (ovl_sync_fs), and waits for all processors whenever a mount ends, so a thread that nobody waits for does it.
+fn release(unused: Vec<Made>) {
+    let spawned = std::thread::Builder::new().name("release".into()).stack_size(32 * 1024).spawn(move || drop(unused));
     // Without a thread the closure has been dropped here, and the overlays with it.
     drop(spawned);
 }

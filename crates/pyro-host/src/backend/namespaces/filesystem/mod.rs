@@ -23,6 +23,7 @@ use crate::backend::{Launch, StackMount};
 mod memory;
 mod overlay;
 
+pub use overlay::Kept;
 use overlay::Stack;
 
 /// World-readable files of `/proc` that say something about the host or its users. All others of that kind belong to the host's root,
@@ -59,7 +60,7 @@ impl Parts {
         let run = run.map_err(of("/run"))?;
         let terminals = memory::make_terminals(plan).map_err(of("/dev/pts"))?;
         let nothing = memory::make_nothing().map_err(of("an empty directory"))?;
-        let stacks = make_stacks(plan, &launch.mounts, how, user_namespace)?;
+        let stacks = make_stacks(plan, &launch.mounts, how, user_namespace, &mut Kept::default())?;
         Ok(Self { stacks, dev, nodes, terminals, run, nothing })
     }
 
@@ -77,9 +78,9 @@ impl Parts {
         all
     }
 
-    /// The overlays, once all has been sent. `None` when they are to be made by name.
-    pub fn into_overlays(self) -> Option<Vec<OwnedFd>> {
-        self.stacks.into_iter().map(Stack::into_overlay).collect()
+    /// The overlays, once all has been sent, and the layers that they stand on. `None` when they are to be made by name.
+    pub fn into_overlays(self, mounts: &[StackMount]) -> Option<Made> {
+        into_overlays(self.stacks, mounts)
     }
 
     /// Back from what was sent. `None` when something is missing.
@@ -97,15 +98,20 @@ fn make_stacks(
     mounts: &[StackMount],
     how: Layers,
     user_namespace: &UserNamespace,
+    kept: &mut Kept,
 ) -> Result<Vec<Stack>, (String, io::Error)> {
     let made = mounts.iter().zip(&plan.overlays).map(|(stack, overlay)| {
-        let made = overlay::make(plan, stack, overlay, how, user_namespace);
+        let made = overlay::make(plan, stack, overlay, how, user_namespace, kept);
         made.map_err(|(what, error)| (format!("overlay of {}: {what}", stack.at), error))
     });
     made.collect()
 }
 
-/// Overlays attached nowhere, as [`Parts`] has them. `None` where this kernel can make them only by name.
+/// Overlays in the order of the plan, and the layers that they stand on.
+pub type Made = (Vec<OwnedFd>, Kept);
+
+/// Overlays attached nowhere, as [`Parts`] has them, and the layers that they stand on, taken from `kept` as far as they are there. `None` where this kernel can
+/// make them only by name.
 ///
 /// # Errors
 /// The path or thing at fault, and what the kernel said.
@@ -114,9 +120,19 @@ pub fn overlays(
     mounts: &[StackMount],
     how: Layers,
     user_namespace: &UserNamespace,
-) -> Result<Option<Vec<OwnedFd>>, (String, io::Error)> {
-    let stacks = make_stacks(plan, mounts, how, user_namespace)?;
-    Ok(stacks.into_iter().map(Stack::into_overlay).collect())
+    kept: &mut Kept,
+) -> Result<Option<Made>, (String, io::Error)> {
+    Ok(into_overlays(make_stacks(plan, mounts, how, user_namespace, kept)?, mounts))
+}
+
+fn into_overlays(stacks: Vec<Stack>, mounts: &[StackMount]) -> Option<Made> {
+    let mut all = (Vec::new(), Kept::default());
+    for (stack, mount) in stacks.into_iter().zip(mounts) {
+        let (overlay, layers) = stack.into_overlay(mount)?;
+        all.0.push(overlay);
+        all.1.extend(layers);
+    }
+    Some(all)
 }
 
 /// What every root has mounted in it besides overlays; one of them may be missing.

@@ -1,8 +1,9 @@
 //! The overlays of a sandbox: layers of the host, made by descriptor or, on older kernels, by name.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyro_sys::beneath::{self, Mounts};
 use pyro_sys::files;
@@ -16,8 +17,8 @@ use crate::backend::namespaces::plan::{Overlay, Plan};
 
 /// One overlay.
 pub(super) enum Stack {
-    /// Made. Its layers are kept open only because closing them takes time, of which there is more later.
-    Mounted { overlay: OwnedFd, _layers: Vec<OwnedFd> },
+    /// Made. Its layers are kept open: making and closing their mounts takes most of the time of an overlay that has many, and the next may stand on the same.
+    Mounted { overlay: OwnedFd, layers: Vec<OwnedFd> },
     /// To be made by name: the layers, uppermost first, then the mount that holds upper and work.
     Layers(Vec<OwnedFd>),
 }
@@ -39,10 +40,14 @@ impl Stack {
         }
     }
 
-    /// The overlay, if it is made.
-    pub(super) fn into_overlay(self) -> Option<OwnedFd> {
+    /// The overlay, if it is made, and its lower layers by name for the next one.
+    pub(super) fn into_overlay(self, of: &StackMount) -> Option<(OwnedFd, Kept)> {
         match self {
-            Self::Mounted { overlay, .. } => Some(overlay),
+            Self::Mounted { overlay, layers } => {
+                let mut layers = layers.into_iter();
+                let lowers = of.lowers.iter().cloned().zip(layers.by_ref()).collect();
+                Some((overlay, Kept { lowers, writable: layers.collect() }))
+            }
             Self::Layers(_) => None,
         }
     }
@@ -50,7 +55,7 @@ impl Stack {
     /// Back from what was sent. `None` when something is missing.
     pub(super) fn from_descriptors(shape: u8, descriptors: &mut dyn Iterator<Item = OwnedFd>) -> Option<Self> {
         if shape == 0 {
-            return descriptors.next().map(|overlay| Self::Mounted { overlay, _layers: Vec::new() });
+            return descriptors.next().map(|overlay| Self::Mounted { overlay, layers: Vec::new() });
         }
         let layers: Vec<OwnedFd> = descriptors.take(usize::from(shape)).collect();
         (layers.len() == usize::from(shape)).then_some(Self::Layers(layers))
@@ -65,17 +70,34 @@ impl Stack {
     }
 }
 
+/// Mounts of layers that never change again, attached nowhere and with ids as they are inside, by the paths of the layers.
+#[derive(Debug, Default)]
+pub struct Kept {
+    lowers: BTreeMap<PathBuf, OwnedFd>,
+    /// Those of the layers that are written to, for which there is no further use.
+    writable: Vec<OwnedFd>,
+}
+
+impl Kept {
+    /// Those of both.
+    pub fn extend(&mut self, other: Self) {
+        self.lowers.extend(other.lowers);
+        self.writable.extend(other.writable);
+    }
+}
+
 /// Options of every overlay. No redirects and no metadata-only copies: an ordinary user cannot have them, and one semantics is
 /// worth more; and a hostile layer could hold redirects.
 const OVERLAY_OPTIONS: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
-/// Makes one, or what is needed to make it.
+/// Makes one, or what is needed to make it. Of its lower layers those are taken that are kept, and made that are not.
 pub(super) fn make(
     plan: &Plan,
     stack: &StackMount,
     overlay: &Overlay,
     how: Layers,
     user_namespace: &UserNamespace,
+    kept: &mut Kept,
 ) -> Result<Stack, (String, io::Error)> {
     let copy = |path: &Path| {
         let named = |error| (path.display().to_string(), error);
@@ -87,14 +109,14 @@ pub(super) fn make(
     };
     let mut layers = Vec::with_capacity(stack.lowers.len() + 1);
     for lower in &stack.lowers {
-        layers.push(copy(lower)?);
+        layers.push(kept.lowers.remove(lower).map_or_else(|| copy(lower), Ok)?);
     }
     layers.push(copy(&overlay.writable)?);
     if how == Layers::ByName {
         return Ok(Stack::Layers(layers));
     }
     match overlay_of(plan, &layers, overlay) {
-        Ok(overlay) => Ok(Stack::Mounted { overlay, _layers: layers }),
+        Ok(overlay) => Ok(Stack::Mounted { overlay, layers }),
         // Linux before 6.15 takes no detached mounts as layers (and before 6.13 no descriptors at all). Any other reason for this
         // error shows when the overlay is made the other way.
         Err((_, error)) if error.raw_os_error() == Some(22) => Ok(Stack::Layers(layers)),
