@@ -335,8 +335,8 @@ impl Reply {
     /// Takes exactly so many bytes, and gives them on as they come.
     fn receive(&self, size_bytes: u64, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut left = size_bytes;
-        // Granted and not yet come.
-        let mut granted = 0_u64;
+        // Granted and not yet come: so much without a word.
+        let mut granted = left.min(u64::from(INPUT_CREDIT_BYTES));
         let mut content = Vec::new();
         while left > 0 {
             // A new grant when half is used up, so that the sender never has to stop.

@@ -50,12 +50,12 @@ pub enum ToAgent {
     /// Opens a channel: read part of a file. Answers: `FileInfo`, data frames `Content` within the credit, then `Done` when bytes were asked for and
     /// `LinesRead` when lines were (end); of a directory as to a `List` of depth 1 and [`crate::limits::READ_ENTRIES_MAX`] entries; or `Failed` (end).
     Read(Read),
-    /// Opens a channel: create or replace a file. The supervisor then sends exactly `size_bytes` in data frames `Content`
-    /// within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
+    /// Opens a channel: create or replace a file. The supervisor then sends exactly `size_bytes` in data frames `Content`: the first
+    /// [`crate::limits::INPUT_CREDIT_BYTES`] at once, the rest within the credit that `Credit` from the agent gives, and the agent answers `Written` (end) or `Failed` (end). Nothing is visible
     /// under the name before all bytes have arrived.
     Write(Write),
     /// Opens a channel: replace texts in files or apply a patch, all of it or nothing. The supervisor then sends exactly `size_bytes` in data
-    /// frames `Content`, the JSON of an [`EditOrder`](crate::edit::EditOrder), within the credit that `Credit` from the agent gives. Answers: the JSON
+    /// frames `Content`, the JSON of an [`EditOrder`](crate::edit::EditOrder), within the same credit as that of a `Write`. Answers: the JSON
     /// of an [`EditAnswer`](crate::edit::EditAnswer) in data frames `Content` within the credit, then `Done` (end); or `Failed` (end).
     Edit(Edit),
     /// Opens a channel: take something away. Answers: `Deleted` or `Failed` (end).

@@ -14,8 +14,8 @@ use pyro_api::ops::{FileDelete, FileEdit, FileMkdir, FileMove, FileWrite};
 use pyro_api::{Error, ErrorKind, Op as _, Result};
 use pyro_layer::diff::is_at_or_below;
 use pyro_wire::limits::{
-    CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, OUTPUT_CREDIT_BYTES,
-    PATCH_BYTES_MAX, SEARCH_ANSWER_BYTES_MAX,
+    CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, INPUT_CREDIT_BYTES,
+    OUTPUT_CREDIT_BYTES, PATCH_BYTES_MAX, SEARCH_ANSWER_BYTES_MAX,
 };
 use pyro_wire::message::{
     Change, Delete, Diff, Diffed, Edit, Entry, EntryKind, Failed, FileStep, List, Listed, MakeDirectory, Move, Selection, Write,
@@ -346,6 +346,18 @@ impl FileTask {
         matches!(self.kind, Kind::Diff(_))
     }
 
+    /// What of its content goes with the request.
+    pub fn first_piece(&mut self) -> Vec<u8> {
+        let (content, sent) = match &mut self.kind {
+            Kind::Write { content, sent } => (&*content, sent),
+            Kind::Edit(editing) => (&editing.order, &mut editing.sent),
+            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Names(_) | Kind::Diff(_) => return Vec::new(),
+        };
+        let end = content.len().min(INPUT_CREDIT_BYTES as usize);
+        *sent = end;
+        content[..end].to_vec()
+    }
+
     /// A message of the agent on this channel.
     ///
     /// # Errors
@@ -391,15 +403,7 @@ impl FileTask {
                 Ok(Step::Done(crate::ops::to_value(&reading.lines(&self.workspace, &self.path, read)?)))
             }
             (Kind::Names(naming), message) => naming.response(&self.workspace, &self.path, &message).map(Step::Done),
-            (Kind::Write { content, sent }, FromAgent::Credit { bytes }) => {
-                let end = sent.saturating_add(bytes as usize);
-                if end > content.len() {
-                    return Err(Violation("the agent asked for more content than there is".to_owned()));
-                }
-                let piece = content[*sent..end].to_vec();
-                *sent = end;
-                Ok(Step::Content(piece))
-            }
+            (Kind::Write { content, sent }, FromAgent::Credit { bytes }) => next_piece(content, sent, bytes).map(Step::Content),
             (Kind::Write { content, sent }, FromAgent::Written(written)) => {
                 if *sent < content.len() {
                     return Err(Violation("a file was written before its content was sent".to_owned()));
@@ -413,7 +417,9 @@ impl FileTask {
                 };
                 Ok(Step::Done(crate::ops::to_value(&response)))
             }
-            (Kind::Edit(editing), FromAgent::Credit { bytes }) => editing.next(bytes).map(Step::Content),
+            (Kind::Edit(editing), FromAgent::Credit { bytes }) => {
+                next_piece(&editing.order, &mut editing.sent, bytes).map(Step::Content)
+            }
             (Kind::Edit(editing), FromAgent::Done) => {
                 let response = editing.response(&self.workspace)?;
                 Ok(Step::Done(response.and_then(|response| crate::ops::to_value(&response))))
@@ -470,6 +476,17 @@ impl Kind {
             Self::Diff(_) => DIFF_TIME_MAX,
         }
     }
+}
+
+/// The next piece of a content, for which the agent has said that it has room.
+fn next_piece(content: &[u8], sent: &mut usize, room: u32) -> Result<Vec<u8>, Violation> {
+    let end = sent.saturating_add(room as usize);
+    if end > content.len() {
+        return Err(Violation("the agent asked for more content than there is".to_owned()));
+    }
+    let piece = content[*sent..end].to_vec();
+    *sent = end;
+    Ok(piece)
 }
 
 /// Permission bits as answers show them.

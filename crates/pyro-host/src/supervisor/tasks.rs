@@ -7,9 +7,9 @@ use pyro_api::ops::file::DiffRequest;
 use pyro_api::values::Against;
 use pyro_api::{Error, Op, Result, ops};
 use pyro_layer::{MountedStack, Stacks};
-use pyro_wire::ToAgent;
 use pyro_wire::limits::CHANNELS_MAX;
 use pyro_wire::message::TerminalSize;
+use pyro_wire::{Stream, ToAgent};
 
 use super::exec::{self, Exec, ExecPlan, Record};
 use super::files::{self, FileTask};
@@ -124,11 +124,11 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn begin_file(&mut self, (task, message): (FileTask, ToAgent)) -> Result<()> {
+    pub(super) fn begin_file(&mut self, (mut task, message): (FileTask, ToAgent)) -> Result<()> {
         let channel = self.admit()?;
-        self.link
-            .send(channel, &message)
-            .map_err(|violation| Error::invalid(format!("the request cannot be sent: {violation}")))?;
+        let sent =
+            self.link.send(channel, &message).and_then(|()| self.link.send_data(channel, Stream::Content, &task.first_piece()));
+        sent.map_err(|violation| Error::invalid(format!("the request cannot be sent: {violation}")))?;
         self.tasks.insert(channel, Task::File(Box::new(task)));
         Ok(())
     }

@@ -23,17 +23,6 @@ pub struct Editing {
 }
 
 impl Editing {
-    /// The next piece of the request, which the agent has asked for.
-    pub fn next(&mut self, bytes: u32) -> Result<Vec<u8>, Violation> {
-        let end = self.sent.saturating_add(bytes as usize);
-        if end > self.order.len() {
-            return Err(Violation("the agent asked for more of an edit than there is".to_owned()));
-        }
-        let piece = self.order[self.sent..end].to_vec();
-        self.sent = end;
-        Ok(piece)
-    }
-
     /// What came of it.
     pub fn response(&self, workspace: &str) -> Result<Result<FileEditResponse>, Violation> {
         if self.sent < self.order.len() {
