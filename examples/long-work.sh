@@ -18,6 +18,10 @@ trap '"$pyro" workspace delete "$name"' EXIT
 "$pyro" workspace shell write "$name" sh1 --text 'echo "an $SUBJECT" > first.txt; pwd'
 "$pyro" workspace file search "$name" 'an (idea|plan)'
 
+# A program that asks something is told with its question; what is typed next is the answer.
+"$pyro" workspace shell write "$name" sh1 --text 'read -r -p "Keep it? [y/N] " answer && [ "$answer" = y ]'
+"$pyro" workspace shell write "$name" sh1 --text y
+
 # 3. Wait for the job; its exit status is ours. Then read what it wrote.
 "$pyro" workspace job wait "$name" job1 || echo "it ended with $?"
 "$pyro" workspace job logs "$name" job1 --search 'warning|error'

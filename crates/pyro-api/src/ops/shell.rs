@@ -161,7 +161,7 @@ pub struct ShellWriteRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long))]
     pub no_enter: bool,
-    /// Wait for the command's end, for a quiet half second, or not at all
+    /// Wait for the command's end or question, for a quiet half second, or not at all
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long, value_enum, default_value_t))]
     pub until: ShellUntil,
@@ -209,7 +209,7 @@ pub struct ShellReadRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long))]
     pub screen: bool,
-    /// Wait for this: the command's end, a quiet half second, or nothing
+    /// Wait for this: the command's end or question, a quiet half second, or nothing
     #[serde(default = "ShellReadRequest::until_default")]
     #[cfg_attr(feature = "clap", arg(long, value_enum, default_value = "now"))]
     pub until: ShellUntil,
