@@ -83,6 +83,11 @@ impl Look {
         }
     }
 
+    /// Whether it was seen to wait for somebody to type, and nothing has happened since.
+    pub fn has_found_waiting(&self) -> bool {
+        self.found.is_some_and(|(at, waits)| waits && at > self.active)
+    }
+
     /// Whether it has been silent for so long that it is known to wait for somebody to type.
     pub fn is_stuck(&mut self, now: Instant) -> bool {
         now.saturating_duration_since(self.active) >= SILENT && self.waits(now) == Some(true)

@@ -124,6 +124,10 @@ impl Supervisor<'_> {
             })?);
         }
         session.wait(connection, until, Duration::from_secs(request.wait_seconds.get()), true);
+        // Keys are for what runs (ctrl-c), and so is a text that was asked for.
+        if request.text.is_some() && !exec.look.has_found_waiting() {
+            session.for_the_next();
+        }
         exec.add_stdin(&typed);
         Ok(())
     }

@@ -122,6 +122,10 @@ fn a_program_that_asks_something_ends_the_wait_with_its_question() {
         let back = type_in("exit 3");
         assert_eq!((&back["at_prompt"], &back["command"]["exit"]), (&json!(true), &json!(3)), "{back:#}");
         assert_eq!(back["waits_for_input"], Value::Null, "{back:#}");
+        // What is typed while something else runs is waited for, not what runs.
+        shell(env, &["write", &ws, "sh1", "--text", "sleep 1; echo first", "--until", "now"]);
+        let ahead = type_in("echo sec''ond");
+        assert!(text(&ahead).contains("\nsecond\n") && ahead["command"]["line"] == "echo sec''ond", "{ahead:#}");
         type_in("read -r -s -p 'Password: '");
         assert_eq!(shell(env, &["read", &ws, "sh1"])["waits_for_input"], "Password:");
         let job = env.document(&["workspace", "job", "wait", &ws, "job1", "--wait-seconds", "1"]);

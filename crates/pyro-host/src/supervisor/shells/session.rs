@@ -66,8 +66,8 @@ struct Wait {
     until: Until,
     began: Instant,
     deadline: Instant,
-    /// Number of the last command that had ended when it began.
-    ended_before: u64,
+    /// Number of the last command that is not the one it is for.
+    before_it: u64,
     screen: bool,
     /// Where a pattern is not looked for: what was unread when something was typed, and the line that had no end.
     before: Option<(usize, String)>,
@@ -231,7 +231,7 @@ impl Session {
         match &wait.until {
             Until::Now => true,
             Until::Quiet => is_quiet,
-            Until::End => is_quiet || (self.terminal.is_at_prompt() && self.last_ended() > wait.ended_before),
+            Until::End => is_quiet || (self.terminal.is_at_prompt() && self.last_ended() > wait.before_it),
             Until::Pattern(_) => {
                 self.collect();
                 let wait = &self.waits[index];
@@ -309,12 +309,20 @@ impl Session {
     /// A caller waits. `typed`: for what comes of what is typed now.
     pub fn wait(&mut self, connection: u32, until: Until, at_most: Duration, typed: bool) {
         let began = Instant::now();
-        let ended_before = self.last_ended();
+        let before_it = self.last_ended();
         let before = (typed && matches!(until, Until::Pattern(_))).then(|| {
             self.collect();
             (self.unread.len(), self.unfinished.clone())
         });
-        self.waits.push(Wait { connection, until, began, deadline: began + at_most, ended_before, screen: false, before });
+        self.waits.push(Wait { connection, until, began, deadline: began + at_most, before_it, screen: false, before });
+    }
+
+    /// What the caller who waits since last has typed is a command for the shell, and no answer to the one that runs: the end of that is not what it waits for.
+    pub fn for_the_next(&mut self) {
+        let begun = self.terminal.last_command().map_or(0, |command| command.number);
+        if let Some(wait) = self.waits.last_mut() {
+            wait.before_it = begun;
+        }
     }
 
     /// The caller who waits since last wants the screen too.
