@@ -42,7 +42,6 @@ pub mod machine;
 mod probes;
 mod process;
 mod prompt;
-
 mod terminal;
 mod tree;
 mod trouble;

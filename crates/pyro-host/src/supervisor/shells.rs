@@ -232,10 +232,13 @@ impl Supervisor<'_> {
             let Task::Exec(exec) = task else { continue };
             let (Some(session), Record::Workspace { exec: number, .. }) = (&mut exec.session, exec.record) else { continue };
             session.catch_up(&mut self.connections);
-            for (connection, screen, done) in session.take_over(now, &mut exec.look) {
+            let over = session.take_over(now, &mut exec.look);
+            // All see the same terminal.
+            let waits_for_input = if over.is_empty() { None } else { exec.prompt(now) };
+            let Some(session) = &mut exec.session else { continue };
+            for (connection, screen, done) in over {
                 let view = session.view(&name, number, Outcome::Running, screen, done);
-                let asks = !view.at_prompt && exec.look.waits(now) == Some(true);
-                let view = ShellView { waits_for_input: asks.then(|| session.prompt()), ..view };
+                let view = ShellView { waits_for_input: waits_for_input.clone(), ..view };
                 answers.push((connection, crate::ops::to_value(&view)));
             }
         }
