@@ -46,10 +46,10 @@ pub fn settle_dead(host: &Host, mut record: WorkspaceRecord) -> Result<Workspace
     let taken = Lease::take(&host.home().workspace(&id).lease());
     let Ok(Some(_lease)) = taken else {
         // Somebody is ending or beginning right now: what the record says is as good as anything.
-        return host.store()?.get(&id);
+        return host.store()?.again(&record);
     };
     // Between our look at the record and the lease, its supervisor may have ended in good order.
-    record = host.store()?.get(&id)?;
+    record = host.store()?.again(&record)?;
     if !record.state.needs_supervisor() {
         return Ok(record);
     }

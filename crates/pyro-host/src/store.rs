@@ -337,11 +337,22 @@ impl Store {
         Ok(record)
     }
 
+    /// A workspace that was read before, as it is now.
+    ///
+    /// # Errors
+    /// `NotFound`, by its name, when it was deleted meanwhile.
+    pub fn again(&self, before: &WorkspaceRecord) -> Result<WorkspaceRecord> {
+        let deleted = || Error::not_found(format!("workspace {} was deleted meanwhile", before.manifest.name));
+        self.get(&before.manifest.id).map_err(|error| if error.kind == ErrorKind::NotFound { deleted() } else { error })
+    }
+
     /// The workspace that a reference means: exact name or id, else the only one whose name or id begins so.
     ///
     /// # Errors
     /// `NotFound` with the nearest names; `Invalid` when several begin so.
     pub fn find(&self, wanted: &WorkspaceRef) -> Result<WorkspaceRecord> {
+        // All of it is read as it is at one moment: a workspace that is found does not go before it is read.
+        let _moment = self.connection.unchecked_transaction().map_err(failed)?;
         let text = wanted.as_str();
         let exact: Option<String> = self
             .connection

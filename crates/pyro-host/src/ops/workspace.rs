@@ -140,8 +140,7 @@ impl Handle for WorkspaceUpdate {
         // The database decides whether the name is free; the manifest follows it.
         host.store()?.set_name_and_labels(&manifest.id, &manifest.name, &manifest.labels, expires_at, &changes.join(", "))?;
         manifest.write(&host.home().workspace(&manifest.id))?;
-        let id = manifest.id.clone();
-        let record = host.store()?.get(&id)?;
+        let record = host.store()?.again(&WorkspaceRecord { manifest, ..record })?;
         host.settle(record).map(|record| view(&record))
     }
 }
@@ -150,7 +149,7 @@ impl Handle for WorkspaceStart {
     fn handle(host: &Host, request: StartRequest, session: &mut Session<'_>) -> Result<WorkspaceView> {
         let record = host.find_settled(&request.workspace)?;
         host.start(&record, session)?;
-        let record = host.store()?.get(&record.manifest.id)?;
+        let record = host.store()?.again(&record)?;
         Ok(view(&record))
     }
 }
@@ -161,7 +160,8 @@ impl Handle for WorkspaceStop {
         if record.state.needs_supervisor() {
             host.stop(&record, session)?;
         }
-        host.find_settled(&record.manifest.id.parse()?).map(|record| view(&record))
+        let record = host.store()?.again(&record)?;
+        host.settle(record).map(|record| view(&record))
     }
 }
 

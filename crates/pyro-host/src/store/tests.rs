@@ -1,6 +1,7 @@
 //! The store against real files: what survives, what is refused, what is found.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyro_api::ErrorKind;
 use pyro_api::ops::exec::Outcome;
@@ -65,6 +66,41 @@ fn a_name_is_unique_among_live_workspaces_and_free_after_deletion() {
     assert_eq!(store.get("cccccccccccc").unwrap().manifest.labels.len(), 1, "a refused update changes nothing");
     store.delete("aaaaaaaaaaaa", "one").unwrap();
     store.insert(&workspace("bbbbbbbbbbbb", "one")).unwrap();
+}
+
+#[test]
+fn what_is_deleted_between_two_looks_is_told_by_its_name() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    let record = store.find(&"one".parse().unwrap()).unwrap();
+    assert_eq!(store.again(&record).unwrap().manifest.name, "one");
+    Store::open(&home).unwrap().delete("aaaaaaaaaaaa", "one").unwrap();
+    let error = store.again(&record).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::NotFound, "workspace one was deleted meanwhile"));
+}
+
+#[test]
+fn what_is_found_does_not_go_before_it_is_read() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    let record = workspace("aaaaaaaaaaaa", "one");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = Store::open(&home).unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                if let Err(error) = store.find(&"one".parse().unwrap()) {
+                    assert_eq!(error.message, "there is no workspace one");
+                }
+            }
+        });
+        for _ in 0..100 {
+            store.insert(&record).unwrap();
+            store.delete("aaaaaaaaaaaa", "one").unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
