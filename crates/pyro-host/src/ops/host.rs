@@ -16,7 +16,7 @@ impl Handle for Gc {
         // First what needs nothing to be written: on a full disk nothing else can be done.
         let first: Collected = host.ask_keeper(Self::NAME, Value::Null, session)?;
         if first.count() > 0 {
-            crate::janitor::run(host)?;
+            crate::janitor::make_room(host)?;
         }
         let mut steps = 0;
         let records = host.store()?.workspaces()?;

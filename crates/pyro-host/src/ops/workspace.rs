@@ -14,6 +14,7 @@ use pyro_api::{Error, ErrorKind, Result};
 
 use super::Handle;
 use crate::clock::Instant;
+use crate::lease::{TRY_EVERY, TRY_FOR};
 use crate::state::WorkspaceState;
 use crate::store::WorkspaceRecord;
 use crate::{Host, Session, janitor, recovery};
@@ -192,8 +193,15 @@ pub(crate) fn delete(host: &Host, record: WorkspaceRecord, session: &mut Session
     if forgotten.is_err() {
         // On a full disk not even this can be written until what was thrown away is gone.
         crate::garbage::collect_of(host.home(), &id)?;
-        janitor::run(host)?;
-        host.store()?.delete(&id, &name)?;
+        let begun = std::time::Instant::now();
+        loop {
+            janitor::make_room(host)?;
+            match host.store()?.delete(&id, &name) {
+                // The kernel takes a sandbox's overlay down a moment after its last process, and keeps the room of deleted files until then.
+                Err(_) if begun.elapsed() < TRY_FOR => std::thread::sleep(TRY_EVERY),
+                deleted => break deleted?,
+            }
+        }
     }
     drop(lease);
     // Its layers and its seed, unless another stands on them.

@@ -1,11 +1,12 @@
 //! A disk that is full, a home that is not ours, files that somebody spoiled: one clear sentence, and the next command works.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pyro_testkit::{Mode, TestEnv, skip};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use crate::{case, kill_supervisor, noise, surface_case};
@@ -140,6 +141,29 @@ fn a_workspace_is_deleted_where_not_a_byte_is_free() {
             small.pyro(&["workspace", "status", "large"]).expect_error(125, "large");
             small.assert_no_leaks();
         }
+    });
+}
+
+#[test]
+fn what_is_thrown_away_while_a_janitor_ends_is_deleted_too() {
+    case(|env| {
+        let env = env.fresh();
+        env.pyro(&["workspace", "list"]).expect_ok();
+        fs::create_dir_all(env.home().join("changes/000000000000")).expect("a layer that nothing names");
+        // A janitor that has looked for the last time and has not gone yet: who comes now finds its lease taken.
+        let path = env.home().join("janitor.lease");
+        let lease = fs::File::create(&path).expect("the lease");
+        flock(&lease, FlockOperation::LockExclusive).expect("it is free");
+        let inode = fs::metadata(&path).expect("the lease").ino();
+        let gc = env.start(&["gc"]);
+        env.wait_for("somebody to wait for the janitor", || {
+            // Who waits for a lock has an arrow (proc_locks(5)).
+            let locks = fs::read_to_string("/proc/locks").expect("locks");
+            locks.lines().any(|line| line.contains("->") && line.contains(&format!(":{inode} "))).then_some(())
+        });
+        drop(lease);
+        env.wait("gc", gc).expect_ok();
+        assert_eq!(fs::read_dir(env.home().join("trash")).expect("the trash").count(), 0);
     });
 }
 
