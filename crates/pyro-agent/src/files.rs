@@ -34,6 +34,8 @@ mod search;
 mod walk;
 mod write;
 
+pub use edit::recover;
+
 /// Stack of a file thread: it calls a few functions deep, and its buffers are on the heap.
 const STACK_BYTES: usize = 128 * 1024;
 

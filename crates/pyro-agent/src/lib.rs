@@ -238,6 +238,9 @@ impl Agent {
             heap_used: false,
             rest: Rest::default(),
         };
+        if is_first {
+            files::recover();
+        }
         let answer = AgentHello { nonce: hello.nonce, build: build.to_owned(), probes: probes::probe(place) };
         agent.link.control(0, &FromAgent::Hello(answer))?;
         Ok(agent)

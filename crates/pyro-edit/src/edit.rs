@@ -122,7 +122,12 @@ fn already_there(content: &[u8], edit: &Edit, budget: &mut Budget) -> Result<Opt
     if !content.contains(&b'\r') && !edit.new.contains(&b'\r') {
         return Ok(None);
     }
-    let (text, new) = (Normal::new(content, View::LineEnds, false), Normal::new(&edit.new, View::LineEnds, false));
+    let normal = |text| Normal::new(text, View::LineEnds, false);
+    let (text, new) = (normal(content), normal(&edit.new));
+    // An edit of nothing but line ends is not there because its words are.
+    if normal(&edit.old).bytes == new.bytes {
+        return Ok(None);
+    }
     let [start] = occurrences(&text.bytes, &new.bytes)[..] else { return Ok(None) };
     Ok(text.from(start).zip(text.until(start + new.bytes.len())).map(|(start, end)| start..end))
 }

@@ -32,7 +32,9 @@ pub struct File {
 pub enum Unreadable {
     /// It has this many bytes, more than [`crate::limits::FILE_BYTES_MAX`].
     TooLarge(u64),
-    /// Half a sentence to be put behind the path, such as "is a directory".
+    /// It is a directory. A file can take its place when the same request takes away what is in it.
+    Directory,
+    /// Half a sentence to be put behind the path, such as "is a socket".
     Refused(String),
 }
 
@@ -43,6 +45,9 @@ pub trait Files {
     /// # Errors
     /// When something is there that cannot be changed as a file, such as a directory.
     fn read(&mut self, path: &RelPath) -> Result<Option<File>, Unreadable>;
+
+    /// Something below a directory that stays there, when all files of which `goes` is true are taken away; `None` when nothing does.
+    fn staying(&mut self, directory: &RelPath, goes: &dyn Fn(&RelPath) -> bool) -> Option<RelPath>;
 
     /// Paths of existing files that someone who wrote `path` may have meant, best first: the same name elsewhere, similar names beside it.
     fn near(&mut self, path: &RelPath) -> Vec<RelPath> {
@@ -69,6 +74,7 @@ impl Memory {
             let is_as_said = match before {
                 Before::Absent => !self.files.contains_key(path),
                 Before::Present(mode) => self.files.get(path).is_some_and(|file| file.mode == *mode),
+                Before::Directory => self.is_directory(path),
             };
             if !is_as_said {
                 return Err(format!("{path} is not {before:?}"));
@@ -84,15 +90,22 @@ impl Memory {
         self.files = files;
         Ok(())
     }
+
+    fn is_directory(&self, path: &RelPath) -> bool {
+        self.files.keys().any(|known| path.is_above(known))
+    }
 }
 
 impl Files for Memory {
     fn read(&mut self, path: &RelPath) -> Result<Option<File>, Unreadable> {
-        let below = [path.as_bytes(), b"/"].concat();
-        if self.files.keys().any(|known| known.as_bytes().starts_with(&below)) {
-            return Err(Unreadable::Refused("is a directory".to_owned()));
+        if self.is_directory(path) {
+            return Err(Unreadable::Directory);
         }
         Ok(self.files.get(path).cloned())
+    }
+
+    fn staying(&mut self, directory: &RelPath, goes: &dyn Fn(&RelPath) -> bool) -> Option<RelPath> {
+        self.files.keys().find(|known| directory.is_above(known) && !goes(known)).cloned()
     }
 
     fn near(&mut self, path: &RelPath) -> Vec<RelPath> {

@@ -60,6 +60,11 @@ impl RelPath {
         self.names().any(|name| name.eq_ignore_ascii_case(b".git"))
     }
 
+    /// Whether another path is below this one.
+    pub fn is_above(&self, other: &Self) -> bool {
+        other.0.strip_prefix(&*self.0).is_some_and(|rest| rest.starts_with(b"/"))
+    }
+
     /// The directories that it is in, from the root down.
     pub(crate) fn above(&self) -> impl Iterator<Item = Self> {
         self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| Self(self.0[..slash].to_vec()))

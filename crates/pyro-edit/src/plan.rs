@@ -32,4 +32,6 @@ pub enum Before {
     Absent,
     /// A file of this mode, with the content that was read.
     Present(Mode),
+    /// A directory, in which nothing is left when the other changes are made.
+    Directory,
 }

@@ -18,6 +18,8 @@ struct State {
     now: Option<File>,
     /// It was put here by this request, so that whatever moves away from here later is what was here before.
     is_new: bool,
+    /// Before there was a directory, out of which this request takes files.
+    was_directory: bool,
 }
 
 pub(crate) struct Tree<'f> {
@@ -65,20 +67,28 @@ impl<'f> Tree<'f> {
             if self.states.len() >= 4 * FILES_MAX {
                 return Err(too_much("the request names too many paths".to_owned()));
             }
-            let file = self.files.read(path).map_err(|why| match why {
-                Unreadable::TooLarge(bytes) => too_large(path, bytes),
-                Unreadable::Refused(reason) => Why::Refused {
-                    reason: format!("`{path}` {}", reason.chars().take(200).collect::<String>()),
-                    next: "name a regular file".to_owned(),
-                },
-            })?;
+            let refused = |reason: &str| Why::Refused {
+                reason: format!("`{path}` {}", reason.chars().take(200).collect::<String>()),
+                next: "name a regular file".to_owned(),
+            };
+            let mut was_directory = false;
+            let file = match self.files.read(path) {
+                Ok(file) => file,
+                Err(Unreadable::TooLarge(bytes)) => return Err(too_large(path, bytes)),
+                Err(Unreadable::Directory) if self.leaving.iter().any(|leaving| path.is_above(leaving)) => {
+                    was_directory = true;
+                    None
+                }
+                Err(Unreadable::Directory) => return Err(refused("is a directory")),
+                Err(Unreadable::Refused(reason)) => return Err(refused(&reason)),
+            };
             if let Some(file) = &file {
                 if file.content.len() > FILE_BYTES_MAX {
                     return Err(too_large(path, file.content.len() as u64));
                 }
                 self.hold(file.content.len())?;
             }
-            self.states.insert(path.clone(), State { before: file.clone(), now: file, is_new: false });
+            self.states.insert(path.clone(), State { before: file.clone(), now: file, is_new: false, was_directory });
         }
         Ok(self.states.get_mut(path).expect("it was put there above"))
     }
@@ -177,12 +187,24 @@ impl<'f> Tree<'f> {
                 return Err((path, Why::Conflict { reason, next: "delete or move that file in the same request".to_owned() }));
             }
         }
-        let change = |(path, before, now): (&RelPath, Option<&File>, Option<&File>)| Change {
+        let goes = |path: &RelPath| self.states.get(path).is_some_and(|state| state.before.is_some() && state.now.is_none());
+        for (path, _) in self.states.iter().filter(|(_, state)| state.was_directory && state.now.is_some()) {
+            if let Some(other) = self.files.staying(path, &goes) {
+                let reason = format!("`{path}` is a directory, and `{other}` in it stays");
+                return Err((path.clone(), Why::Conflict { reason, next: "delete or move that in the same request".to_owned() }));
+            }
+        }
+        let change = |(path, state): (&RelPath, &State)| Change {
             path: path.clone(),
-            before: before.map_or(Before::Absent, |file| Before::Present(file.mode)),
-            after: now.cloned(),
+            before: match &state.before {
+                Some(file) => Before::Present(file.mode),
+                None if state.was_directory => Before::Directory,
+                None => Before::Absent,
+            },
+            after: state.now.clone(),
         };
-        Ok(Plan { changes: self.changed().map(change).collect(), moves: self.moves.clone() })
+        let changed = self.states.iter().filter(|(_, state)| state.before != state.now);
+        Ok(Plan { changes: changed.map(change).collect(), moves: self.moves.clone() })
     }
 }
 

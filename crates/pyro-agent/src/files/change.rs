@@ -1,20 +1,26 @@
 //! Carrying a plan out: all of its files get their new content, or none does.
 //!
-//! Everything that can fail for want of room or of a right comes first: directories are made, contents written under names of their own. Then each
-//! file changes places with its new content (renameat2(2) with `RENAME_EXCHANGE`), so that the old one is there to be put back, and nobody ever sees
-//! half a file. A file that is not as it was when it was read is not touched. Only a kill in the middle of the renames leaves a part of it done.
+//! First everything is looked at, and contents are written under names of their own, which is what can fail for want of room. What is left are
+//! renames: what goes is put aside, what is new changes places with what was there (renameat2(2) with `RENAME_EXCHANGE`), so that it can be put back,
+//! and nobody ever sees half a file. The last rename decides: before it everything is taken back, after it everything is done. A journal
+//! ([`journal`]) says what was to be done when we are killed in between. A file that is not as it was when it was read is not touched.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+pub mod journal;
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pyro_edit::{Before, Change, File, Mode, Plan, RelPath};
-use rustix::fs::{AtFlags, Gid, Mode as Bits, OFlags, RenameFlags, ResolveFlags, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode as Bits, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use super::write::{DIRECTORY_MODE, FILE_MODE, with_temporary_name, write_all};
+use self::journal::Journal;
+use self::step::{Kind, Step};
+use super::write::{FILE_MODE, temporary_name, write_all};
 
 /// What tells a file from what it may become behind our back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,189 +67,187 @@ pub fn beneath(root: impl AsFd, path: impl AsRef<OsStr>, flags: OFlags) -> Resul
 
 /// Does all of a plan, or nothing.
 pub fn carry_out(root: &OwnedFd, plan: &Plan, seen: &BTreeMap<RelPath, Seen>) -> Result<(), NotDone> {
-    let mut work = Work { root, done: Vec::new(), directories: Vec::new() };
-    let done = work.all(plan, seen);
-    match done {
-        Ok(()) => {
-            work.clear_up(plan);
-            Ok(())
-        }
-        Err((path, error)) => {
-            work.take_back();
-            let text = match error {
-                Errno::STALE => format!("{path} was changed by somebody else meanwhile: read it again"),
-                Errno::LOOP => format!("{path} is reached through a symbolic link, which is not followed"),
-                error => format!("{path} cannot be changed: {}", std::io::Error::from(error)),
-            };
-            Err(NotDone { text, is_full: matches!(error, Errno::NOSPC | Errno::DQUOT) })
-        }
+    let mut steps = Vec::new();
+    let done = prepare(root, plan, seen, &mut steps).and_then(|()| make(root, &steps));
+    done.map_err(|(path, error)| {
+        let text = match error {
+            Errno::STALE => format!("{path} was changed by somebody else meanwhile: read it again"),
+            Errno::LOOP => format!("{path} is reached through a symbolic link, which is not followed"),
+            Errno::NOTEMPTY => format!("{path} is a directory, and something else is in it"),
+            error => format!("{path} cannot be changed: {}", std::io::Error::from(error)),
+        };
+        NotDone { text, is_full: matches!(error, Errno::NOSPC | Errno::DQUOT) }
+    })
+}
+
+/// A path, and what came of it.
+type Failed = (RelPath, Errno);
+
+/// Looks at everything, and writes the new contents aside. Nothing that anybody looks for is different when it fails, and nothing is left.
+fn prepare(root: &OwnedFd, plan: &Plan, seen: &BTreeMap<RelPath, Seen>, steps: &mut Vec<Step>) -> Result<(), Failed> {
+    let prepared = Preparation { root, plan, seen, steps }.all();
+    if prepared.is_err() {
+        step::take_back(root, steps);
     }
+    prepared
 }
 
-struct Work<'a> {
+/// Does what was prepared, or takes it back.
+fn make(root: &OwnedFd, steps: &[Step]) -> Result<(), Failed> {
+    // One rename is done or not done by itself.
+    let journal = match steps {
+        [] | [_] => None,
+        several => match Journal::write(root, several) {
+            Ok(journal) => Some(journal),
+            Err(error) => {
+                step::take_back(root, steps);
+                return Err((several[0].of.clone(), error));
+            }
+        },
+    };
+    let made = steps.iter().enumerate().try_for_each(|(at, step)| {
+        let is_last = at + 1 == steps.len();
+        step.make(root, is_last).map_err(|error| (step.of.clone(), error))
+    });
+    match made {
+        Ok(()) => step::finish(root, steps),
+        Err(_) => step::take_back(root, steps),
+    }
+    drop(journal);
+    made
+}
+
+struct Preparation<'a> {
     root: &'a OwnedFd,
-    /// What has happened so far.
-    done: Vec<Step>,
-    /// Directories that were made, from the root down.
-    directories: Vec<PathBuf>,
+    plan: &'a Plan,
+    seen: &'a BTreeMap<RelPath, Seen>,
+    steps: &'a mut Vec<Step>,
 }
 
-/// Something in a directory that has to be taken back when the rest fails.
-struct Step {
-    directory: OwnedFd,
-    name: OsString,
-    /// The other name that it has, or that what was there has.
-    aside: PathBuf,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The new content is aside.
-    Written,
-    /// It has changed places: what was there is aside.
-    Exchanged,
-    /// It is in place, and nothing was there.
-    Placed,
-    /// What was there is aside, and nothing took its place.
-    Removed,
-}
-
-impl Work<'_> {
-    fn all(&mut self, plan: &Plan, seen: &BTreeMap<RelPath, Seen>) -> Result<(), (RelPath, Errno)> {
+impl Preparation<'_> {
+    fn all(&mut self) -> Result<(), Failed> {
         let named = |change: &Change| {
             let path = change.path.clone();
             move |error: Errno| (path, error)
         };
-        // Where a file was there may be a directory to be.
-        for change in plan.changes.iter().filter(|change| change.after.is_none()) {
-            self.remove(change, seen).map_err(named(change))?;
+        let changes = &self.plan.changes;
+        // Where a file was there may be a directory to be, and a file where a directory was.
+        for change in changes.iter().filter(|change| change.after.is_none()) {
+            self.remove(change).map_err(named(change))?;
         }
-        let first = self.done.len();
-        for change in &plan.changes {
-            if let Some(file) = &change.after {
-                self.write(change, file, seen).map_err(named(change))?;
-            }
+        for change in changes.iter().filter(|change| change.before == Before::Directory) {
+            self.remove_directories(&change.path).map_err(named(change))?;
         }
-        let kept = plan.changes.iter().filter(|change| change.after.is_some());
-        for (step, change) in self.done[first..].iter_mut().zip(kept) {
-            step.place(change.before).map_err(named(change))?;
+        let mut contents = Vec::new();
+        let mut missing = BTreeMap::new();
+        let kept = changes.iter().filter_map(|change| change.after.as_ref().map(|file| (change, file)));
+        let written = kept.into_iter().try_for_each(|(change, file)| {
+            contents.push(self.write(change, file, &mut missing).map_err(named(change))?);
+            Ok(())
+        });
+        // By path: what is above comes first.
+        self.steps.extend(missing.into_iter().map(|(path, of)| Step {
+            of,
+            path,
+            aside: PathBuf::new(),
+            kind: Kind::MakeDirectory,
+        }));
+        self.steps.append(&mut contents);
+        written
+    }
+
+    fn remove(&mut self, change: &Change) -> Result<(), Errno> {
+        let path = path_of(&change.path);
+        let (directory, name) = at(self.root, &path)?;
+        let seen = self.seen.get(&change.path);
+        check(&directory, name, change.before, seen)?;
+        // What goes with its directory is put aside beside that.
+        let directories = self.plan.changes.iter().filter(|other| other.before == Before::Directory);
+        let beside = directories.map(|other| &other.path).filter(|other| other.is_above(&change.path)).min().map(path_of);
+        let aside = beside.as_deref().unwrap_or(&path).with_file_name(temporary_name()?);
+        let old = seen.map_or(0, |seen| seen.file.1);
+        self.steps.push(Step { of: change.path.clone(), path, aside, kind: Kind::Remove { old } });
+        Ok(())
+    }
+
+    /// The directories that a file takes the place of, from the innermost up.
+    fn remove_directories(&mut self, path: &RelPath) -> Result<(), Errno> {
+        let top = path_of(path);
+        let leaving = self.plan.changes.iter().filter(|change| change.after.is_none() && path.is_above(&change.path));
+        let mut directories = BTreeSet::new();
+        for change in leaving {
+            let below = path_of(&change.path);
+            directories.extend(below.ancestors().skip(1).take_while(|above| above.starts_with(&top)).map(Path::to_owned));
+        }
+        for directory in directories.into_iter().rev() {
+            let (above, name) = at(self.root, &directory)?;
+            let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = Kind::RemoveDirectory { mode: stat.st_mode & 0o7777, owner: (stat.st_uid, stat.st_gid) };
+            self.steps.push(Step { of: path.clone(), path: directory, aside: PathBuf::new(), kind });
         }
         Ok(())
     }
 
-    fn remove(&mut self, change: &Change, seen: &BTreeMap<RelPath, Seen>) -> Result<(), Errno> {
-        let (above, name) = split(&change.path);
-        let directory = beneath(self.root, above, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        check(&directory, &name, change.before, seen.get(&change.path))?;
-        let (aside, ()) = with_temporary_name(|aside| {
-            rustix::fs::renameat_with(&directory, name.as_os_str(), &directory, aside, RenameFlags::NOREPLACE)
-        })?;
-        self.done.push(Step { directory, name, aside, state: State::Removed });
-        Ok(())
-    }
-
-    /// Writes the new content beside its place.
-    fn write(&mut self, change: &Change, file: &File, seen: &BTreeMap<RelPath, Seen>) -> Result<(), Errno> {
-        let (above, name) = split(&change.path);
-        let directory = self.directory(&above)?;
-        let old = seen.get(&change.path).filter(|_| change.before != Before::Absent);
-        check(&directory, &name, change.before, old)?;
-        let aside = if file.mode == Mode::Symlink {
-            let target = OsStr::from_bytes(&file.content);
-            with_temporary_name(|aside| rustix::fs::symlinkat(target, &directory, aside))?.0
-        } else {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let (aside, new) =
-                with_temporary_name(|aside| rustix::fs::openat(&directory, aside, flags, Bits::from_raw_mode(0o600)))?;
-            let filled = write_all(&new, &file.content).and_then(|()| like(&new, old, file.mode));
-            if let Err(error) = filled {
-                let _left = rustix::fs::unlinkat(&directory, &aside, AtFlags::empty());
-                return Err(error);
+    /// Writes the new content beside its place, or as near to it as there is a directory; those that are missing are named.
+    fn write(&mut self, change: &Change, file: &File, missing: &mut BTreeMap<PathBuf, RelPath>) -> Result<Step, Errno> {
+        let path = path_of(&change.path);
+        let old = self.seen.get(&change.path).filter(|_| change.before != Before::Absent);
+        let mut near = path.as_path();
+        let (directory, name) = loop {
+            match at(self.root, near) {
+                Ok(found) => break found,
+                // A file in the way is one that goes, or shows when the directory is made.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(error),
             }
-            aside
+            near = near.parent().ok_or(Errno::NOENT)?;
+            missing.insert(near.to_owned(), change.path.clone());
         };
-        self.done.push(Step { directory, name, aside, state: State::Written });
-        Ok(())
-    }
-
-    /// A directory that may have to be made.
-    fn directory(&mut self, path: &Path) -> Result<OwnedFd, Errno> {
-        let open = |path: &Path| beneath(self.root, path, OFlags::RDONLY | OFlags::DIRECTORY);
-        match open(path) {
-            Err(Errno::NOENT) => {}
-            opened => return opened,
+        if near == path {
+            check(&directory, name, change.before, old)?;
         }
-        let above = self.directory(path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-        let name = path.file_name().ok_or(Errno::NOENT)?;
-        match rustix::fs::mkdirat(&above, name, Bits::from_raw_mode(DIRECTORY_MODE)) {
-            Ok(()) => self.directories.push(path.to_owned()),
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-        beneath(self.root, path, OFlags::RDONLY | OFlags::DIRECTORY)
+        let aside_name = temporary_name()?;
+        let new = aside(&directory, &aside_name, file, old)?;
+        let kind = match change.before {
+            Before::Present(_) => Kind::Replace { new },
+            Before::Absent | Before::Directory => Kind::Create { new },
+        };
+        let step = Step { of: change.path.clone(), aside: near.with_file_name(aside_name), path, kind };
+        Ok(step)
     }
+}
 
-    /// Takes away what was there before, and directories that nothing is left in: as git does.
-    fn clear_up(self, plan: &Plan) {
-        for step in &self.done {
-            if matches!(step.state, State::Exchanged | State::Removed) {
-                let _left = rustix::fs::unlinkat(&step.directory, &step.aside, AtFlags::empty());
+/// Writes a file under a name of its own; its inode.
+fn aside(directory: &OwnedFd, name: &Path, file: &File, old: Option<&Seen>) -> Result<u64, Errno> {
+    let written = if file.mode == Mode::Symlink {
+        rustix::fs::symlinkat(OsStr::from_bytes(&file.content), directory, name)
+            .and_then(|()| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW))
+    } else {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(directory, name, flags, Bits::from_raw_mode(0o600)).and_then(|new| {
+            write_all(&new, &file.content).and_then(|()| like(&new, old, file.mode)).and_then(|()| rustix::fs::fstat(&new))
+        })
+    };
+    match written {
+        Ok(stat) => Ok(stat.st_ino),
+        Err(error) => {
+            if error != Errno::EXIST {
+                let _left = rustix::fs::unlinkat(directory, name, AtFlags::empty());
             }
-        }
-        for change in plan.changes.iter().filter(|change| change.after.is_none()) {
-            let path = PathBuf::from(OsStr::from_bytes(change.path.as_bytes()));
-            for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
-                if !self.remove_directory(above) {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn remove_directory(&self, path: &Path) -> bool {
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return false };
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        beneath(self.root, above, OFlags::RDONLY | OFlags::DIRECTORY)
-            .and_then(|directory| rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR))
-            .is_ok()
-    }
-
-    fn take_back(mut self) {
-        while let Some(Step { directory, name, aside, state }) = self.done.pop() {
-            // There is nobody to tell when even this does not work.
-            let _left = match state {
-                State::Written => rustix::fs::unlinkat(&directory, &aside, AtFlags::empty()),
-                State::Exchanged => rustix::fs::renameat(&directory, &aside, &directory, &name),
-                State::Placed => rustix::fs::unlinkat(&directory, &name, AtFlags::empty()),
-                State::Removed => {
-                    rustix::fs::renameat_with(&directory, &aside, &directory, name.as_os_str(), RenameFlags::NOREPLACE)
-                }
-            };
-        }
-        while let Some(path) = self.directories.pop() {
-            self.remove_directory(&path);
+            Err(error)
         }
     }
 }
 
-impl Step {
-    fn place(&mut self, before: Before) -> Result<(), Errno> {
-        let (flags, state) = match before {
-            Before::Absent => (RenameFlags::NOREPLACE, State::Placed),
-            Before::Present(_) => (RenameFlags::EXCHANGE, State::Exchanged),
-        };
-        rustix::fs::renameat_with(&self.directory, &self.aside, &self.directory, self.name.as_os_str(), flags)?;
-        self.state = state;
-        Ok(())
-    }
+fn path_of(path: &RelPath) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(path.as_bytes()))
 }
 
-/// The directory of a path, and its name there.
-fn split(path: &RelPath) -> (PathBuf, OsString) {
-    let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+/// The directory of a path, opened, and its name there.
+fn at<'a>(root: &OwnedFd, path: &'a Path) -> Result<(OwnedFd, &'a OsStr), Errno> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    (above.to_owned(), path.file_name().unwrap_or_default().to_owned())
+    let directory = beneath(root, above, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    Ok((directory, path.file_name().ok_or(Errno::INVAL)?))
 }
 
 /// Whether what is there is still what was read.
@@ -251,6 +255,7 @@ fn check(directory: &OwnedFd, name: &OsStr, before: Before, seen: Option<&Seen>)
     match (rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW), before) {
         (Err(Errno::NOENT), Before::Absent) => Ok(()),
         (Ok(stat), Before::Present(_)) if seen == Some(&Seen::of(&stat)) => Ok(()),
+        (Ok(stat), Before::Directory) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(()),
         (Ok(_) | Err(Errno::NOENT), _) => Err(Errno::STALE),
         (Err(error), _) => Err(error),
     }

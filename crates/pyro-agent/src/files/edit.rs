@@ -25,6 +25,19 @@ const WORKSPACE: &str = "/workspace";
 /// Names that are looked at for a path that was meant.
 const LOOKED_AT_MAX: usize = 20_000;
 
+/// Takes back, or finishes, what an agent before us was changing when it was killed.
+pub fn recover() {
+    // Without a workspace there is nothing to find.
+    if let Ok(root) = workspace() {
+        change::journal::recover(&root);
+    }
+}
+
+fn workspace() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(WORKSPACE, flags, rustix::fs::Mode::empty())
+}
+
 /// Answers an edit.
 pub fn edit(reply: &Reply, request: &Edit) -> Result<FromAgent, Failure> {
     let mut text = Vec::new();
@@ -33,8 +46,7 @@ pub fn edit(reply: &Reply, request: &Edit) -> Result<FromAgent, Failure> {
         Ok(())
     })?;
     let order = EditOrder::from_json(&text).map_err(|_| at(FileStep::Read)(Errno::INVAL))?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(WORKSPACE, flags, rustix::fs::Mode::empty()).map_err(at(FileStep::Open))?;
+    let root = workspace().map_err(at(FileStep::Open))?;
     let answer = answer(reply, &root, order, request.dry_run)?.to_json();
     if answer.len() > EDIT_ANSWER_BYTES_MAX {
         // What a thousand files of the longest names say is less.
@@ -143,11 +155,33 @@ impl Files for Inside<'_> {
                 let target = rustix::fs::readlinkat(&place, "", Vec::new()).map_err(cannot)?;
                 pyro_edit::File { content: target.into_bytes(), mode: Mode::Symlink }
             }
-            FileType::Directory => return Err(refused("is a directory")),
+            FileType::Directory => return Err(Unreadable::Directory),
             _ => return Err(refused("is not a regular file")),
         };
         self.seen.insert(path.clone(), Seen::of(&stat));
         Ok(Some(file))
+    }
+
+    fn staying(&mut self, directory: &RelPath, goes: &dyn Fn(&RelPath) -> bool) -> Option<RelPath> {
+        let opened = beneath(self.root, OsStr::from_bytes(directory.as_bytes()), OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
+        let mut is_empty = true;
+        for entry in rustix::fs::Dir::read_from(&opened).ok()?.flatten() {
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            is_empty = false;
+            let path = RelPath::new(&[directory.as_bytes(), b"/", name].concat(), b"").ok()?;
+            let stays = match entry.file_type() {
+                FileType::Directory => self.staying(&path, goes),
+                _ => (!goes(&path)).then_some(path),
+            };
+            if stays.is_some() {
+                return stays;
+            }
+        }
+        // An empty directory is nothing that anybody takes away.
+        is_empty.then(|| directory.clone())
     }
 
     fn near(&mut self, path: &RelPath) -> Vec<RelPath> {

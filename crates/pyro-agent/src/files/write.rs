@@ -169,13 +169,18 @@ impl Drop for NewFile<'_> {
 /// Tries names until one is free. Two requests for one directory at one time are told apart by the random part.
 pub fn with_temporary_name<T>(mut make: impl FnMut(&Path) -> Result<T, Errno>) -> Result<(PathBuf, T), Errno> {
     for _ in 0..16 {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let name = PathBuf::from(format!(".pyro-{:016x}", u64::from_ne_bytes(random)));
+        let name = temporary_name()?;
         match make(&name) {
             Err(Errno::EXIST) => {}
             result => return result.map(|made| (name, made)),
         }
     }
     Err(Errno::EXIST)
+}
+
+/// A name that nothing else has, but for chance.
+pub fn temporary_name() -> Result<PathBuf, Errno> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(PathBuf::from(format!(".pyro-{:016x}", u64::from_ne_bytes(random))))
 }

@@ -19,6 +19,10 @@ fn each_rung_matches_what_it_is_for_and_says_so() {
         ("\u{feff}one\r\ntwo\r\n", "one\ntwo\n", "one\n2\n", "\u{feff}one\r\n2\r\n", "line ends"),
         ("a\r\n\r\nb\r\nc\r\n", "\nb\n", "\nx\ny\n", "a\r\n\r\nx\r\ny\r\nc\r\n", "line ends"),
         ("a {\n  }\n}\n", "  }\r\n}\r\n", "  }\r\n}\r\nb\r\n", "a {\n  }\n}\nb\n", "line ends"),
+        // Line ends are all that it is about.
+        ("a\r\nb\r\nc\n", "a\r\nb\r\n", "a\nb\n", "a\nb\nc\n", "+2 -2"),
+        ("a\r\nb\r\n", "a\r\nb\r\n", "a\nb\n", "a\nb\n", "+2 -2"),
+        ("long one\nlong two\n", "long one\nlong two\n", "long one\r\nlong two\r\n", "long one\r\nlong two\r\n", "+2 -2"),
         // The missing newline at the end stays missing.
         ("a\nlast", "a\nlast\n", "a\nnew\n", "a\nnew", "line ends"),
         ("a\nlast", "last\n", "last\nmore\n", "a\nlast\nmore", "line ends"),

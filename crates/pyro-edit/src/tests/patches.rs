@@ -168,6 +168,35 @@ fn hunks_may_come_in_any_order_but_not_overlap() {
 }
 
 #[test]
+fn a_file_takes_the_place_of_a_directory_that_goes() {
+    let files = [("d/a", "1\n"), ("d/e/b", "2\n"), ("f", "x\n")];
+    for (text, want) in [
+        (
+            "--- a/d/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n--- a/d/e/b\n+++ /dev/null\n@@ -1 +0,0 @@\n-2\n--- /dev/null\n+++ b/d\n@@ -0,0 +1 @@\n+flat\n",
+            &[("d", "flat\n"), ("f", "x\n")] as &[(&str, &str)],
+        ),
+        // In the order of git, which names the new file first.
+        (
+            "*** Begin Patch\n*** Add File: d\n+flat\n*** Delete File: d/a\n*** Delete File: d/e/b\n*** End Patch\n",
+            &[("d", "flat\n"), ("f", "x\n")],
+        ),
+        ("diff --git a/d/e/b b/d/e\nrename from d/e/b\nrename to d/e\n", &[("d/a", "1\n"), ("d/e", "2\n"), ("f", "x\n")]),
+    ] {
+        becomes(&files, &patch(text), want);
+    }
+    let text = "*** Begin Patch\n*** Add File: d\n+flat\n*** End Patch\n";
+    fails(&files, &patch(text), &["`d` is a directory"]);
+    // One that is emptied of one file only, and one that gets another.
+    fails(
+        &files,
+        &patch(&text.replace("*** End", "*** Delete File: d/a\n*** End")),
+        &["`d` is a directory, and `d/e/b` in it stays"],
+    );
+    let text = "*** Begin Patch\n*** Delete File: d/a\n*** Delete File: d/e/b\n*** Add File: d\n+flat\n*** Add File: d/c\n+c\n*** End Patch\n";
+    fails(&files, &patch(text), &["cannot be a file below `d`"]);
+}
+
+#[test]
 fn git_internals_are_changed_only_when_allowed() {
     let request = Request::Patch(b"--- /dev/null\n+++ b/.git/info/exclude\n@@ -0,0 +1 @@\n+x\n".to_vec());
     let options = Options { allow_git_internals: true, ..Options::default() };

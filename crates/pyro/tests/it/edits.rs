@@ -100,6 +100,53 @@ fn patches_of_all_forms_are_applied() {
 }
 
 #[test]
+fn directories_become_files_and_files_directories() {
+    case(|env| {
+        let name = with_file(env);
+        // Made by git of what was there in a step of its own: the directory is in a layer below.
+        sh(
+            env,
+            &name,
+            "mkdir -p src/in && echo 1 > src/in/one && echo flat > file && git init -q . && git add . \
+             && git -c user.name=a -c user.email=a@b commit -qm a",
+        );
+        sh(
+            env,
+            &name,
+            "rm -r src && echo a file > src && rm file && mkdir -p file/is && echo deep > file/is/there && git add -A . \
+             && git diff --cached --binary --no-renames > /tmp/patch && git reset -q --hard",
+        );
+        let patch = env.pyro(&["workspace", "exec", &name, "--", "cat", "/tmp/patch"]).expect_ok().stdout;
+        // With something in the directory that the patch does not know, nothing is done.
+        sh(env, &name, "touch src/in/more");
+        let refused = env.pyro_with_stdin(&["workspace", "file", "edit", &name], patch.as_bytes());
+        assert!(refused.code != 0 && refused.stderr.contains("`src/in/more` in it stays"), "{}", refused.all());
+        assert_eq!(sh(env, &name, "rm src/in/more; git status --porcelain"), "");
+        env.pyro_with_stdin(&["workspace", "file", "edit", &name], patch.as_bytes()).expect_ok();
+        let look = "git add -A . && git diff --cached --binary --no-renames | cmp - /tmp/patch && cat src file/is/there; ls -A";
+        assert_eq!(sh(env, &name, look), "a file\ndeep\n.git\nfile\nsrc\n");
+    });
+}
+
+#[test]
+fn half_a_change_of_a_killed_agent_is_taken_back_when_the_next_one_starts() {
+    case(|env| {
+        let name = with_file(env);
+        // As it is between the first and the second of two renames.
+        sh(
+            env,
+            &name,
+            "umask 077; echo old > a; echo new > .pyro-aside; new=$(stat -c %i .pyro-aside); \
+             hex() { printf %s \"$1\" | od -An -tx1 | tr -d ' \\n'; }; \
+             printf 'replace %s 0 0 %s %s\\ncreate 1 0 0 %s %s\\nend' $new $(hex a) $(hex .pyro-aside) $(hex b) $(hex .pyro-b) > .pyro-journal; \
+             mv a old; mv .pyro-aside a; mv old .pyro-aside",
+        );
+        crate::kill_supervisor(env, &name);
+        assert_eq!(sh(env, &name, "ls -A; cat a"), "a\nsrc\nold\n");
+    });
+}
+
+#[test]
 fn all_of_it_is_done_or_nothing() {
     case(|env| {
         let name = with_file(env);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
@@ -99,6 +100,114 @@ fn what_fails_half_way_is_taken_back_whole() {
     let not = carry_out(&root, &plan, &seen(directory.path(), &plan)).unwrap_err();
     assert!(not.text.starts_with("x cannot be changed") && !not.is_full, "{not:?}");
     assert_eq!(all(directory.path()), before);
+}
+
+fn opened(directory: &Path) -> OwnedFd {
+    beneath(fs::File::open(directory).unwrap(), ".", OFlags::PATH | OFlags::DIRECTORY).unwrap()
+}
+
+/// A tree in which directories become files and files directories, and a plan that makes it so.
+fn turned_around() -> (tempfile::TempDir, Plan) {
+    let directory = made();
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir_all(at("top/in")).unwrap();
+    fs::set_permissions(at("top/in"), fs::Permissions::from_mode(0o2711)).unwrap();
+    for (name, text) in [("top/one", "1"), ("top/in/two", "2"), ("file", "file")] {
+        fs::write(at(name), text).unwrap();
+    }
+    let present = Before::Present(Mode::Regular);
+    let changes = vec![
+        change("a", present, Some("A")),
+        change("d/gone", present, None),
+        change("file", present, None),
+        change("file/n/e/w", Before::Absent, Some("w")),
+        change("other", Before::Absent, Some("o")),
+        change("top", Before::Directory, Some("flat")),
+        change("top/in/two", present, None),
+        change("top/one", present, None),
+    ];
+    (directory, Plan { changes, moves: Vec::new() })
+}
+
+#[test]
+fn a_directory_becomes_a_file_and_a_file_a_directory() {
+    let (directory, plan) = turned_around();
+    carry_out(&opened(directory.path()), &plan, &seen(directory.path(), &plan)).unwrap();
+    let found = all(directory.path());
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(names, ["a", "file/", "file/n/", "file/n/e/", "file/n/e/w", "other", "run", "top"]);
+    assert_eq!((&*found["a"], &*found["top"], &*found["file/n/e/w"]), ("A", "flat", "w"));
+}
+
+#[test]
+fn a_directory_with_something_else_in_it_stays() {
+    let (directory, plan) = turned_around();
+    let seen = seen(directory.path(), &plan);
+    fs::write(directory.path().join("top/in/more"), "more").unwrap();
+    let before = all(directory.path());
+    let not = carry_out(&opened(directory.path()), &plan, &seen).unwrap_err();
+    assert_eq!(not.text, "top is a directory, and something else is in it");
+    assert_eq!(all(directory.path()), before);
+    let mode = fs::metadata(directory.path().join("top/in")).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o2711, "it was gone for a moment, or not");
+}
+
+/// A change of several files whose agent dies after so many of its steps; `None` when it has no more.
+fn killed_after(count: usize, directory: &Path, plan: &Plan) -> Option<()> {
+    let root = opened(directory);
+    let mut steps = Vec::new();
+    super::prepare(&root, plan, &seen(directory, plan), &mut steps).unwrap();
+    // Who is killed takes nothing away.
+    super::journal::write_alone(&root, &steps).unwrap();
+    for (at, step) in steps.iter().take(count).enumerate() {
+        step.make(&root, at + 1 == steps.len()).unwrap();
+    }
+    (count <= steps.len()).then_some(())
+}
+
+#[test]
+fn a_kill_at_any_step_leaves_all_of_it_or_nothing() {
+    let mut ends = BTreeMap::new();
+    let whole = {
+        let (directory, plan) = turned_around();
+        carry_out(&opened(directory.path()), &plan, &seen(directory.path(), &plan)).unwrap();
+        all(directory.path())
+    };
+    for count in 0.. {
+        let (directory, plan) = turned_around();
+        let before = all(directory.path());
+        if killed_after(count, directory.path(), &plan).is_none() {
+            break;
+        }
+        super::journal::recover(&opened(directory.path()));
+        let after = all(directory.path());
+        assert!(after == before || after == whole, "after {count} steps: {after:#?}");
+        let mode = fs::metadata(directory.path().join("top/in")).map(|metadata| metadata.mode() & 0o7777);
+        assert!(after == whole || mode.unwrap() == 0o2711);
+        // A second agent finds nothing to do.
+        super::journal::recover(&opened(directory.path()));
+        assert_eq!(all(directory.path()), after);
+        ends.insert(count, after == whole);
+    }
+    assert!(ends.len() > 8, "{ends:?}");
+    let done: Vec<bool> = ends.into_values().collect();
+    assert_eq!(done.iter().filter(|done| **done).count(), 1, "only the last step decides: {done:?}");
+}
+
+#[test]
+fn a_journal_of_somebody_else_or_cut_short_moves_nothing() {
+    let line = "replace 1 0 0 61 72756e\n";
+    for (text, mode) in
+        [(format!("{line}end"), 0o644), (line.to_owned(), 0o600), (format!("{}end", line.replace("61", "2e2e2f61")), 0o600)]
+    {
+        let directory = made();
+        let mut before = all(directory.path());
+        fs::write(directory.path().join(".pyro-journal"), text).unwrap();
+        fs::set_permissions(directory.path().join(".pyro-journal"), fs::Permissions::from_mode(mode)).unwrap();
+        super::journal::recover(&opened(directory.path()));
+        before.remove(".pyro-journal");
+        assert_eq!(all(directory.path()), before);
+    }
 }
 
 #[test]
