@@ -35,6 +35,8 @@ cargo xtask TASK
                              --repetitions N (50), --rootfs DIR (the built environment), --no-write
   bench layers [OPTIONS]     the past of workspaces over 1,000 and 100,000 files, beside git worktree, cp and btrfs;
                              writes docs/benchmarks-layers.md
+  bench files [OPTIONS]      a model's calls about files, a search of 100,000 beside ripgrep, a million lines of output;
+                             writes docs/benchmarks-files.md
 ";
 
 fn main() -> ExitCode {

@@ -146,7 +146,7 @@ impl Bench<'_> {
 }
 
 /// Makes a tree that belongs to who is measured.
-fn tree(actor: &Actor, count: u32) -> Result<PathBuf> {
+pub fn tree(actor: &Actor, count: u32) -> Result<PathBuf> {
     let tree = actor.scratch.join(format!("tree-{count}"));
     if tree.exists() {
         fs::remove_dir_all(&tree).context(tree.display())?;

@@ -3,6 +3,7 @@
 //! Candidates take turns (A B C A B C …), so that whatever else the machine does falls on all of them. A candidate that is not
 //! installed or does not work is listed with the reason and never with a number. No figure is asserted anywhere.
 
+mod files;
 mod layers;
 mod machines;
 mod peers;
@@ -41,8 +42,10 @@ struct Options {
 
 /// `cargo xtask bench`.
 pub fn task(words: &[&str]) -> Result {
-    if let ["layers", words @ ..] = words {
-        return layers::task(&options(words)?);
+    match words {
+        ["layers", words @ ..] => return layers::task(&options(words)?),
+        ["files", words @ ..] => return files::task(&options(words)?),
+        _ => {}
     }
     let options = options(words)?;
     let actors = actors()?;
