@@ -7,6 +7,8 @@
 //!
 //! Must never: write into a sealed layer.
 
+pub mod fewer;
+
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::ControlFlow;
@@ -30,15 +32,12 @@ use crate::name::new_id;
 /// costs that finds nothing in memory grows with those that have the directory (10 µs with one or two, 43 with 20, 174 with 100).
 pub const DEPTH_MAX: usize = 96;
 
-/// From so many sealed layers on the oldest are made one.
-pub const SQUASHED_AT: usize = 48;
+/// From so many steps on the oldest are forgotten, but for those with a name: a workspace that writes the same large files again and again would keep
+/// each of them.
+pub const STEPS_MAX: usize = 48;
 
-/// So many at a time: what [`pyro_layer::squash`] takes.
-pub const SQUASHED_MAX: usize = 32;
-
-/// Of these so many stay as they are: so many steps can be undone one by one at least. What was before, and has no name, is forgotten then, or
-/// a workspace that writes the same large files again and again would keep each of them.
-pub const SQUASHED_ABOVE: usize = 16;
+/// So many are kept then: so many can be undone one by one at least.
+pub const STEPS_KEPT: usize = 16;
 
 /// Names one layer: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,13 +67,16 @@ pub struct MadeFor {
     pub at_ns: u64,
     /// What it lay over, uppermost first.
     pub below: Vec<LayerId>,
+    /// How often layers were made one to make it: 0 for what was written.
+    #[serde(default)]
+    pub level: u32,
 }
 
 impl MadeFor {
     fn now(workspace: &str, below: &[LayerId]) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        Self { workspace: workspace.to_owned(), at_ns, below: below.to_vec() }
+        Self { workspace: workspace.to_owned(), at_ns, below: below.to_vec(), level: 0 }
     }
 }
 
@@ -332,7 +334,7 @@ pub fn copy(home: &Home, mounts: &[Mount], from: &LayerId, to: &LayerId) -> Resu
     Ok(())
 }
 
-/// Makes one layer that shows the same as several that lie upon each other, uppermost first. They stay, and share their files with it.
+/// Makes one layer that shows the same as several that lie upon each other, uppermost first. They stay.
 ///
 /// # Errors
 /// When they cannot be read, or the disk refuses.
@@ -342,12 +344,14 @@ pub fn squash(
     mounts: &[Mount],
     workspace: &str,
     replaced: &[LayerId],
+    choice: &fewer::Choice,
     marks: Marks,
 ) -> Result<LayerId> {
     let by = make(home, naming, mounts, workspace, &[])?;
     for mount in mounts {
         let layers: Vec<PathBuf> = replaced.iter().map(|layer| overlay(home, layer, mount)).collect();
-        let squashed = pyro_layer::squash(&layers, &overlay(home, &by, mount), false, marks, &mut |_| ControlFlow::Continue(()));
+        let squashed =
+            pyro_layer::squash(&layers, &overlay(home, &by, mount), false, choice.files, marks, &mut |_| ControlFlow::Continue(()));
         if let Err(error) = squashed {
             discard(home, &by);
             return Err(Error::unavailable("layers cannot be made one").because(error));
@@ -355,7 +359,8 @@ pub fn squash(
     }
     tidy(home, mounts, &by);
     // It was never written to by anybody: a database that is made again must not take it for the live one.
-    say(&home.layer(&by), &MadeFor::now("", &[])).map_err(|error| crate::begin::no_room(&home.layer(&by), error))?;
+    let said = MadeFor { level: choice.level, ..MadeFor::now("", &[]) };
+    say(&home.layer(&by), &said).map_err(|error| crate::begin::no_room(&home.layer(&by), error))?;
     Ok(by)
 }
 
@@ -370,6 +375,11 @@ pub fn size(home: &Home, id: &LayerId) -> Result<(u64, u64)> {
     // Without what we keep there ourselves: one directory for each overlay, and the file that says what it is.
     let own = std::fs::read_dir(&root).map_or(0, |entries| entries.count() as u64);
     Ok((usage.entry_count.saturating_sub(own), usage.disk_bytes))
+}
+
+/// What a layer says of itself; `None` when that cannot be read.
+fn made_for(home: &Home, id: &LayerId) -> Option<MadeFor> {
+    fs::read(home.layer(id).join(MADE_FOR)).ok().and_then(|text| serde_json::from_slice(&text).ok())
 }
 
 /// Every layer that there is on disk, with what it says of itself; `None` when that cannot be read.
@@ -389,7 +399,7 @@ pub fn on_disk(home: &Home) -> Result<Vec<(LayerId, Option<MadeFor>)>> {
         let name = entry.map_err(unreadable)?.file_name();
         let Some(name) = name.to_str() else { continue };
         let id = LayerId(name.to_owned());
-        let made_for = fs::read(home.layer(&id).join(MADE_FOR)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let made_for = made_for(home, &id);
         layers.push((id, made_for));
     }
     Ok(layers)

@@ -87,7 +87,7 @@ pub use patch::{BinaryFiles, Patch, PatchLimits, unified_patch};
 pub use remove::{Removed, remove_tree, remove_tree_at};
 pub use renames::find_renames;
 pub use runs_outside::runs_outside;
-pub use squash::squash;
+pub use squash::{SharedFiles, squash};
 pub use stack::{Stack, Stacks};
 pub use sync::{IgnoredNames, Missing, SyncOptions, Synced, plan_sync, repeat_directory};
 

@@ -1,8 +1,8 @@
 //! Making one layer of several that lie upon each other, so that it says the same as they do together.
 //!
-//! The layers are sealed: nothing writes to them now or later. So their files are not copied but get another name in the result, where that is
-//! on the same file system, and nobody may ever write to a file of the result either. Their directories are merged, and what they say about
-//! layers below all of them is said by the result.
+//! The layers are sealed: nothing writes to them now or later. So their files need not be copied but can get another name in the result, where that is
+//! on the same file system, and nobody may ever write to a file of the result either. Overlayfs shows how many names a file has, so that is seen
+//! inside ([`SharedFiles`]). Their directories are merged, and what they say about layers below all of them is said by the result.
 //!
 //! Only the marks that the mounts obey are obeyed ([`Marks`]): anybody inside may have set the others.
 
@@ -24,13 +24,29 @@ use crate::marks::Marks;
 use crate::tree::moved;
 use crate::writer;
 
+/// How the result gets the files of the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedFiles {
+    /// As further names of theirs: at once, and without room. Programs that look at the number of names see it; gzip refuses a file with two.
+    Links,
+    /// As copies, which share their blocks where the file system can do that.
+    Copies,
+}
+
 /// Makes one layer of `layers`, uppermost first, which lie directly upon each other in a stack. With `is_bottom`, nothing lies below them, and
 /// the result says nothing about what is gone.
 ///
 /// # Errors
 /// `Refused` for what [`crate::copy_layer`] refuses; `Limit` for more than [`SQUASHED_LAYERS_MAX`] layers; `Changed` when a layer is not sealed after
 /// all. `to` then holds a part, to be discarded.
-pub fn squash(layers: &[PathBuf], to: &std::path::Path, is_bottom: bool, marks: Marks, watch: Watch<'_>) -> Result<Copied> {
+pub fn squash(
+    layers: &[PathBuf],
+    to: &std::path::Path,
+    is_bottom: bool,
+    files: SharedFiles,
+    marks: Marks,
+    watch: Watch<'_>,
+) -> Result<Copied> {
     if layers.is_empty() || layers.len() > SQUASHED_LAYERS_MAX {
         return Err(Error::limit(format!(
             "{} layers were to be made one, and it is 1 to {SQUASHED_LAYERS_MAX} at a time",
@@ -42,7 +58,7 @@ pub fn squash(layers: &[PathBuf], to: &std::path::Path, is_bottom: bool, marks: 
     for layer in layers {
         let root = beneath::open_root(layer).naming(layer.as_os_str().as_encoded_bytes(), "open the layer")?;
         refuse_containing(&root, &to)?;
-        sources.push(Source { walk: Descent::new(root).naming(b"", "open the layer")?, gives_links: true });
+        sources.push(Source { walk: Descent::new(root).naming(b"", "open the layer")?, gives_links: files == SharedFiles::Links });
     }
     let mut squash = Squash {
         copier: Copier::new(to.as_fd(), Purpose::Squash(marks), watch)?,

@@ -221,7 +221,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
     pub fn replace_layers(&mut self, id: &str, step: u64, layers: &[LayerId]) -> Result<()> {
-        self.durably(|transaction| {
+        // A power cut may take it back: the others are there until a step is forgotten, which is recorded later and for good.
+        self.quickly(|transaction| {
             let changed = "UPDATE step SET layers = ?3 WHERE workspace_id = ?1 AND step = ?2";
             transaction.execute(changed, params![id, bytes(step), json(&layers)]).map(drop)
         })
@@ -335,6 +336,24 @@ impl Store {
         let left: Vec<u64> = steps.iter().map(|record| record.step).filter(|step| !kept.contains(step)).collect();
         self.forget(id, &left)?;
         Ok(left.len())
+    }
+
+    /// Of more than `steps_max` steps, forgets as [`Store::forget_before`] does. Whether any was.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_many(&mut self, id: &str, steps_max: usize, kept: usize) -> Result<bool> {
+        let before = self.step_count(id)?;
+        if before <= steps_max {
+            return Ok(false);
+        }
+        self.forget_before(id, kept)?;
+        Ok(self.step_count(id)? < before)
+    }
+
+    fn step_count(&self, id: &str) -> Result<usize> {
+        let mut statement = self.connection.prepare_cached("SELECT count(*) FROM step WHERE workspace_id = ?1").map_err(failed)?;
+        statement.query_row([id], |row| row.get::<_, i64>(0)).map(|count| usize::try_from(count).unwrap_or(0)).map_err(failed)
     }
 
     /// Forgets steps before the last `kept` that led to where the workspace stands. Those with a name, the first, and what can be redone stay.

@@ -11,6 +11,7 @@ use super::{End, Life, Supervisor, Task, Work, complain};
 use crate::backend::{LayersAt, StackMount, Switched};
 use crate::fault;
 use crate::home::Home;
+use crate::layers::fewer::{self, Weights};
 use crate::layers::{self, LayerId, Naming};
 use crate::manifest::Mount;
 use crate::past::{self, Target};
@@ -40,14 +41,26 @@ pub struct Past<'a> {
     /// Something may have been written since it was last looked.
     pub(super) is_unsettled: bool,
     pub(super) ways: Ways,
-    /// Layers are being made fewer.
+    /// A thread makes layers fewer, or looks whether they can be.
     pub(super) is_squashing: bool,
+    /// With so many layers it is looked again.
+    pub(super) squash_at: usize,
+    /// What is known of layers.
+    pub(super) weights: Weights,
     pub(super) relaunch: Relaunch<'a>,
 }
 
-/// Fewer layers that show the same as more.
+/// What came of a look at the layers.
 pub(super) struct Squashed {
-    /// The layers, as they lie upon each other at the bottom of a stack.
+    /// `None` when nothing was to be made fewer.
+    made: Option<Made>,
+    /// With so many layers it is worth to look again.
+    again_at: usize,
+}
+
+/// One layer that shows the same as more.
+struct Made {
+    /// The layers, as they lie upon each other somewhere in a stack.
     replaced: Vec<LayerId>,
     /// The one that shows the same.
     by: LayerId,
@@ -78,7 +91,18 @@ impl<'a> Past<'a> {
         relaunch: Relaunch<'a>,
     ) -> Self {
         // What a supervisor has left that died is a step as soon as there is a moment.
-        Self { home: home.clone(), mounts, position, since, is_unsettled: true, ways, is_squashing: false, relaunch }
+        Self {
+            home: home.clone(),
+            mounts,
+            position,
+            since,
+            is_unsettled: true,
+            ways,
+            is_squashing: false,
+            squash_at: fewer::WIDTH,
+            weights: Weights::default(),
+            relaunch,
+        }
     }
 
     fn is_blank(&self) -> Result<bool> {
@@ -176,26 +200,31 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Makes one layer of the oldest when there are many, on a thread of its own. The steps that name them keep them.
+    /// Makes one layer of several when there are many, on a thread of its own. The steps that name them keep them.
     fn begin_squash(&mut self) {
         let Life::Workspace { past, .. } = &mut self.life else { return };
-        let depth = past.position.layers.len();
-        if past.is_squashing || depth < layers::SQUASHED_AT {
+        if past.is_squashing || past.position.layers.len() < past.squash_at {
             return;
         }
-        let count = (depth - layers::SQUASHED_ABOVE).min(layers::SQUASHED_MAX);
-        let replaced = past.position.layers[depth - count..].to_vec();
+        // The uppermost has no name but that of the step where we stand, and what runs needs it.
+        let layers: Vec<LayerId> = past.position.layers.iter().skip(1).cloned().collect();
         let (home, mounts, id, ways) = (past.home.clone(), past.mounts.clone(), self.subject.id.clone(), past.ways);
+        let weights = past.weights.clone();
         let sender = self.work_sender.clone();
         let Ok(mut ringer) = self.work_ringer.try_clone() else { return };
+        let look = move || {
+            let naming = Naming::shared(&home)?;
+            let known = weights.of(&home, &layers)?;
+            let again_at = 1 + layers.len() + fewer::again_after(&known);
+            let Some(choice) = fewer::choose(&known) else { return Ok(Squashed { made: None, again_at }) };
+            let replaced = layers[choice.range.clone()].to_vec();
+            let by = layers::squash(&home, &naming, &mounts, &id, &replaced, &choice, ways.marks)?;
+            fault::pass(&home, "squash.made");
+            Ok(Squashed { made: Some(Made { replaced, by, _naming: naming }), again_at })
+        };
         let work = move || {
-            let squashed = Naming::shared(&home).and_then(|naming| {
-                let by = layers::squash(&home, &naming, &mounts, &id, &replaced, ways.marks)?;
-                fault::pass(&home, "squash.made");
-                Ok(Squashed { replaced, by, _naming: naming })
-            });
             // When the loop has ended it is garbage.
-            let _ = sender.send(Work::Squashed(squashed));
+            let _ = sender.send(Work::Squashed(look()));
             let _ = std::io::Write::write_all(&mut ringer, &[1]);
         };
         past.is_squashing = std::thread::Builder::new().name("squash".into()).spawn(work).is_ok();
@@ -205,28 +234,44 @@ impl Supervisor<'_> {
     pub(super) fn take_squashed(&mut self, squashed: Result<Squashed>) {
         let Life::Workspace { store, past, .. } = &mut self.life else { return };
         past.is_squashing = false;
-        let squashed = match squashed {
+        past.squash_at = past.position.layers.len() + fewer::WIDTH;
+        let Squashed { made, again_at } = match squashed {
             Ok(squashed) => squashed,
             Err(error) => return complain(&error),
         };
-        let recorded = match past.position.layers.strip_suffix(squashed.replaced.as_slice()) {
-            Some(above) => {
-                let layers: Vec<LayerId> = above.iter().chain([&squashed.by]).cloned().collect();
-                let replaced = store.replace_layers(&self.subject.id, past.position.head, &layers);
-                replaced.map(|()| past.position.layers = layers)
+        let is_made = made.is_some();
+        if let Some(made) = made {
+            let layers = &past.position.layers;
+            let recorded = match layers.windows(made.replaced.len()).position(|window| window == made.replaced) {
+                Some(at) if at > 0 => {
+                    let (above, below) = (&layers[..at], &layers[at + made.replaced.len()..]);
+                    let layers: Vec<LayerId> = above.iter().chain([&made.by]).chain(below).cloned().collect();
+                    let replaced = store.replace_layers(&self.subject.id, past.position.head, &layers);
+                    replaced.map(|()| past.position.layers = layers)
+                }
+                // It has gone back meanwhile.
+                Some(_) | None => Err(Error::conflict("the layers that were made one are not in use any more")),
+            };
+            if recorded.is_err() {
+                layers::discard(&past.home, &made.by);
+                return;
             }
-            // It has gone back meanwhile.
-            None => Err(Error::conflict("the layers that were made one are not in use any more")),
-        };
-        if recorded.is_err() {
-            layers::discard(&past.home, &squashed.by);
-            return;
+            drop(made);
+            fault::pass(&past.home, "squash.recorded");
         }
-        drop(squashed);
-        fault::pass(&past.home, "squash.recorded");
-        if let Err(error) = store.forget_before(&self.subject.id, layers::SQUASHED_ABOVE) {
-            return complain(&error);
+        // There may be enough of the next level now.
+        past.squash_at = if is_made { 0 } else { again_at };
+        match store.forget_many(&self.subject.id, layers::STEPS_MAX, layers::STEPS_KEPT) {
+            Ok(true) => self.clear_away(),
+            Ok(false) => {}
+            Err(error) => complain(&error),
         }
+        self.begin_squash();
+    }
+
+    /// Clears away what no step names any more, on a thread of its own.
+    fn clear_away(&self) {
+        let Life::Workspace { past, .. } = &self.life else { return };
         let home = past.home.clone();
         let clear = move || {
             if let Err(error) =

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::{CWD, Dev, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 
-use super::squash;
+use super::{SharedFiles, squash};
 use crate::import::tests::{deep_tree, fifo, set_time};
 use crate::testing::{Node, Scratch, go_on, merged, snapshot};
 use crate::{Copied, ErrorKind, Marks, measure};
@@ -101,7 +101,7 @@ fn seen(scratch: &mut Scratch, layers: &[PathBuf], marks: Marks) -> BTreeMap<Vec
 }
 
 fn squash_all(layers: &[PathBuf], to: &Path, is_bottom: bool, marks: Marks) -> crate::Result<Copied> {
-    squash(layers, to, is_bottom, marks, &mut go_on)
+    squash(layers, to, is_bottom, SharedFiles::Links, marks, &mut go_on)
 }
 
 proptest! {
@@ -111,6 +111,7 @@ proptest! {
     fn a_stack_shows_the_same_when_any_part_of_it_is_made_one(
         steps in vec(vec(step(), 1..16), 2..5),
         marks in prop::sample::select(vec![Marks::Trusted, Marks::User]),
+        files in prop::sample::select(vec![SharedFiles::Links, SharedFiles::Copies]),
     ) {
         let mut scratch = Scratch::new();
         let layers = layers_of(&mut scratch, &steps, marks);
@@ -123,7 +124,7 @@ proptest! {
                         continue;
                     }
                     let one = scratch.directory(&format!("one{start}{end}{is_bottom}"));
-                    let copied = squash_all(&layers[start..end], &one, is_bottom, marks).expect("squash");
+                    let copied = squash(&layers[start..end], &one, is_bottom, files, marks, &mut go_on).expect("squash");
                     prop_assert_eq!(measure(&one).expect("measure").entry_count, copied.entry_count);
                     let stack = [&layers[..start], std::slice::from_ref(&one), &layers[end..]].concat();
                     prop_assert_eq!(&merged(&stack, marks), &shown);
@@ -135,6 +136,20 @@ proptest! {
             }
         }
     }
+}
+
+/// gzip and xz leave a file alone that has another name.
+#[test]
+fn copies_have_as_many_names_as_what_they_were_made_of() {
+    let mut scratch = Scratch::new();
+    let layers = two_layers(&mut scratch);
+    let names = |root: &Path, name: &str| fs::symlink_metadata(root.join(name)).expect("it is there").nlink();
+    let before: Vec<u64> = ["a/kept", "link"].iter().map(|name| names(&layers[1], name)).collect();
+    let one = scratch.directory("one");
+    let copied = squash(&layers, &one, false, SharedFiles::Copies, Marks::Trusted, &mut go_on).expect("squash");
+    assert_eq!(copied.linked_count, 0);
+    let after: Vec<u64> = ["a/kept", "link"].iter().map(|name| names(&one, name)).collect();
+    assert_eq!((after, before[0]), (before, 2), "kept has a second name in its own layer");
 }
 
 fn two_layers(scratch: &mut Scratch) -> Vec<PathBuf> {
@@ -253,6 +268,7 @@ fn it_can_be_broken_off() {
     let (layer, one) = (scratch.directory("layer"), scratch.directory("one"));
     fifo(&layer.join("fifo"));
     set_time(&layer, 1, 1);
-    let error = squash(&[layer], &one, false, Marks::Trusted, &mut |_| ControlFlow::Break(())).expect_err("cancelled");
+    let error =
+        squash(&[layer], &one, false, SharedFiles::Links, Marks::Trusted, &mut |_| ControlFlow::Break(())).expect_err("cancelled");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 }

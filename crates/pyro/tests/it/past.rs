@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use pyro_testkit::TestEnv;
+use pyro_testkit::{Rpc, TestEnv};
 
 /// Why these are not told of machines.
 const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
@@ -27,6 +27,29 @@ fn digest(env: &TestEnv, workspace: &str, tree: &str) -> String {
          find . \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \\) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum"
     );
     sh(env, workspace, &line)
+}
+
+#[test]
+fn files_have_one_name_and_stay_as_they_are_over_a_hundred_steps() {
+    case(|env| {
+        let name = env.workspace("many");
+        let mut rpc = Rpc::start(env);
+        let write = |number: u32| json!({ "workspace": name, "path": format!("file-{}", number % 40), "text": format!("written {number}\n") });
+        for number in 0..100 {
+            rpc.call("workspace file write", &write(number));
+        }
+        let sh = |line: &str| sh(env, &name, line);
+        assert_eq!(sh("ls | wc -l; find . -type f -links +1; cat file-19 file-20"), "40\nwritten 99\nwritten 60\n");
+        // gzip refuses a file with another name.
+        assert_eq!(sh("gzip file-3 && ls file-3.*"), "file-3.gz\n");
+        // A hundred steps are two of the second level and some of the others, as soon as the thread that makes them has been there.
+        env.wait_for("layers to be few", || {
+            let below = sh("date +%N > now; grep ' / / ' /proc/self/mountinfo | tail -n 1 | grep -o 'lowerdir' | wc -l");
+            let count: usize = below.trim().parse().expect("a number");
+            assert!(count > 1, "this counts layers");
+            (count <= 2 + 7 + 7 + 2).then_some(())
+        });
+    });
 }
 
 #[test]

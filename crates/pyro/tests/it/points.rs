@@ -113,7 +113,7 @@ fn unsealed(subject: &Subject<'_>) {
 
 /// One more change makes layers fewer.
 fn deep(subject: &Subject<'_>) {
-    for number in 0..45 {
+    for number in 0..6 {
         subject.pyro(&["workspace", "file", "write", "W", "/tmp/number", "--text", &number.to_string()]).expect_ok();
     }
 }
