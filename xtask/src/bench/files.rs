@@ -50,7 +50,10 @@ fn measure(actor: &Actor, options: &Options) -> Result<String> {
     let tree = layers::tree(actor, FILES)?;
     let name = format!("files-{}", std::process::id());
     let seed = tree.to_string_lossy();
-    actor.pyro(&["workspace", "create", "debian:12", "--name", &name, "--seed-path", &seed])?;
+    // As many processors as ripgrep has.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    let create = ["workspace", "create", "debian:12", "--name", &name, "--seed-path", &seed, "--vcpu-count", &processors];
+    actor.pyro(&create)?;
     let mut worker = actor.worker(false)?;
     let who = &actor.who;
     let page = report::against_first(&format!("Calls of a warm connection, as {who}"), &calls(actor, options, &mut worker, &name)?)
