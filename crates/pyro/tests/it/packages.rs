@@ -31,6 +31,19 @@ fn sh(env: &TestEnv, ws: &str, line: &str) -> String {
     env.pyro(&["workspace", "exec", ws, "--timeout-seconds", SECONDS, "--", "sh", "-ec", line]).expect_ok().stdout
 }
 
+/// Packages of the environment's own distribution, where this machine has apt and its archive can be reached; or why not.
+pub fn fetch(into: &Path, names: &[&str]) -> Result<(), String> {
+    if !fs::read_to_string("/etc/os-release").is_ok_and(|text| text.contains("VERSION_ID=\"12\"")) {
+        return Err("packages of this machine are not of the environment".to_owned());
+    }
+    let fetched = Command::new("apt-get").arg("download").args(names).current_dir(into).output();
+    if fs::read_dir(into).expect("list").count() == names.len() {
+        return Ok(());
+    }
+    let why = fetched.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stderr).into_owned());
+    Err(why.lines().last().unwrap_or("they cannot be downloaded").to_owned())
+}
+
 /// A package whose scripts do what packages do: accounts, owners, set-ids, alternatives, a configuration file.
 fn package(below: &Path) -> PathBuf {
     let tree = below.join("tree");
@@ -99,18 +112,9 @@ fn apt_installs_a_package_with_its_scripts_and_takes_it_away_again() {
 fn apt_installs_packages_of_the_distribution() {
     case(|env| {
         let here = env.scratch();
-        // Where apt is, its own archive may be reachable; a package with a daemon's account and scripts among them.
-        let fetched = Command::new("apt-get")
-            .args(["download", "hello", "cron", "cron-daemon-common", "sensible-utils"])
-            .current_dir(here.path())
-            .output();
-        let count = fs::read_dir(here.path()).expect("list").count();
-        if count != 4 {
-            let why = fetched.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stderr).into_owned());
-            return skip("packages of the distribution", why.lines().last().unwrap_or("they cannot be downloaded"));
-        }
-        if !fs::read_to_string("/etc/os-release").is_ok_and(|text| text.contains("VERSION_ID=\"12\"")) {
-            return skip("Debian 12", "packages of this machine are not of the environment");
+        // A package with a daemon's account and scripts among them.
+        if let Err(why) = fetch(here.path(), &["hello", "cron", "cron-daemon-common", "sensible-utils"]) {
+            return skip("packages of Debian 12", &why);
         }
         let ws = workspace(env, "debian:12", "distribution", here.path());
         let out = sh(env, &ws, "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ./*.deb 2>&1");

@@ -5,12 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Stdio;
 
-use pyro_testkit::{DEADLINE, TestEnv, processes_with};
+use pyro_testkit::{DEADLINE, TestEnv, processes_with, skip};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 
+use crate::packages::fetch;
 use crate::{case, mark, wait_until_gone};
 
 fn shell(env: &TestEnv, words: &[&str]) -> Value {
@@ -53,6 +54,49 @@ fn a_shell_keeps_its_directory_and_tells_how_each_command_ended() {
         assert_eq!(ended["outcome"], json!({"kind": "exited", "code": 5}), "{ended:#}");
         env.pyro(&["workspace", "shell", "read", &ws, "sh1"]).expect_error(125, "no shell sh1");
         assert!(env.pyro(&["workspace", "job", "logs", &ws, "job1"]).expect_ok().stdout.contains("kept in there"));
+    });
+}
+
+#[test]
+fn zsh_and_fish_tell_how_each_command_ended_too() {
+    case(|env| {
+        let here = env.scratch();
+        if let Err(why) = fetch(here.path(), &["zsh", "zsh-common", "fish", "fish-common", "libpcre2-32-0"]) {
+            return skip("packages of Debian 12", &why);
+        }
+        let ws = env.name("others");
+        let seed = here.path().to_string_lossy();
+        env.pyro(&["workspace", "create", "debian:12", "--name", &ws, "--seed-path", &seed]).expect_ok();
+        // What fish would like to have for its manual pages is left out.
+        let install = "DEBIAN_FRONTEND=noninteractive dpkg --force-depends -i ./*.deb > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }";
+        env.pyro(&["workspace", "exec", &ws, "--timeout-seconds", "300", "--", "sh", "-c", install]).expect_ok();
+        // What the user has set is read, and not replaced by what marks the commands.
+        let own = "mkdir -p ~/.config/fish && echo 'set -g OWN mine' > ~/.config/fish/config.fish && echo 'OWN=mine; precmd() { SEEN=$((SEEN + 1)) }' > ~/.zshrc";
+        env.pyro(&["workspace", "exec", &ws, "--", "sh", "-c", own]).expect_ok();
+        for (program, several) in [("zsh", "for n in 1 2; do\necho of-$n\ndone"), ("fish", "for n in 1 2\necho of-$n\nend")] {
+            let opened = shell(env, &["open", &ws, "--name", program, "--program", program]);
+            assert_eq!((&opened["at_prompt"], &opened["done"]), (&json!(true), &json!(true)), "{opened:#}");
+            let type_in = |line: &str| shell(env, &["write", &ws, program, "--text", line]);
+            for (line, says, exit) in [
+                ("cd /tmp && pwd", "\n/tmp\n", 0),
+                ("echo $OWN; false", "\nmine\n", 1),
+                ("sleep 0.2; echo slept; sh -c 'exit 7'", "\nslept\n", 7),
+                (several, "\nof-1\nof-2\n", 0),
+                ("nosuchprogram", "nosuchprogram", 127),
+            ] {
+                let view = type_in(line);
+                assert!(text(&view).contains(says), "{program}: {view:#}");
+                assert_eq!(
+                    (&view["command"]["exit"], &view["command"]["finished"], &view["done"]),
+                    (&json!(exit), &json!(true), &json!(true)),
+                    "{program}: {view:#}"
+                );
+            }
+            let view = shell(env, &["write", &ws, program, "--text", "cat", "--until", "quiet"]);
+            assert_eq!(view["at_prompt"], json!(false), "{program}: {view:#}");
+            let view = shell(env, &["write", &ws, program, "--keys", "ctrl-c"]);
+            assert_eq!((&view["at_prompt"], &view["command"]["exit"]), (&json!(true), &json!(130)), "{program}: {view:#}");
+        }
     });
 }
 
