@@ -73,6 +73,9 @@ pub fn carry_out(root: &OwnedFd, plan: &Plan, seen: &BTreeMap<RelPath, Seen>) ->
         let text = match error {
             Errno::STALE => format!("{path} was changed by somebody else meanwhile: read it again"),
             Errno::LOOP => format!("{path} is reached through a symbolic link, which is not followed"),
+            Errno::EXIST if path.as_bytes() == journal::NAME.as_bytes() => {
+                format!("{path} is in the way: a change of several files needs that name for as long as it takes; move it, or change one file at a time")
+            }
             Errno::NOTEMPTY => format!("{path} is a directory, and something else is in it"),
             error => format!("{path} cannot be changed: {}", std::io::Error::from(error)),
         };
@@ -101,7 +104,8 @@ fn make(root: &OwnedFd, steps: &[Step]) -> Result<(), Failed> {
             Ok(journal) => Some(journal),
             Err(error) => {
                 step::take_back(root, steps);
-                return Err((several[0].of.clone(), error));
+                let journal = RelPath::new(journal::NAME.as_bytes(), b"").map_err(|_| (several[0].of.clone(), error))?;
+                return Err((journal, error));
             }
         },
     };
@@ -165,8 +169,7 @@ impl Preparation<'_> {
         let directories = self.plan.changes.iter().filter(|other| other.before == Before::Directory);
         let beside = directories.map(|other| &other.path).filter(|other| other.is_above(&change.path)).min().map(path_of);
         let aside = beside.as_deref().unwrap_or(&path).with_file_name(temporary_name()?);
-        let old = seen.map_or(0, |seen| seen.file.1);
-        self.steps.push(Step { of: change.path.clone(), path, aside, kind: Kind::Remove { old } });
+        self.steps.push(Step { of: change.path.clone(), path, aside, kind: Kind::Remove });
         Ok(())
     }
 

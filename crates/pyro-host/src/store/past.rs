@@ -229,6 +229,26 @@ impl Store {
         .map_err(failed)
     }
 
+    /// Whether all layers but the uppermost of where a workspace stands are named by the step before as well, as they lie there. That step is on the
+    /// way to the head and so is never forgotten before it: what runs over these layers keeps them when the head names others.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_kept_below(&self, id: &str, position: &Position) -> Result<bool> {
+        let before = self
+            .connection
+            .prepare_cached(
+                "SELECT before.layers FROM step JOIN step before ON before.workspace_id = step.workspace_id AND before.step = step.parent
+                 WHERE step.workspace_id = ?1 AND step.step = ?2",
+            )
+            .and_then(|mut statement| {
+                let layers = |row: &Row<'_>| parse::<Vec<LayerId>>(0, &row.get::<_, String>(0)?);
+                statement.query_row(params![id, bytes(position.head)], layers).optional()
+            })
+            .map_err(failed)?;
+        Ok(before.is_some_and(|before| Some(&before[..]) == position.layers.get(1..)))
+    }
+
     /// Stands on a step that there is, with nothing written over it yet. `redo` are the steps that can be redone from there.
     ///
     /// # Errors

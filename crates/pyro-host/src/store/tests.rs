@@ -235,6 +235,30 @@ fn no_number_of_a_step_is_given_twice() {
 }
 
 #[test]
+fn layers_below_are_kept_only_by_the_step_before_as_they_lie_there() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    let id = "aaaaaaaaaaaa";
+    store.insert(&workspace(id, "past")).unwrap();
+    let layer = |name: &str| LayerId::from_record(name.into());
+    let first = store.position(id).unwrap();
+    assert!(!store.is_kept_below(id, &first).unwrap(), "nobody was before the first step");
+    let second = store.seal(id, &first, &layer("one"), None).unwrap();
+    let third = store.seal(id, &second, &layer("two"), None).unwrap();
+    assert!(store.is_kept_below(id, &second).unwrap() && store.is_kept_below(id, &third).unwrap());
+    // What was made fewer is only named by the head, and the others only by the step before: until the next one.
+    let fewer = vec![third.layers[0].clone(), layer("fewer")];
+    store.replace_layers(id, third.head, &fewer).unwrap();
+    let third = store.position(id).unwrap();
+    assert!(!store.is_kept_below(id, &third).unwrap());
+    let fourth = store.seal(id, &third, &layer("three"), None).unwrap();
+    assert!(store.is_kept_below(id, &fourth).unwrap());
+    store.forget_before(id, 1).unwrap();
+    assert!(store.is_kept_below(id, &fourth).unwrap(), "the step before is not forgotten");
+    assert!(store.steps(id).unwrap().len() < 4);
+}
+
+#[test]
 fn two_processes_may_write_at_once() {
     let (_directory, home) = home();
     let mut store = Store::open(&home).unwrap();

@@ -202,11 +202,15 @@ impl Supervisor<'_> {
 
     /// Makes one layer of several when there are many, on a thread of its own. The steps that name them keep them.
     fn begin_squash(&mut self) {
-        let Life::Workspace { past, .. } = &mut self.life else { return };
+        let Life::Workspace { store, past, .. } = &mut self.life else { return };
         if past.is_squashing || past.position.layers.len() < past.squash_at {
             return;
         }
-        // The uppermost has no name but that of the step where we stand, and what runs needs it.
+        // What runs needs its layers for as long as it runs over them, so somebody else must name them too. The uppermost has no name but that of the
+        // step where we stand; the others have the next time that something is sealed.
+        if !store.is_kept_below(&self.subject.id, &past.position).unwrap_or(false) {
+            return;
+        }
         let layers: Vec<LayerId> = past.position.layers.iter().skip(1).cloned().collect();
         let (home, mounts, id, ways) = (past.home.clone(), past.mounts.clone(), self.subject.id.clone(), past.ways);
         let weights = past.weights.clone();
@@ -242,14 +246,15 @@ impl Supervisor<'_> {
         let is_made = made.is_some();
         if let Some(made) = made {
             let layers = &past.position.layers;
+            let is_kept = store.is_kept_below(&self.subject.id, &past.position).unwrap_or(false);
             let recorded = match layers.windows(made.replaced.len()).position(|window| window == made.replaced) {
-                Some(at) if at > 0 => {
+                Some(at) if at > 0 && is_kept => {
                     let (above, below) = (&layers[..at], &layers[at + made.replaced.len()..]);
                     let layers: Vec<LayerId> = above.iter().chain([&made.by]).chain(below).cloned().collect();
                     let replaced = store.replace_layers(&self.subject.id, past.position.head, &layers);
                     replaced.map(|()| past.position.layers = layers)
                 }
-                // It has gone back meanwhile.
+                // It has gone back meanwhile, or forward over others.
                 Some(_) | None => Err(Error::conflict("the layers that were made one are not in use any more")),
             };
             if recorded.is_err() {
@@ -259,14 +264,13 @@ impl Supervisor<'_> {
             drop(made);
             fault::pass(&past.home, "squash.recorded");
         }
-        // There may be enough of the next level now.
+        // There may be enough of the next level now: after the next step, for what was made one just now is still run over.
         past.squash_at = if is_made { 0 } else { again_at };
         match store.forget_many(&self.subject.id, layers::STEPS_MAX, layers::STEPS_KEPT) {
             Ok(true) => self.clear_away(),
             Ok(false) => {}
             Err(error) => complain(&error),
         }
-        self.begin_squash();
     }
 
     /// Clears away what no step names any more, on a thread of its own.

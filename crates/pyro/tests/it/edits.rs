@@ -32,6 +32,15 @@ fn a_text_is_replaced_and_told_with_its_lines() {
         );
         let again = env.document(&edit);
         assert_eq!(again["files"][0]["status"], "unchanged", "{again}");
+    });
+}
+
+#[test]
+fn an_edit_is_a_step_that_can_be_undone() {
+    crate::namespaces_case(crate::NO_PAST, |env| {
+        let name = with_file(env);
+        let edit = ["workspace", "file", "edit", &name, "src/main.rs", "--old", "let n = 1;", "--new", "let number = 2;"];
+        env.pyro(&edit).expect_ok();
         let log = env.document(&["workspace", "logs", &name]);
         let entries = log["entries"].as_array().expect("a list");
         assert!(entries.iter().any(|entry| entry["op"] == "workspace file edit" && entry["step"].is_u64()), "{log}");
@@ -132,14 +141,14 @@ fn directories_become_files_and_files_directories() {
 fn half_a_change_of_a_killed_agent_is_taken_back_when_the_next_one_starts() {
     case(|env| {
         let name = with_file(env);
-        // As it is between the first and the second of two renames.
+        // As it is between the first and the second of two renames. A machine that is killed loses what is not on its disk yet.
         sh(
             env,
             &name,
             "umask 077; echo old > a; echo new > .pyro-aside; new=$(stat -c %i .pyro-aside); \
              hex() { printf %s \"$1\" | od -An -tx1 | tr -d ' \\n'; }; \
              printf 'replace %s 0 0 %s %s\\ncreate 1 0 0 %s %s\\nend' $new $(hex a) $(hex .pyro-aside) $(hex b) $(hex .pyro-b) > .pyro-journal; \
-             mv a old; mv .pyro-aside a; mv old .pyro-aside",
+             mv a old; mv .pyro-aside a; mv old .pyro-aside; sync",
         );
         crate::kill_supervisor(env, &name);
         assert_eq!(sh(env, &name, "ls -A; cat a"), "a\nsrc\nold\n");

@@ -18,9 +18,6 @@ mod push;
 mod tree;
 mod world;
 
-/// Why these are not told of machines.
-const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
-
 /// Sequences in a usual run: about ten seconds with a program that was not optimised.
 const SEQUENCES: u64 = 18;
 
@@ -48,7 +45,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn the_past_is_what_its_rules_say() {
-    crate::namespaces_case(NO_PAST, |env| {
+    crate::namespaces_case(crate::NO_PAST, |env| {
         let (first, count) = (number("PYRO_TEST_PAST_SEED").unwrap_or(1), number("PYRO_TEST_PAST").unwrap_or(SEQUENCES));
         env.environment("debian:12");
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(2);

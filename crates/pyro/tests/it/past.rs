@@ -7,11 +7,8 @@ use serde_json::{Value, json};
 
 use pyro_testkit::{Rpc, TestEnv};
 
-/// Why these are not told of machines.
-const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
-
 fn case(story: impl FnOnce(&TestEnv)) {
-    crate::namespaces_case(NO_PAST, story);
+    crate::namespaces_case(crate::NO_PAST, story);
 }
 
 /// Runs a shell line.
@@ -49,6 +46,39 @@ fn files_have_one_name_and_stay_as_they_are_over_a_hundred_steps() {
             assert!(count > 1, "this counts layers");
             (count <= 2 + 7 + 7 + 2).then_some(())
         });
+    });
+}
+
+#[test]
+fn forks_of_many_layers_keep_what_they_run_over_when_the_first_is_gone() {
+    case(|env| {
+        let name = env.workspace("many");
+        let mut rpc = Rpc::start(env);
+        let mut write = |number: u32| {
+            rpc.call(
+                "workspace file write",
+                &json!({ "workspace": name, "path": format!("file-{number}"), "text": format!("{number}\n") }),
+            );
+        };
+        (0..64).for_each(&mut write);
+        // One of these stands where there are enough layers to be made one of the second level.
+        let mut forks = Vec::new();
+        for number in 64..73 {
+            write(number);
+            let fork = env.name(&format!("of-{number}"));
+            env.pyro(&["workspace", "fork", &name, "--name", &fork]).expect_ok();
+            // What is made fewer is made so after a command, whatever that did.
+            sh(env, &fork, "true");
+            forks.push((number, fork));
+        }
+        env.pyro(&["workspace", "delete", &name]).expect_ok();
+        let count = "ls | wc -l; cat $(ls) | sort -n | uniq | wc -l";
+        for (number, fork) in &forks {
+            sh(env, fork, "true");
+            env.pyro(&["gc"]).expect_ok();
+            assert_eq!(sh(env, fork, count), format!("{0}\n{0}\n", number + 1), "{fork}");
+            env.pyro(&["workspace", "delete", fork]).expect_ok();
+        }
     });
 }
 

@@ -13,9 +13,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::faults::SmallDisk;
 
-/// Why these are not told of machines.
-const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
-
 /// What happens there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -262,7 +259,7 @@ const LOOK: &str = "ls | tr '\\n' ' '; for file in *; do [ ! -e $file ] || [ $(c
 
 #[test]
 fn a_death_or_a_full_disk_at_any_point_leaves_everything_done_or_not_done() {
-    crate::namespaces_case(NO_PAST, |env| {
+    crate::namespaces_case(crate::NO_PAST, |env| {
         env.environment("debian:12");
         // Each operation has a home of its own, and waits more than it computes.
         std::thread::scope(|scope| {
@@ -410,7 +407,7 @@ impl Trap {
 
 #[test]
 fn on_a_disk_without_a_free_byte_everything_is_refused_or_done_and_nothing_is_lost() {
-    crate::namespaces_case(NO_PAST, |env| {
+    crate::namespaces_case(crate::NO_PAST, |env| {
         if Mode::ours() != Mode::Root {
             return skip("root", "only root can mount a small disk");
         }

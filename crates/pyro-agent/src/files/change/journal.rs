@@ -2,7 +2,8 @@
 //! everything is over. The agent that finds one at its start takes the change back, or takes away what is left of it when its last rename was done.
 //!
 //! It is for the death of the agent, not of the machine: nothing is synced, as nothing else is inside.
-//! The format is for ourselves alone: lines of a word, numbers, and paths in hexadecimal. One that is not whole was never begun to be done.
+//! The format is for ourselves alone: lines of a word, numbers, and paths in hexadecimal. It gets its name when it is whole, so what is there under that
+//! name and is none of ours is somebody's own: it stays, and nothing is done that would need one.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -12,15 +13,15 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyro_edit::RelPath;
-use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::super::write::write_all;
+use super::super::write::{with_temporary_name, write_all};
 use super::beneath;
 use super::step::{self, Kind, Step};
 
 /// Its name in the workspace.
-const NAME: &str = ".pyro-journal";
+pub const NAME: &str = ".pyro-journal";
 /// The last line.
 const END: &str = "end";
 /// More than a thousand files of the longest paths.
@@ -37,26 +38,34 @@ pub struct Journal<'a> {
 
 impl<'a> Journal<'a> {
     /// Says what is to be done.
+    ///
+    /// # Errors
+    /// `EXIST` when somebody has a file of that name; whatever writing it meets.
     pub fn write(root: &'a OwnedFd, steps: &[Step]) -> Result<Self, Errno> {
-        let journal = Self { root, _one: ONE.lock().unwrap_or_else(PoisonError::into_inner) };
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         write_alone(root, steps)?;
-        Ok(journal)
+        Ok(Self { root, _one: one })
     }
 }
 
 /// As [`Journal::write`], by the only one who does.
 pub fn write_alone(root: &OwnedFd, steps: &[Step]) -> Result<(), Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(root, NAME, flags, Bits::from_raw_mode(0o600));
-    let file = match open() {
-        // A workspace that went back to a moment when one was there.
+    let open = |name: &Path| rustix::fs::openat(root, name, flags, Bits::from_raw_mode(0o600));
+    let (unnamed, file) = with_temporary_name(open)?;
+    let name = || rustix::fs::renameat_with(root, &unnamed, root, NAME, RenameFlags::NOREPLACE);
+    let named = write_all(&file, text(steps).as_bytes()).and_then(|()| match name() {
+        // Of a workspace that went back to a moment when one was there.
         Err(Errno::EXIST) => {
             recover_alone(root);
-            open()?
+            name()
         }
-        opened => opened?,
-    };
-    write_all(&file, text(steps).as_bytes())
+        named => named,
+    });
+    if named.is_err() {
+        let _left = rustix::fs::unlinkat(root, &unnamed, AtFlags::empty());
+    }
+    named
 }
 
 impl Drop for Journal<'_> {
@@ -73,11 +82,10 @@ pub fn recover(root: &OwnedFd) {
 
 fn recover_alone(root: &OwnedFd) {
     match read(root) {
-        Ok(None) => return,
+        // There is none, or it is somebody's own.
+        Ok(None) | Err(_) => return,
         Ok(Some(steps)) if steps.last().is_some_and(|last| last.is_made(root)) => step::finish(root, &steps),
         Ok(Some(steps)) => step::take_back(root, &steps),
-        // Somebody's own, or not whole.
-        Err(_) => {}
     }
     let _left = rustix::fs::unlinkat(root, NAME, AtFlags::empty());
 }
@@ -110,7 +118,7 @@ fn text(steps: &[Step]) -> String {
     let mut text = String::new();
     for Step { path, aside, kind, of: _ } in steps {
         let (word, numbers) = match kind {
-            Kind::Remove { old } => ("remove", [*old, 0, 0]),
+            Kind::Remove => ("remove", [0; 3]),
             Kind::RemoveDirectory { mode, owner } => ("rmdir", [u64::from(*mode), u64::from(owner.0), u64::from(owner.1)]),
             Kind::MakeDirectory => ("mkdir", [0; 3]),
             Kind::Create { new } => ("create", [*new, 0, 0]),
@@ -137,7 +145,7 @@ fn step(line: &str) -> Option<Step> {
     let number = |text: &str| text.parse::<u64>().ok();
     let small = |text: &str| text.parse::<u32>().ok();
     let kind = match word {
-        "remove" => Kind::Remove { old: number(one)? },
+        "remove" => Kind::Remove,
         "rmdir" => Kind::RemoveDirectory { mode: small(one)?, owner: (small(two)?, small(three)?) },
         "mkdir" => Kind::MakeDirectory,
         "create" => Kind::Create { new: number(one)? },

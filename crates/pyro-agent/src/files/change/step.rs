@@ -24,14 +24,12 @@ pub struct Step {
     pub kind: Kind,
 }
 
-/// Inodes tell the old file from the new one.
+/// The inode of a new file tells it from the old one. That of an old one tells nothing: an overlay may give a file another when it is moved for the first
+/// time (Documentation/filesystems/overlayfs.rst, "Inode properties").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// What is there is put aside.
-    Remove {
-        /// Its inode.
-        old: u64,
-    },
+    Remove,
     /// An empty directory goes.
     RemoveDirectory {
         /// Permission bits, to make it again with.
@@ -63,7 +61,7 @@ impl Step {
                 Err(Errno::EXIST) => Ok(()),
                 made => made,
             },
-            Kind::Remove { .. } => {
+            Kind::Remove => {
                 let (aside, aside_name) = at(root, &self.aside)?;
                 rustix::fs::renameat_with(&directory, name, &aside, aside_name, RenameFlags::NOREPLACE)
             }
@@ -83,7 +81,8 @@ impl Step {
     /// Whether it was done.
     pub fn is_made(&self, root: &OwnedFd) -> bool {
         match self.kind {
-            Kind::Remove { old } => inode(root, &self.path) != Some(old),
+            // It is unlinked when everything is over.
+            Kind::Remove => inode(root, &self.aside).is_some() || inode(root, &self.path).is_none(),
             Kind::Create { new } | Kind::Replace { new } => inode(root, &self.path) == Some(new),
             Kind::RemoveDirectory { .. } => inode(root, &self.path).is_none(),
             Kind::MakeDirectory => inode(root, &self.path).is_some(),
@@ -104,11 +103,11 @@ impl Step {
                 let (directory, name) = at(root, &self.path)?;
                 rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)
             }
-            Kind::Remove { old } if inode(root, &self.aside) == Some(old) => {
+            Kind::Remove if inode(root, &self.aside).is_some() => {
                 let ((directory, name), (aside, aside_name)) = (at(root, &self.path)?, at(root, &self.aside)?);
                 rustix::fs::renameat_with(&aside, aside_name, &directory, name, RenameFlags::NOREPLACE)
             }
-            Kind::Remove { .. } => Ok(()),
+            Kind::Remove => Ok(()),
             Kind::Create { .. } if self.is_made(root) => unlink(root, &self.path),
             Kind::Replace { .. } if self.is_made(root) => {
                 let ((directory, name), (aside, aside_name)) = (at(root, &self.path)?, at(root, &self.aside)?);
@@ -132,7 +131,7 @@ pub fn take_back(root: &OwnedFd, steps: &[Step]) {
 pub fn finish(root: &OwnedFd, steps: &[Step]) {
     for step in steps {
         let is_left = match step.kind {
-            Kind::Remove { old } => inode(root, &step.aside) == Some(old),
+            Kind::Remove => true,
             // What was replaced, unless it was the last.
             Kind::Replace { .. } if steps.len() > 1 => true,
             _ => false,
@@ -141,7 +140,7 @@ pub fn finish(root: &OwnedFd, steps: &[Step]) {
             let _left = unlink(root, &step.aside);
         }
     }
-    for step in steps.iter().filter(|step| matches!(step.kind, Kind::Remove { .. })) {
+    for step in steps.iter().filter(|step| step.kind == Kind::Remove) {
         for above in step.path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
             let removed = at(root, above).and_then(|(directory, name)| rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR));
             // One that is not there any more went with another file.

@@ -195,19 +195,38 @@ fn a_kill_at_any_step_leaves_all_of_it_or_nothing() {
 }
 
 #[test]
-fn a_journal_of_somebody_else_or_cut_short_moves_nothing() {
+fn a_journal_of_somebody_else_moves_nothing_and_stays() {
     let line = "replace 1 0 0 61 72756e\n";
     for (text, mode) in
         [(format!("{line}end"), 0o644), (line.to_owned(), 0o600), (format!("{}end", line.replace("61", "2e2e2f61")), 0o600)]
     {
-        let directory = made();
-        let mut before = all(directory.path());
+        let (directory, plan) = turned_around();
         fs::write(directory.path().join(".pyro-journal"), text).unwrap();
         fs::set_permissions(directory.path().join(".pyro-journal"), fs::Permissions::from_mode(mode)).unwrap();
+        let before = all(directory.path());
         super::journal::recover(&opened(directory.path()));
-        before.remove(".pyro-journal");
         assert_eq!(all(directory.path()), before);
+        // What would need one of ours is not begun.
+        let not = carry_out(&opened(directory.path()), &plan, &seen(directory.path(), &plan)).unwrap_err();
+        assert!(not.text.starts_with(".pyro-journal is in the way"), "{not:?}");
+        assert_eq!(all(directory.path()), before);
+        let one = Plan { changes: vec![change("a", Before::Present(Mode::Regular), Some("A"))], moves: Vec::new() };
+        carry_out(&opened(directory.path()), &one, &seen(directory.path(), &one)).unwrap();
     }
+}
+
+#[test]
+fn a_journal_of_ours_that_came_back_with_an_old_state_is_done_with_first() {
+    let (directory, plan) = turned_around();
+    let before = all(directory.path());
+    killed_after(3, directory.path(), &plan).unwrap();
+    assert_ne!(all(directory.path()), before);
+    let both = [change("a", Before::Present(Mode::Regular), Some("A")), change("new", Before::Absent, Some("n"))];
+    let both = Plan { changes: both.into(), moves: Vec::new() };
+    carry_out(&opened(directory.path()), &both, &seen(directory.path(), &both)).unwrap();
+    let mut after = before;
+    after.extend([("a".to_owned(), "A".to_owned()), ("new".to_owned(), "n".to_owned())]);
+    assert_eq!(all(directory.path()), after);
 }
 
 #[test]
