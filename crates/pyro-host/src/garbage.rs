@@ -2,7 +2,7 @@
 //! from there by the janitor.
 //!
 //! The database says what is named. Who makes something that it does not name yet holds [`Naming`] until it does, and we hold it alone: what has no
-//! name then has nobody who would give it one.
+//! name then has nobody who would give it one, but for a [spare](layers::Spare) that somebody keeps.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ fn collect_alone(home: &Home, store: &Store, measure: Measure, without: Option<&
     };
     let mut count = 0;
     for (layer, _) in layers::on_disk(home)? {
-        if !named.contains(&layer) {
+        if !named.contains(&layer) && !layers::is_kept(home, &layer) {
             discard(&home.layer(&layer))?;
             count += 1;
         }

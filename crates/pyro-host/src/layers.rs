@@ -8,6 +8,9 @@
 //! Must never: write into a sealed layer.
 
 pub mod fewer;
+mod spare;
+
+pub use self::spare::{Spare, is_kept};
 
 use std::fs::{self, DirBuilder, File};
 use std::io;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,6 +15,9 @@ use crate::project::{Context as _, Result, root};
 
 /// Files of the tree that is searched.
 const FILES: u32 = 100_000;
+
+/// Between calls that do not come at once: far less than any model takes.
+const THOUGHT: Duration = Duration::from_millis(10);
 
 /// What is looked for: it is in ten files of the tree and nowhere else.
 const PATTERN: &str = "line of file 4242[0-9]$";
@@ -25,7 +30,8 @@ const LINES: &str =
 pub fn task(options: &Options) -> Result {
     let actors = super::actors()?;
     let about = "Written by `cargo xtask bench files`; do not edit. Times are milliseconds, medians and the 95th percentile. Calls go one after the other through one MCP
-connection, each as soon as the one before is answered: what changes files waits until the step of the one before is made. The tree that is searched is 1,000 directories of 100
+connection: each 10 ms after the one before was answered, as one does who thinks, and then each at once, where what changes files waits until the
+step of the one before is made. The tree that is searched is 1,000 directories of 100
 files of 0.2 to 2.2 KB. `pyro ÷` is pyro's median as a fraction of the row's. CLI: a process for each call.
 ";
     let mut sections = String::new();
@@ -56,12 +62,17 @@ fn measure(actor: &Actor, options: &Options) -> Result<String> {
     actor.pyro(&create)?;
     let mut worker = actor.worker(false)?;
     let who = &actor.who;
-    let page = report::against_first(&format!("Calls of a warm connection, as {who}"), &calls(actor, options, &mut worker, &name)?)
-        + &report::against_first(
+    let page =
+        report::against_first(
+            &format!("Calls of a warm connection, 10 ms apart, as {who}"),
+            &calls(actor, options, &mut worker, &name, THOUGHT)?,
+        ) + &report::against_first(
+            &format!("Calls of a warm connection, each at once, as {who}"),
+            &calls(actor, options, &mut worker, &name, Duration::ZERO)?,
+        ) + &report::against_first(
             &format!("A search of {FILES} files, as {who}"),
             &search(actor, options, &mut worker, &name, &tree),
-        )
-        + &report::against_first(&format!("1,000,000 lines of output, as {who}"), &output(actor, options, &mut worker, &name));
+        ) + &report::against_first(&format!("1,000,000 lines of output, as {who}"), &output(actor, options, &mut worker, &name));
     worker.stop()?;
     actor.pyro(&["workspace", "delete", &name])?;
     fs::remove_dir_all(&tree).context(tree.display())?;
@@ -69,7 +80,7 @@ fn measure(actor: &Actor, options: &Options) -> Result<String> {
 }
 
 /// Small calls. The first is the plainest there is, so that the others are seen as multiples of it.
-fn calls(actor: &Actor, options: &Options, worker: &mut Worker, name: &str) -> Result<Vec<Row>> {
+fn calls(actor: &Actor, options: &Options, worker: &mut Worker, name: &str, thought: Duration) -> Result<Vec<Row>> {
     let argv = ["mcp", "serve"].iter().map(|word| (*word).to_owned());
     let server = std::iter::once(actor.pyro.to_string_lossy().into_owned()).chain(argv).collect();
     worker.ask(&Request::McpStart { argv: server }).and_then(checked)?;
@@ -100,7 +111,14 @@ fn calls(actor: &Actor, options: &Options, worker: &mut Worker, name: &str) -> R
     ];
     let rows = ways.map(|(tool, note)| {
         let call = |number: u32| Request::McpCall { tool: tool.to_owned(), arguments: arguments(tool, number) };
-        Row::new(tool, note, series(options, |number| worker.ask(&call(number)).and_then(checked)))
+        Row::new(
+            tool,
+            note,
+            series(options, |number| {
+                thread::sleep(thought);
+                worker.ask(&call(number)).and_then(checked)
+            }),
+        )
     });
     worker.ask(&Request::McpStop).and_then(checked)?;
     Ok(rows.into())

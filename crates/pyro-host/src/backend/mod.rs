@@ -59,6 +59,15 @@ pub trait Sandbox: Send {
         Ok(Switched::Not("the layers of this kind of sandbox cannot be changed while it runs".to_owned()))
     }
 
+    /// Makes ready what the next switch to `mounts` needs, while nothing is asked. A switch to others is as if it had not been called.
+    ///
+    /// # Errors
+    /// When the layers cannot be put together; a switch would say the same.
+    fn prepare(&mut self, mounts: &[StackMount]) -> Result<()> {
+        let _ = mounts;
+        Ok(())
+    }
+
     /// Nothing has been asked of it for a while: what it has put off is done now.
     fn rest(&mut self) {}
 
@@ -143,7 +152,7 @@ pub struct Launch {
 }
 
 /// One overlay of a sandbox's file system.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackMount {
     /// Where it is mounted inside: `/`, `/usr`.
     pub at: String,

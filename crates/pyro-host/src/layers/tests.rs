@@ -4,7 +4,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::{LayerId, Naming, furnish, is_blank, is_furnished, make, on_disk, overlay_name, put_over, reserve, stack, tidy};
+use super::{
+    LayerId, Naming, Spare, furnish, is_blank, is_furnished, is_kept, made_for, make, on_disk, overlay, overlay_name, put_over,
+    reserve, stack, tidy,
+};
 use crate::home::Home;
 use crate::manifest::Mount;
 
@@ -124,4 +127,51 @@ fn a_layer_says_what_it_was_made_for_and_loses_its_work_room_when_it_is_sealed()
     let found = on_disk(&home).unwrap();
     let (_, made_for) = found.iter().find(|(id, _)| *id == second).expect("it is on disk");
     assert_eq!(made_for.as_ref().expect("it can be read").below, [first]);
+}
+
+#[test]
+fn a_spare_layer_is_nobodys_garbage_while_it_is_kept() {
+    let (_directory, home) = home();
+    let naming = Naming::shared(&home).unwrap();
+    let live = make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+    let spare = Spare::make(&home, &naming, &mounts(), vec![live.clone()]).unwrap();
+    drop(naming);
+    let id = spare.id().clone();
+    assert!(is_kept(&home, &id) && !is_kept(&home, &live));
+    crate::garbage::collect(&home, crate::garbage::Measure::No).unwrap();
+    assert!(home.layer(&id).exists() && !home.layer(&live).exists(), "nothing names either");
+    // Its keeper has died.
+    drop(spare);
+    crate::garbage::collect(&home, crate::garbage::Measure::No).unwrap();
+    assert!(!home.layer(&id).exists());
+}
+
+#[test]
+fn a_spare_layer_becomes_the_live_one_if_the_root_below_it_is_still_what_it_was() {
+    let (_directory, home) = home();
+    let naming = Naming::shared(&home).unwrap();
+    let live = make(&home, &naming, &mounts(), "0123456789ab", &[]).unwrap();
+    let below = vec![live.clone()];
+    let spare = Spare::make(&home, &naming, &mounts(), below.clone()).unwrap();
+    let id = spare.id().clone();
+    assert_eq!(made_for(&home, &id).unwrap().workspace, "", "a lost database must not take it for the live one");
+    assert!(spare.is_over(&below) && !spare.is_over(&[]));
+    // What is written in between changes the time of the root.
+    let root = overlay(&home, &live, &mounts()[0]);
+    fs::write(root.join("new"), "new").unwrap();
+    let taken = spare.take(&home, &naming, &mounts(), "0123456789ab").unwrap();
+    assert_eq!(taken.as_ref(), Some(&id));
+    let modified = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(modified(overlay(&home, &id, &mounts()[0])), modified(root.clone()));
+    assert!(is_blank(&home, &mounts(), &id, &below).unwrap());
+    assert_eq!(
+        (made_for(&home, &id).unwrap().workspace.as_str(), made_for(&home, &id).unwrap().below),
+        ("0123456789ab", below.clone())
+    );
+    // An overlay over it would show and check the mode of before.
+    let spare = Spare::make(&home, &naming, &mounts(), below).unwrap();
+    let id = spare.id().clone();
+    fs::set_permissions(&root, Permissions::from_mode(0o711)).unwrap();
+    assert_eq!(spare.take(&home, &naming, &mounts(), "0123456789ab").unwrap(), None);
+    assert!(!home.layer(&id).exists());
 }

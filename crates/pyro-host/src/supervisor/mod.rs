@@ -277,9 +277,10 @@ impl<'a> Supervisor<'a> {
             if is_over {
                 return End::Stopped;
             }
-            if let Some(end) = self.settle() {
+            if let Some(end) = self.settle(false) {
                 return end;
             }
+            self.prepare();
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(error) => return End::Lost(format!("poll: {error}")),
@@ -294,6 +295,12 @@ impl<'a> Supervisor<'a> {
             }
             if ready.signal {
                 self.begin_stop();
+            }
+            // What was done is a step of its own before anything else is begun.
+            if (ready.caller || !ready.connections.is_empty())
+                && let Some(end) = self.settle(true)
+            {
+                return end;
             }
             if ready.caller {
                 self.accept();
@@ -379,11 +386,13 @@ impl<'a> Supervisor<'a> {
             fds.push(PollFd::from_borrowed_fd(connection.fd(), flags));
         }
         let deadline = self.next_deadline();
-        let is_idle = deadline.is_none() && self.nobody_waits();
+        let past = self.past_deadline();
+        let is_idle = deadline.is_none() && past.is_none() && self.nobody_waits();
         // Rounded up: waking a little early would only mean another turn.
         let until = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let rest = if is_idle { self.rest.patience() } else { None };
-        let timeout = deadline.map(until).into_iter().chain(rest).chain(self.end_by_itself().map(until)).min();
+        let soon = past.map(|past| past.saturating_duration_since(Instant::now()));
+        let timeout = deadline.map(until).into_iter().chain(soon).chain(rest).chain(self.end_by_itself().map(until)).min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("deadlines are within a century"));
         let mut rests = false;
         match poll(&mut fds, timeout.as_ref()) {

@@ -1,6 +1,8 @@
 //! The past of a workspace that runs: what commands have written becomes a step as soon as nothing runs any more, and going back ends the sandbox and
 //! begins another over other layers.
 
+use std::time::{Duration, Instant};
+
 use pyro_api::ops::past::{RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse};
 use pyro_api::{Call, Error, ErrorKind, Op, Result, ops};
 use pyro_layer::{Marks, Owners};
@@ -12,10 +14,17 @@ use crate::backend::{LayersAt, StackMount, Switched};
 use crate::fault;
 use crate::home::Home;
 use crate::layers::fewer::{self, Weights};
-use crate::layers::{self, LayerId, Naming};
+use crate::layers::{self, LayerId, Naming, Spare};
 use crate::manifest::Mount;
 use crate::past::{self, Target};
 use crate::store::{NewStep, OpenEvent, Position};
+
+/// A step waits so long, for who is told that something was done: what makes it takes a processor for a while, and those who pass the answer on may be
+/// waiting for the same one (the kernel lets who is woken wait for up to 3 ms then).
+const ANSWER_FIRST: Duration = Duration::from_micros(300);
+
+/// So long after a step the next layer is made: who has more to do without thinking does it sooner.
+const PREPARE_AFTER: Duration = Duration::from_millis(3);
 
 /// Brings up a sandbox over other layers.
 pub type Relaunch<'a> = Box<dyn FnMut(&[StackMount]) -> Result<Live> + Send + 'a>;
@@ -40,6 +49,12 @@ pub struct Past<'a> {
     pub(super) since: Option<OpenEvent>,
     /// Something may have been written since it was last looked.
     pub(super) is_unsettled: bool,
+    /// When that is looked at.
+    pub(super) settle_at: Option<Instant>,
+    /// The next live layer, if there was time for it.
+    pub(super) spare: Option<Spare>,
+    /// When that is made.
+    pub(super) prepare_at: Option<Instant>,
     pub(super) ways: Ways,
     /// A thread makes layers fewer, or looks whether they can be.
     pub(super) is_squashing: bool,
@@ -97,6 +112,9 @@ impl<'a> Past<'a> {
             position,
             since,
             is_unsettled: true,
+            settle_at: None,
+            spare: None,
+            prepare_at: None,
             ways,
             is_squashing: false,
             squash_at: fewer::WIDTH,
@@ -108,6 +126,31 @@ impl<'a> Past<'a> {
     fn is_blank(&self) -> Result<bool> {
         layers::is_blank(&self.home, &self.mounts, &self.position.live, &self.position.layers)
     }
+
+    /// What will be sealed next, and what is below it.
+    fn stack(&self) -> Vec<LayerId> {
+        std::iter::once(&self.position.live).chain(&self.position.layers).cloned().collect()
+    }
+
+    /// The next live layer.
+    fn next_live(&mut self, naming: &Naming, workspace: &str, below: &[LayerId]) -> Result<LayerId> {
+        if let Some(spare) = self.spare.take() {
+            if !spare.is_over(below) {
+                spare.discard(&self.home);
+            } else if let Some(live) = spare.take(&self.home, naming, &self.mounts, workspace)? {
+                return Ok(live);
+            }
+        }
+        layers::make(&self.home, naming, &self.mounts, workspace, below)
+    }
+
+    /// Takes away what was made for a next step. No sandbox may stand on it.
+    fn forget_spare(&mut self) {
+        self.prepare_at = None;
+        if let Some(spare) = self.spare.take() {
+            spare.discard(&self.home);
+        }
+    }
 }
 
 impl Supervisor<'_> {
@@ -116,6 +159,7 @@ impl Supervisor<'_> {
         if let Life::Workspace { past, .. } = &mut self.life {
             past.since.get_or_insert(event);
             past.is_unsettled = true;
+            past.settle_at = None;
         }
     }
 
@@ -123,19 +167,40 @@ impl Supervisor<'_> {
     pub(super) fn note_end(&mut self) {
         if let Life::Workspace { past, .. } = &mut self.life {
             past.is_unsettled = true;
+            past.settle_at = None;
         }
     }
 
-    /// Makes a step of what was written since the last one, if there is something and nothing can write any more. That it cannot be done is no
-    /// harm: the next step then has more in it.
-    pub(super) fn settle(&mut self) -> Option<End> {
+    /// When [`Self::settle`] or [`Self::prepare`] has something to do.
+    pub(super) fn past_deadline(&self) -> Option<Instant> {
+        let Life::Workspace { past, .. } = &self.life else { return None };
+        if !self.tasks.is_empty() || self.stop_deadline.is_some() {
+            return None;
+        }
+        past.settle_at.into_iter().chain(past.prepare_at).min()
+    }
+
+    /// Makes a step of what was written since the last one, if there is something and nothing can write any more: soon, or at once when `is_asked` for
+    /// something else. That it cannot be done is no harm: the next step then has more in it.
+    pub(super) fn settle(&mut self, is_asked: bool) -> Option<End> {
         let Life::Workspace { past, .. } = &mut self.life else { return None };
         if !past.is_unsettled || !self.tasks.is_empty() || self.stop_deadline.is_some() {
             return None;
         }
+        let now = Instant::now();
+        if !is_asked && *past.settle_at.get_or_insert(now + ANSWER_FIRST) > now {
+            return None;
+        }
+        past.settle_at = None;
         past.is_unsettled = false;
+        let head = past.position.head;
         match self.seal() {
             Ok(_) => {
+                if let Life::Workspace { past, .. } = &mut self.life
+                    && past.position.head != head
+                {
+                    past.prepare_at = Some(now + PREPARE_AFTER);
+                }
                 self.begin_squash();
                 None
             }
@@ -144,6 +209,36 @@ impl Supervisor<'_> {
                 complain(&error);
                 None
             }
+        }
+    }
+
+    /// Makes the layer that comes next, when nothing is asked for a moment after a step: who has written will write again.
+    pub(super) fn prepare(&mut self) {
+        let (Life::Workspace { past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else { return };
+        if past.prepare_at.is_none_or(|at| at > Instant::now()) || !self.tasks.is_empty() || self.stop_deadline.is_some() {
+            return;
+        }
+        past.prepare_at = None;
+        let below = past.stack();
+        if past.spare.as_ref().is_some_and(|spare| spare.is_over(&below)) || below.len() > layers::DEPTH_MAX {
+            return;
+        }
+        let unfit = past.spare.take();
+        let made = Naming::shared(&past.home).and_then(|naming| Spare::make(&past.home, &naming, &past.mounts, below.clone()));
+        let prepared = made.and_then(|spare| {
+            let mounts = layers::stack(&past.home, &past.mounts, &below, spare.id());
+            match sandbox.prepare(&mounts) {
+                Ok(()) => Ok(spare),
+                Err(error) => {
+                    spare.discard(&past.home);
+                    Err(error)
+                }
+            }
+        });
+        // Whoever makes the step meets the same error and tells it.
+        past.spare = prepared.ok();
+        if let Some(unfit) = unfit {
+            unfit.discard(&past.home);
         }
     }
 
@@ -162,8 +257,8 @@ impl Supervisor<'_> {
         }
         let naming = Naming::shared(&past.home)?;
         let before = past.position.clone();
-        let below: Vec<LayerId> = std::iter::once(&before.live).chain(&before.layers).cloned().collect();
-        let live = layers::make(&past.home, &naming, &past.mounts, &self.subject.id, &below)?;
+        let below = past.stack();
+        let live = past.next_live(&naming, &self.subject.id, &below)?;
         let mounts = layers::stack(&past.home, &past.mounts, &below, &live);
         let mut after = None;
         let switched = fault::point(&past.home, "switch.made").and_then(|()| {
@@ -252,7 +347,10 @@ impl Supervisor<'_> {
                     let (above, below) = (&layers[..at], &layers[at + made.replaced.len()..]);
                     let layers: Vec<LayerId> = above.iter().chain([&made.by]).chain(below).cloned().collect();
                     let replaced = store.replace_layers(&self.subject.id, past.position.head, &layers);
-                    replaced.map(|()| past.position.layers = layers)
+                    replaced.map(|()| {
+                        past.position.layers = layers;
+                        past.prepare_at = Some(Instant::now() + PREPARE_AFTER);
+                    })
                 }
                 // It has gone back meanwhile, or forward over others.
                 Some(_) | None => Err(Error::conflict("the layers that were made one are not in use any more")),
@@ -402,6 +500,7 @@ impl Supervisor<'_> {
     /// Makes a step of what is left, once nothing can write any more.
     pub(super) fn seal_for_good(&mut self) -> Result<()> {
         let Life::Workspace { store, past, .. } = &mut self.life else { return Ok(()) };
+        past.forget_spare();
         let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
         past.position = past::seal(store, subject, &past.position, past.since)?;
         Ok(())
@@ -409,6 +508,7 @@ impl Supervisor<'_> {
 
     fn go(&mut self, target: &Target, words: &str) -> Result<past::Gone> {
         let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        past.forget_spare();
         let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
         past.position = past::seal(store, subject, &past.position, past.since)?;
         past.since = None;

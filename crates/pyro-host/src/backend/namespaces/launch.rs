@@ -247,7 +247,7 @@ impl Supervisor<'_> {
         }
         let (overlays, kept) = parts.into_overlays(&launch.mounts).unzip();
         let (plan, users, kept) = (plan.clone(), user_namespace.alone(), kept.unwrap_or_default());
-        sandbox.ground = Some(Ground { plan, how: backend.layers, users, overlays, kept, unused: Vec::new() });
+        sandbox.ground = Some(Ground { plan, how: backend.layers, users, overlays, kept, unused: Vec::new(), prepared: None });
         Ok(())
     }
 }

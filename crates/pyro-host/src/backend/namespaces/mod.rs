@@ -212,6 +212,10 @@ impl Sandbox for NamespaceSandbox {
         }
     }
 
+    fn prepare(&mut self, mounts: &[StackMount]) -> Result<()> {
+        self.ground.as_mut().map_or(Ok(()), |ground| ground.prepare(mounts))
+    }
+
     fn switch(&mut self, mounts: &[StackMount], commit: &mut dyn FnMut() -> Result<()>) -> Result<Switched> {
         switch::switch(self, mounts, commit)
     }

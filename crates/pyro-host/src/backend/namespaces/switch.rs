@@ -40,6 +40,15 @@ pub(super) struct Ground {
     pub(super) kept: Kept,
     /// Overlays that nobody lives on any more, with layers that nobody needs: to be let go of when there is time.
     pub(super) unused: Vec<Made>,
+    /// Overlays that were put together for a switch that is still to come.
+    pub(super) prepared: Option<Prepared>,
+}
+
+/// What [`Ground::prepare`] makes.
+pub(super) struct Prepared {
+    /// For which.
+    mounts: Vec<StackMount>,
+    made: Made,
 }
 
 /// So many overlays wait to be let go of: each may hold some of the kernel's memory of names.
@@ -64,8 +73,11 @@ pub(super) fn switch(
         return Ok(Switched::Not(why.to_owned()));
     }
     let plan = ground.plan.with_mounts(mounts);
-    let new = filesystem::overlays(&plan, mounts, ground.how, &ground.users, &mut ground.kept)
-        .map_err(|(what, error)| Error::unavailable(format!("put new layers together: {what}")).because(error))?;
+    let prepared = take_prepared(&mut ground.prepared, &mut ground.kept, &mut ground.unused, mounts);
+    let new = match prepared {
+        Some(made) => Some(made),
+        None => put_together(&plan, mounts, ground.how, &ground.users, &mut ground.kept)?,
+    };
     let Some((new, layers)) = new else {
         return Ok(Switched::Not("this kernel cannot change the layers of a running sandbox".to_owned()));
     };
@@ -126,6 +138,28 @@ pub(super) fn switch(
     }
 }
 
+fn put_together(
+    plan: &Plan,
+    mounts: &[StackMount],
+    how: Layers,
+    users: &pyro_sys::userns::UserNamespace,
+    kept: &mut Kept,
+) -> Result<Option<Made>> {
+    filesystem::overlays(plan, mounts, how, users, kept)
+        .map_err(|(what, error)| Error::unavailable(format!("put new layers together: {what}")).because(error))
+}
+
+/// What was prepared for these mounts. If it was for others, its layers are kept for what is made instead.
+fn take_prepared(prepared: &mut Option<Prepared>, kept: &mut Kept, unused: &mut Vec<Made>, mounts: &[StackMount]) -> Option<Made> {
+    let Prepared { mounts: of, made } = prepared.take()?;
+    if of == mounts {
+        return Some(made);
+    }
+    kept.extend(made.1);
+    unused.push((made.0, Kept::default()));
+    None
+}
+
 /// How it went inside.
 enum Inside {
     Done,
@@ -163,6 +197,23 @@ fn re_root(plan: &Plan, overlays: &[OwnedFd]) -> Result<(), (&'static str, io::E
 }
 
 impl Ground {
+    /// Puts the overlays of a switch together. They lie over the layer that is written to now, which is of no harm: nobody looks into them before
+    /// that one is sealed, and what an overlay has not looked up it does not remember.
+    ///
+    /// # Errors
+    /// When the layers cannot be put together.
+    pub(super) fn prepare(&mut self, mounts: &[StackMount]) -> Result<()> {
+        if self.overlays.is_none() {
+            return Ok(());
+        }
+        let made = match take_prepared(&mut self.prepared, &mut self.kept, &mut self.unused, mounts) {
+            Some(made) => Some(made),
+            None => put_together(&self.plan.with_mounts(mounts), mounts, self.how, &self.users, &mut self.kept)?,
+        };
+        self.prepared = made.map(|made| Prepared { mounts: mounts.to_vec(), made });
+        Ok(())
+    }
+
     /// Lets go of the overlays that nobody lives on any more.
     pub(super) fn let_go(&mut self) {
         if !self.unused.is_empty() {
@@ -172,6 +223,7 @@ impl Ground {
 
     /// Lets go of everything, once nobody lives on any of it.
     pub(super) fn release(mut self) {
+        self.unused.extend(self.prepared.take().map(|prepared| prepared.made));
         // Nothing is written out of what need not survive.
         if let (false, Some(overlays)) = (self.plan.volatile, self.overlays) {
             self.unused.push((overlays, self.kept));
