@@ -479,10 +479,10 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
     let position = store.position(id)?;
     before_layers(&position, &manifest.name, place)?;
     let since = store.first_unsealed(id)?;
-    let layers = layers::stack(setting.home, &manifest.mounts, &position.layers, &position.live);
+    let layers = layers::stack(setting.home, &manifest.mounts, &position.below, &position.live);
     let limits = (manifest.vcpu_count, manifest.mem_mib, manifest.disk_mib);
     let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
-    let mut furnish = || layers::furnish(setting.home, &manifest.mounts, &position.live, &position.layers);
+    let mut furnish = || layers::furnish(setting.home, &manifest.mounts, &position.live, &position.below);
     let live = bring_up_here(setting, &launch, &mut furnish, &minimum);
     keep_log(place)?;
     let record = store.get(id)?;

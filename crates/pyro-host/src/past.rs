@@ -12,7 +12,7 @@ use crate::fault;
 use crate::home::Home;
 use crate::layers::{self, Naming};
 use crate::manifest::Mount;
-use crate::store::{NewStep, OpenEvent, Position, StepRecord, Store};
+use crate::store::{NewStep, OpenEvent, Position, Sealing, StepRecord, Store};
 
 /// A workspace as this sees it.
 #[derive(Clone, Copy)]
@@ -49,22 +49,45 @@ pub struct Gone {
     pub left: Option<StepRecord>,
 }
 
-/// Makes a step of what is in the live layer, if anything is. Nothing may be able to write to it any more.
+/// Whether everything that was written is in a step.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn is_settled(home: &Home, mounts: &[Mount], position: &Position) -> Result<bool> {
+    match position.copy() {
+        Some(copy) => Ok(layers::is_same(home, mounts, &position.live, copy)),
+        None => layers::is_blank(home, mounts, &position.live, &position.below),
+    }
+}
+
+/// Makes a step of what is in the live layer, if anything is that is in none. Nothing may be able to write to it any more. The live layer is one to which
+/// nothing was written yet then.
 ///
 /// # Errors
 /// When the disk refuses; nothing has changed then.
 pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since: Option<OpenEvent>) -> Result<Position> {
-    if layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? {
+    let is_settled = is_settled(subject.home, subject.mounts, position)?;
+    if is_settled && position.copy().is_none() {
         return Ok(position.clone());
     }
     let naming = Naming::shared(subject.home)?;
-    let below: Vec<_> = std::iter::once(&position.live).chain(&position.layers).cloned().collect();
+    let below = if is_settled { position.layers.clone() } else { position.stack() };
     let live = layers::make(subject.home, &naming, subject.mounts, subject.id, &below)?;
-    let sealed = fault::point(subject.home, "seal.made").and_then(|()| store.seal(subject.id, position, &live, since));
+    let sealed = fault::point(subject.home, "seal.made").and_then(|()| {
+        if is_settled {
+            store.renew(subject.id, position, &live)
+        } else {
+            store.seal(subject.id, position, Sealing::GoOnOver(&live), since)
+        }
+    });
     match sealed {
         Ok(sealed) => {
             fault::pass(subject.home, "seal.recorded");
-            layers::tidy(subject.home, subject.mounts, &position.live);
+            if is_settled {
+                layers::discard(subject.home, &position.live);
+            } else {
+                layers::tidy(subject.home, subject.mounts, &position.live);
+            }
             Ok(sealed)
         }
         Err(error) => {
@@ -81,14 +104,12 @@ pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since:
 pub fn check(store: &Store, subject: Subject<'_>, position: &Position, target: &Target) -> Result<()> {
     match target {
         Target::Step(step) => store.step(subject.id, subject.name, *step).map(drop),
-        Target::Undo if layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? => {
+        Target::Undo if is_settled(subject.home, subject.mounts, position)? => {
             let head = store.step(subject.id, subject.name, position.head)?;
             store.parent(subject.id, &head)?.map(drop).ok_or_else(|| nothing_to(subject, "undo"))
         }
         Target::Undo => Ok(()),
-        Target::Redo
-            if position.redo.is_empty() || !layers::is_blank(subject.home, subject.mounts, &position.live, &position.layers)? =>
-        {
+        Target::Redo if position.redo.is_empty() || !is_settled(subject.home, subject.mounts, position)? => {
             Err(nothing_to(subject, "redo"))
         }
         Target::Redo => Ok(()),

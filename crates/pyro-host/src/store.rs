@@ -24,16 +24,17 @@ use crate::state::WorkspaceState;
 
 mod past;
 
-pub use past::{NewStep, Position, SnapshotRecord, StepRecord, snapshot_taken};
+pub use past::{NewStep, Position, Sealing, SnapshotRecord, StepRecord, snapshot_taken};
 
 /// How long a writer waits for another: a commit takes some 10 ms, and seconds where a disk has just been given gigabytes to write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every migration in order; `user_version` counts those that were applied.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("store/migrations/0001_first.sql"),
     include_str!("store/migrations/0002_disk.sql"),
     include_str!("store/migrations/0003_past.sql"),
+    include_str!("store/migrations/0004_copies.sql"),
 ];
 
 /// SQLite before this can lose committed writes when two connections use one file in WAL mode (fixed in 3.51.3, see sqlite.org/wal.html).

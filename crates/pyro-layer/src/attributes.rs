@@ -126,6 +126,26 @@ pub(crate) fn in_layer(name: &[u8], is_directory: bool) -> Fate {
     }
 }
 
+/// The attributes that a copy of a layer would have, by name.
+pub(crate) fn of_layer(
+    file: BorrowedFd<'_>,
+    path: &[u8],
+    is_directory: bool,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<(CString, Vec<u8>)>> {
+    let mut kept = Vec::new();
+    for name in names(file, buffer).naming(path, "list its attributes")? {
+        let value = match in_layer(name.to_bytes(), is_directory) {
+            Fate::Dropped | Fate::Missed => None,
+            Fate::Emptied => Some(Vec::new()),
+            Fate::Taken | Fate::Vital => value(file, &name).naming(path, "read an attribute")?,
+        };
+        kept.extend(value.map(|value| (name, value)));
+    }
+    kept.sort_unstable();
+    Ok(kept)
+}
+
 /// Copies the attributes that are to come along; the answer is how many had to be left behind.
 pub(crate) fn copy(
     from: BorrowedFd<'_>,

@@ -4,16 +4,20 @@
 //! It may not assume that the tree holds still: a workload may be moving it while we walk.
 
 use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
 use crate::limits::{DEPTH_MAX, OPEN_DIRECTORIES_MAX, PATH_BYTES_MAX};
 
 /// How directories are opened for walking.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Space for the names that one call lists: some two hundred of usual length.
+const LISTING_BYTES: usize = 8 * 1024;
 
 /// One name of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +44,11 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd> {
 /// All names of a directory but `.` and `..`, in no particular order.
 pub(crate) fn list(directory: BorrowedFd<'_>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    // `Dir` reads through its own descriptor, from the start.
-    let mut stream = fs::Dir::read_from(directory)?;
-    while let Some(entry) = stream.read() {
+    let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
+    // Whoever has listed it before us has left it at its end.
+    fs::seek(directory, fs::SeekFrom::Start(0))?;
+    let mut stream = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = stream.next() {
         let entry = entry?;
         let name = entry.file_name();
         if name.to_bytes() == b"." || name.to_bytes() == b".." {

@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use crate::beneath::{self, RawKind, WalkPath};
 use crate::entry::{Copier, Found, Purpose, Tally, is_directory, keeps_changing};
 use crate::error::{Error, Naming, Result};
-use crate::import::{open_empty, refuse_containing};
+use crate::import::open_empty;
 use crate::marks::Marks;
 use crate::tree::copy_tree;
 use crate::{Owners, Watch, writer};
@@ -45,12 +45,11 @@ impl From<&Tally> for Copied {
 /// Copies the layer `from` into the empty directory `to`, with owners, modes, times, attributes, hard links and holes.
 ///
 /// # Errors
-/// `Refused` for a device that is no whiteout, another mount in the layer, or a destination within it; the others as they say. The destination then
-/// holds a part, to be discarded.
+/// `Refused` for a device that is no whiteout, another mount in the layer, or a destination within it, once that is met; the others as they say. The
+/// destination then holds a part, to be discarded.
 pub fn copy_layer(from: &Path, to: &Path, watch: Watch<'_>) -> Result<Copied> {
     let layer = beneath::open_root(from).naming(from.as_os_str().as_encoded_bytes(), "open the layer")?;
     let to = open_empty(to)?;
-    refuse_containing(&layer, &to)?;
     Ok(Copied::from(&copy_tree(layer, to, Purpose::Layer, watch)?))
 }
 

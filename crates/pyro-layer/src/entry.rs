@@ -38,7 +38,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// What an entry is given besides content and attributes.
-    fn metadata(self, stat: &Stat) -> Metadata {
+    pub(crate) fn metadata(self, stat: &Stat) -> Metadata {
         let mut metadata = Metadata::of(stat);
         match self {
             Self::Seed(_) => {}

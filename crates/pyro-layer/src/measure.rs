@@ -25,13 +25,29 @@ pub struct Usage {
 /// # Errors
 /// When a directory cannot be read.
 pub fn measure(tree: &Path) -> Result<Usage> {
+    measure_while(tree, |_| true)
+}
+
+/// Whether a tree has at most so many names, with at most so many bytes in them. It is looked at no further than that.
+///
+/// # Errors
+/// As [`measure`].
+pub fn is_within(tree: &Path, entries_max: u64, bytes_max: u64) -> Result<bool> {
+    let is_within = |usage: &Usage| usage.entry_count <= entries_max && usage.size_bytes <= bytes_max;
+    measure_while(tree, is_within).map(|usage| is_within(&usage))
+}
+
+/// Measures for as long as it is small enough.
+fn measure_while(tree: &Path, goes_on: impl Fn(&Usage) -> bool) -> Result<Usage> {
     let root = beneath::open_root(tree).naming(b"", "open the tree")?;
     let mut usage = Usage { disk_bytes: blocks(&rustix::fs::fstat(&root).naming(b"", "look at it")?), ..Usage::default() };
     let mut seen = HashSet::new();
     let mut path = WalkPath::default();
     let mut left = vec![beneath::list(std::os::fd::AsFd::as_fd(&root)).naming(b"", "list it")?];
     let mut descent = Descent::new(root).naming(b"", "open the tree")?;
-    while let Some(entries) = left.last_mut() {
+    while goes_on(&usage)
+        && let Some(entries) = left.last_mut()
+    {
         let Some(Entry { name, .. }) = entries.pop() else {
             left.pop();
             if descent.depth() > 0 {
@@ -68,4 +84,26 @@ pub fn measure(tree: &Path) -> Result<Usage> {
 /// Bytes on the disk: `st_blocks` counts 512 bytes on every file system.
 pub(crate) fn blocks(stat: &rustix::fs::Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0) * 512
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::is_within;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn a_tree_is_within_what_it_has_and_not_within_less() {
+        let scratch = Scratch::new();
+        let tree = scratch.directory("tree");
+        fs::create_dir(tree.join("below")).expect("mkdir");
+        fs::write(tree.join("below/file"), [0; 10]).expect("write");
+        fs::write(tree.join("hole"), []).expect("write");
+        let is_within = |entries, bytes| is_within(&tree, entries, bytes).expect("measure");
+        assert!(is_within(3, 10) && !is_within(2, 10) && !is_within(3, 9));
+        // What is only said to be there counts too: a copy might have to write it.
+        fs::File::create(tree.join("hole")).and_then(|hole| hole.set_len(1 << 40)).expect("a hole");
+        assert!(!is_within(3, 1 << 20));
+    }
 }

@@ -71,6 +71,14 @@ pub trait Sandbox: Send {
     /// Nothing has been asked of it for a while: what it has put off is done now.
     fn rest(&mut self) {}
 
+    /// Why something inside may be writing to its files without having been asked; `None` when nothing can.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    fn who_may_write(&self) -> Result<Option<String>> {
+        Err(Error::unavailable("what this kind of sandbox runs is only seen inside"))
+    }
+
     /// Stops everything inside but the agent for as long as what it gives is held, so that what was written can be copied.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ impl Stopped<'_> {
     /// Its files, with what a supervisor that was killed has not sealed.
     fn assembled(&self) -> Result<Assembled> {
         let live = Some(&self.position.live).filter(|live| layers::is_furnished(self.home, &self.manifest.mounts, live));
-        let layers: Vec<_> = live.into_iter().chain(&self.position.layers).cloned().collect();
+        let layers: Vec<_> = live.into_iter().chain(&self.position.below).cloned().collect();
         assemble(self.home, &self.manifest.mounts, &layers, ways(self.privilege).marks)
     }
 

@@ -10,7 +10,7 @@ use crate::home::Home;
 use crate::layers::{self, Naming};
 use crate::manifest::{Manifest, Mount};
 use crate::state::WorkspaceState;
-use crate::store::{Position, Store, WorkspaceRecord};
+use crate::store::{Position, Sealing, Store, WorkspaceRecord};
 
 const ID: &str = "0123456789ab";
 
@@ -57,6 +57,18 @@ impl Standing {
         self.position = seal(&mut self.store, subject, &self.position, Some(event)).unwrap();
     }
 
+    /// What a command would do after which the live layer is copied, and written to as before.
+    fn write_and_copy(&mut self, name: &str) {
+        fs::write(self.home.layer(&self.position.live).join("root").join(name), name).unwrap();
+        let copy = layers::make_copy(&self.home, &Naming::shared(&self.home).unwrap(), &self.mounts, &self.position.live).unwrap();
+        self.position = self.store.seal(ID, &self.position, Sealing::Copied(&copy), None).unwrap();
+    }
+
+    fn seal(&mut self) {
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
+        self.position = seal(&mut self.store, subject, &self.position, None).unwrap();
+    }
+
     fn go(&mut self, target: Target) -> Result<(), pyro_api::Error> {
         let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
         let gone = go(&mut self.store, subject, &self.position, &target, "there")?;
@@ -67,8 +79,8 @@ impl Standing {
 
     /// Names of all files that the layers show.
     fn files(&self) -> Vec<String> {
-        let layers = std::iter::once(&self.position.live).chain(&self.position.layers);
-        let names = layers.flat_map(|layer| fs::read_dir(self.home.layer(layer).join("root")).unwrap());
+        let layers = self.position.stack();
+        let names = layers.iter().flat_map(|layer| fs::read_dir(self.home.layer(layer).join("root")).unwrap());
         let mut names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
@@ -95,6 +107,45 @@ fn nothing_written_is_no_step() {
     let before = standing.position.clone();
     assert_eq!(seal(&mut standing.store, subject, &before, None).unwrap(), before);
     assert_eq!(standing.store.steps(ID).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_in_a_copy_already_is_no_further_step() {
+    let mut standing = standing();
+    standing.write("a");
+    standing.write_and_copy("b");
+    let copied = standing.position.clone();
+    standing.seal();
+    assert_eq!((standing.position.head, &standing.position.below), (copied.head, &copied.layers));
+    assert_eq!(standing.files(), ["a", "b"]);
+    assert!(!standing.home.layer(&copied.live).exists(), "only the copy is left");
+    // Whoever writes now does so over the copy.
+    standing.write("c");
+    assert_eq!((standing.files(), standing.position.head), (vec!["a".to_owned(), "b".into(), "c".into()], copied.head + 1));
+    standing.go(Target::Undo).unwrap();
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.files(), ["a"]);
+}
+
+#[test]
+fn what_was_written_after_a_copy_is_a_step_in_the_place_of_the_copied() {
+    let mut standing = standing();
+    standing.write("a");
+    standing.write_and_copy("b");
+    standing.write_and_copy("c");
+    // A file that was only in the live layer leaves nothing there when it is removed: over the copy it would be seen again.
+    fs::remove_file(standing.home.layer(&standing.position.live).join("root/b")).unwrap();
+    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts };
+    assert!(check(&standing.store, subject, &standing.position, &Target::Undo).is_ok());
+    standing.seal();
+    assert_eq!(standing.files(), ["a", "c"]);
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.files(), ["a", "b", "c"]);
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.files(), ["a", "b"]);
+    standing.go(Target::Redo).unwrap();
+    standing.go(Target::Redo).unwrap();
+    assert_eq!(standing.files(), ["a", "c"]);
 }
 
 #[test]

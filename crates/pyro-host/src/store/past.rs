@@ -23,9 +23,11 @@ const COPYING: &str = "('workspace snapshot create', 'workspace fork')";
 pub struct Position {
     /// The layer that is written to.
     pub live: LayerId,
-    /// The step that it lies over.
+    /// The sealed layers that it lies over, uppermost first.
+    pub below: Vec<LayerId>,
+    /// The step whose files the workspace had last.
     pub head: u64,
-    /// The sealed layers of that step, uppermost first.
+    /// The sealed layers of that step, uppermost first: those below the live one, or a copy of the live one over them.
     pub layers: Vec<LayerId>,
     /// The highest number of a step.
     pub last: u64,
@@ -78,6 +80,31 @@ impl Position {
     fn next(&self) -> u64 {
         self.last + 1
     }
+
+    /// The copy of the live layer that was made for the head, if it was made for that: what is in the live layer is in a step unless it has changed since.
+    #[must_use]
+    pub fn copy(&self) -> Option<&LayerId> {
+        self.layers.first().filter(|_| self.layers != self.below)
+    }
+
+    /// The layers of what will be sealed next, uppermost first.
+    #[must_use]
+    pub fn stack(&self) -> Vec<LayerId> {
+        on_top(&self.live, &self.below)
+    }
+}
+
+/// What becomes of the live layer when what is in it becomes a step.
+#[derive(Clone, Copy, Debug)]
+pub enum Sealing<'a> {
+    /// It never changes again, and this is written to from now on.
+    GoOnOver(&'a LayerId),
+    /// It is written to as before, and this is a copy of it.
+    Copied(&'a LayerId),
+}
+
+fn on_top(layer: &LayerId, below: &[LayerId]) -> Vec<LayerId> {
+    std::iter::once(layer).chain(below).cloned().collect()
 }
 
 impl Store {
@@ -90,7 +117,7 @@ impl Store {
             .connection
             .prepare_cached(
                 // The log remembers numbers of steps that were forgotten.
-                "SELECT live, head, redo, layers,
+                "SELECT live, head, redo, layers, coalesce(below, layers),
                         max((SELECT max(step) FROM step WHERE workspace_id = workspace.id),
                             (SELECT coalesce(max(step), 0) FROM event WHERE workspace_id = workspace.id))
                  FROM workspace JOIN step ON workspace_id = id AND step = head WHERE id = ?1",
@@ -103,7 +130,8 @@ impl Store {
                             head: count(row.get(1)?),
                             redo: parse(2, &row.get::<_, String>(2)?)?,
                             layers: parse(3, &row.get::<_, String>(3)?)?,
-                            last: count(row.get(4)?),
+                            below: parse(4, &row.get::<_, String>(4)?)?,
+                            last: count(row.get(5)?),
                         })
                     })
                     .optional()
@@ -151,15 +179,26 @@ impl Store {
         statement.query_map([id], step_record).and_then(Iterator::collect).map_err(failed)
     }
 
-    /// What was written to the live layer becomes a step, and `live` is written to from now on. `since` is the first event that may be in
-    /// it; `None` when only processes in the background were at work.
+    /// What was written to the live layer becomes a step. `since` is the first event that may be in it; `None` when only processes in the background
+    /// were at work.
     ///
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
-    pub fn seal(&mut self, id: &str, position: &Position, live: &LayerId, since: Option<OpenEvent>) -> Result<Position> {
+    pub fn seal(&mut self, id: &str, position: &Position, how: Sealing<'_>, since: Option<OpenEvent>) -> Result<Position> {
         let step = position.next();
-        let mut layers = vec![position.live.clone()];
-        layers.extend(position.layers.iter().cloned());
+        let after = match how {
+            Sealing::GoOnOver(live) => Position {
+                live: live.clone(),
+                below: position.stack(),
+                head: step,
+                layers: position.stack(),
+                last: step,
+                redo: Vec::new(),
+            },
+            Sealing::Copied(copy) => {
+                Position { layers: on_top(copy, &position.below), head: step, last: step, redo: Vec::new(), ..position.clone() }
+            }
+        };
         self.quickly(|transaction| {
             let mut made_by = ("background".to_owned(), String::new(), 0);
             if let Some(OpenEvent(since)) = since {
@@ -182,13 +221,23 @@ impl Store {
                 id,
                 step,
                 Some(position.head),
-                &NewStep { op: &op, subject: &subject, layers: layers.clone() },
+                &NewStep { op: &op, subject: &subject, layers: after.layers.clone() },
                 op_count,
             )?;
-            stand(transaction, id, live, step, &[])
+            stand(transaction, id, &after)
         })
         .map_err(failed)?;
-        Ok(Position { live: live.clone(), head: step, layers, last: step, redo: Vec::new() })
+        Ok(after)
+    }
+
+    /// Goes on over the files of the head, of which the live layer was a copy, with another that nothing was written to yet.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn renew(&mut self, id: &str, position: &Position, live: &LayerId) -> Result<Position> {
+        let after = Position { live: live.clone(), below: position.layers.clone(), ..position.clone() };
+        self.quickly(|transaction| stand(transaction, id, &after)).map_err(failed)?;
+        Ok(after)
     }
 
     /// Adds a step that is made of given layers, and goes on from there with a live layer that nothing was written to yet.
@@ -197,16 +246,18 @@ impl Store {
     /// When the database cannot be written; nothing has changed then.
     pub fn advance(&mut self, id: &str, position: &Position, new: &NewStep<'_>, live: &LayerId) -> Result<Position> {
         let step = position.next();
+        let (live, layers) = (live.clone(), new.layers.clone());
+        let after = Position { live, below: layers.clone(), head: step, layers, last: step, redo: Vec::new() };
         self.durably(|transaction| {
             insert_step(transaction, id, step, Some(position.head), new, 1)?;
             add_event_at(transaction, id, new.op, new.subject, step)?;
-            stand(transaction, id, live, step, &[])
+            stand(transaction, id, &after)
         })
         .map_err(failed)?;
-        Ok(Position { live: live.clone(), head: step, layers: new.layers.clone(), last: step, redo: Vec::new() })
+        Ok(after)
     }
 
-    /// Adds a step that is a copy of how the workspace is: it stays where it is. What the copy is for is logged when that is done.
+    /// Adds a step that is a copy of how the workspace is, beside its way: it stays where it is. What the copy is for is logged when that is done.
     ///
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
@@ -216,21 +267,23 @@ impl Store {
         Ok(Position { last: step, ..position.clone() })
     }
 
-    /// Names other layers for a step, which show the same.
+    /// Names other layers for the head and below the live layer, which show the same.
     ///
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
-    pub fn replace_layers(&mut self, id: &str, step: u64, layers: &[LayerId]) -> Result<()> {
+    pub fn replace_layers(&mut self, id: &str, after: &Position) -> Result<()> {
         // A power cut may take it back: the others are there until a step is forgotten, which is recorded later and for good.
         self.quickly(|transaction| {
             let changed = "UPDATE step SET layers = ?3 WHERE workspace_id = ?1 AND step = ?2";
-            transaction.execute(changed, params![id, bytes(step), json(&layers)]).map(drop)
+            transaction.execute(changed, params![id, bytes(after.head), json(&after.layers)])?;
+            stand(transaction, id, after)
         })
         .map_err(failed)
     }
 
     /// Whether all layers but the uppermost of where a workspace stands are named by the step before as well, as they lie there. That step is on the
-    /// way to the head and so is never forgotten before it: what runs over these layers keeps them when the head names others.
+    /// way to the head and so is never forgotten before it: what runs over these layers keeps them when the head names others. When the head is a copy of
+    /// what is written still, the layers below that are those of a step before it anyway.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -246,7 +299,8 @@ impl Store {
                 statement.query_row(params![id, bytes(position.head)], layers).optional()
             })
             .map_err(failed)?;
-        Ok(before.is_some_and(|before| Some(&before[..]) == position.layers.get(1..)))
+        Ok(position.copy().is_some()
+            || before.is_some_and(|before| position.layers.get(1..).is_some_and(|below| before.ends_with(below))))
     }
 
     /// Stands on a step that there is, with nothing written over it yet. `redo` are the steps that can be redone from there.
@@ -254,12 +308,14 @@ impl Store {
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
     pub fn stand_on(&mut self, id: &str, position: &Position, step: &StepRecord, redo: Vec<u64>, op: &str) -> Result<Position> {
+        let (live, layers) = (position.live.clone(), step.layers.clone());
+        let after = Position { live, below: layers.clone(), head: step.step, layers, last: position.last, redo };
         self.durably(|transaction| {
-            stand(transaction, id, &position.live, step.step, &redo)?;
+            stand(transaction, id, &after)?;
             add_event_at(transaction, id, op, &format!("to step {}", step.step), step.step)
         })
         .map_err(failed)?;
-        Ok(Position { live: position.live.clone(), head: step.step, layers: step.layers.clone(), last: position.last, redo })
+        Ok(after)
     }
 
     /// The first event that may have changed what is in no step yet: after the death of a supervisor, which knew better.
@@ -415,9 +471,13 @@ impl Store {
             for layers in statement.query_map([without], |row| parse::<Vec<LayerId>>(0, &row.get::<_, String>(0)?))? {
                 named.extend(layers?);
             }
-            let mut statement = self.connection.prepare("SELECT live FROM workspace WHERE id IS NOT ?1")?;
-            for live in statement.query_map([without], |row| row.get(0))? {
-                named.insert(LayerId::from_record(live?));
+            let mut statement = self.connection.prepare("SELECT live, coalesce(below, '[]') FROM workspace WHERE id IS NOT ?1")?;
+            let live =
+                |row: &Row<'_>| Ok((LayerId::from_record(row.get(0)?), parse::<Vec<LayerId>>(1, &row.get::<_, String>(1)?)?));
+            for found in statement.query_map([without], live)? {
+                let (live, below) = found?;
+                named.insert(live);
+                named.extend(below);
             }
             Ok(named)
         };
@@ -466,10 +526,11 @@ fn add_event_at(transaction: &Transaction<'_>, id: &str, op: &str, subject: &str
     transaction.execute("UPDATE event SET step = ?2 WHERE id = ?1", params![event.0, bytes(step)]).map(drop)
 }
 
-fn stand(transaction: &Transaction<'_>, id: &str, live: &LayerId, head: u64, redo: &[u64]) -> Result<(), rusqlite::Error> {
+fn stand(transaction: &Transaction<'_>, id: &str, at: &Position) -> Result<(), rusqlite::Error> {
+    let below = at.copy().map(|_| json(&at.below));
     transaction
-        .prepare_cached("UPDATE workspace SET live = ?2, head = ?3, redo = ?4, used_at = ?5 WHERE id = ?1")?
-        .execute(params![id, live.as_str(), bytes(head), json(&redo), Instant::now().0])
+        .prepare_cached("UPDATE workspace SET live = ?2, head = ?3, redo = ?4, below = ?5, used_at = ?6 WHERE id = ?1")?
+        .execute(params![id, at.live.as_str(), bytes(at.head), json(&at.redo), below, Instant::now().0])
         .map(drop)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyro_api::ErrorKind;
 use pyro_api::ops::exec::Outcome;
 
-use super::{ExecEnd, NewStep, Store, WorkspaceRecord};
+use super::{ExecEnd, NewStep, Position, Sealing, Store, WorkspaceRecord};
 use crate::clock::Instant;
 use crate::home::Home;
 use crate::layers::{self, LayerId, Naming};
@@ -218,7 +218,7 @@ fn what_was_only_copied_is_still_in_no_step() {
     assert_eq!(store.first_unsealed("aaaaaaaaaaaa").unwrap(), Some(first));
     let position = store.position("aaaaaaaaaaaa").unwrap();
     let live = LayerId::from_record("another".into());
-    let sealed = store.seal("aaaaaaaaaaaa", &position, &live, Some(first)).unwrap();
+    let sealed = store.seal("aaaaaaaaaaaa", &position, Sealing::GoOnOver(&live), Some(first)).unwrap();
     assert_eq!(store.step("aaaaaaaaaaaa", "one", sealed.head).unwrap().op_count, 2);
     assert_eq!(store.first_unsealed("aaaaaaaaaaaa").unwrap(), None);
 }
@@ -243,19 +243,54 @@ fn layers_below_are_kept_only_by_the_step_before_as_they_lie_there() {
     let layer = |name: &str| LayerId::from_record(name.into());
     let first = store.position(id).unwrap();
     assert!(!store.is_kept_below(id, &first).unwrap(), "nobody was before the first step");
-    let second = store.seal(id, &first, &layer("one"), None).unwrap();
-    let third = store.seal(id, &second, &layer("two"), None).unwrap();
+    let second = store.seal(id, &first, Sealing::GoOnOver(&layer("one")), None).unwrap();
+    let third = store.seal(id, &second, Sealing::GoOnOver(&layer("two")), None).unwrap();
     assert!(store.is_kept_below(id, &second).unwrap() && store.is_kept_below(id, &third).unwrap());
     // What was made fewer is only named by the head, and the others only by the step before: until the next one.
     let fewer = vec![third.layers[0].clone(), layer("fewer")];
-    store.replace_layers(id, third.head, &fewer).unwrap();
+    store.replace_layers(id, &Position { layers: fewer.clone(), below: fewer, ..third }).unwrap();
     let third = store.position(id).unwrap();
     assert!(!store.is_kept_below(id, &third).unwrap());
-    let fourth = store.seal(id, &third, &layer("three"), None).unwrap();
+    let fourth = store.seal(id, &third, Sealing::GoOnOver(&layer("three")), None).unwrap();
     assert!(store.is_kept_below(id, &fourth).unwrap());
     store.forget_before(id, 1).unwrap();
     assert!(store.is_kept_below(id, &fourth).unwrap(), "the step before is not forgotten");
     assert!(store.steps(id).unwrap().len() < 4);
+}
+
+#[test]
+fn a_live_layer_that_was_copied_for_a_step_goes_on_over_what_it_lay_over() {
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    let id = "aaaaaaaaaaaa";
+    store.insert(&workspace(id, "copied")).unwrap();
+    let layer = |name: &str| LayerId::from_record(name.into());
+    let first = store.position(id).unwrap();
+    let sealed = store.seal(id, &first, Sealing::GoOnOver(&layer("live")), None).unwrap();
+    assert_eq!(sealed.copy(), None);
+    let copied = store.seal(id, &sealed, Sealing::Copied(&layer("copy")), None).unwrap();
+    assert_eq!((copied.copy(), copied.stack()), (Some(&layer("copy")), sealed.stack()));
+    assert_eq!(store.position(id).unwrap(), copied);
+    assert_eq!(store.step(id, "copied", 2).unwrap().layers, [vec![layer("copy")], sealed.below.clone()].concat());
+    // Another copy is of everything too.
+    let again = store.seal(id, &copied, Sealing::Copied(&layer("again")), None).unwrap();
+    assert_eq!(again.layers, [vec![layer("again")], sealed.below.clone()].concat());
+    // What is below it is made fewer: the steps before go on naming the others.
+    let fewer = Position { below: vec![layer("fewer")], layers: vec![layer("again"), layer("fewer")], ..again.clone() };
+    store.replace_layers(id, &fewer).unwrap();
+    assert_eq!(store.position(id).unwrap(), fewer);
+    let named = store.named_layers(None).unwrap();
+    assert!([again.stack(), fewer.stack(), vec![layer("copy"), layer("again")]].concat().iter().all(|layer| named.contains(layer)));
+    // What it runs over is named after every step that was made from it.
+    let over = store.seal(id, &fewer, Sealing::GoOnOver(&layer("next")), None).unwrap();
+    assert_eq!((over.copy(), &over.below, &over.layers), (None, &fewer.stack(), &fewer.stack()));
+    assert!(store.is_kept_below(id, &over).unwrap(), "by the copy before");
+    // Nothing but the copy is left of one that is put away.
+    let copied = store.seal(id, &over, Sealing::Copied(&layer("last")), None).unwrap();
+    let renewed = store.renew(id, &copied, &layer("fresh")).unwrap();
+    assert_eq!(store.position(id).unwrap(), renewed);
+    assert_eq!((renewed.copy(), renewed.head, &renewed.below), (None, copied.head, &copied.layers));
+    assert!(!store.named_layers(None).unwrap().contains(&layer("next")));
 }
 
 #[test]

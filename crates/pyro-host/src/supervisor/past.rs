@@ -1,6 +1,10 @@
 //! The past of a workspace that runs: what commands have written becomes a step as soon as nothing runs any more, and going back ends the sandbox and
 //! begins another over other layers.
 
+mod squash;
+
+pub(super) use self::squash::Squashed;
+
 use std::time::{Duration, Instant};
 
 use pyro_api::ops::past::{RewindResponse, SnapshotCreateRequest, SnapshotCreateResponse};
@@ -9,7 +13,7 @@ use pyro_layer::{Marks, Owners};
 use serde_json::Value;
 
 use super::launch::Live;
-use super::{End, Life, Supervisor, Task, Work, complain};
+use super::{End, Life, Supervisor, Task, complain};
 use crate::backend::{LayersAt, StackMount, Switched};
 use crate::fault;
 use crate::home::Home;
@@ -17,7 +21,7 @@ use crate::layers::fewer::{self, Weights};
 use crate::layers::{self, LayerId, Naming, Spare};
 use crate::manifest::Mount;
 use crate::past::{self, Target};
-use crate::store::{NewStep, OpenEvent, Position};
+use crate::store::{NewStep, OpenEvent, Position, Sealing};
 
 /// A step waits so long, for who is told that something was done: what makes it takes a processor for a while, and those who pass the answer on may be
 /// waiting for the same one (the kernel lets who is woken wait for up to 3 ms then).
@@ -51,6 +55,8 @@ pub struct Past<'a> {
     pub(super) is_unsettled: bool,
     /// When that is looked at.
     pub(super) settle_at: Option<Instant>,
+    /// How often the live layer was copied for a step.
+    pub(super) copies: usize,
     /// The next live layer, if there was time for it.
     pub(super) spare: Option<Spare>,
     /// When that is made.
@@ -63,24 +69,6 @@ pub struct Past<'a> {
     /// What is known of layers.
     pub(super) weights: Weights,
     pub(super) relaunch: Relaunch<'a>,
-}
-
-/// What came of a look at the layers.
-pub(super) struct Squashed {
-    /// `None` when nothing was to be made fewer.
-    made: Option<Made>,
-    /// With so many layers it is worth to look again.
-    again_at: usize,
-}
-
-/// One layer that shows the same as more.
-struct Made {
-    /// The layers, as they lie upon each other somewhere in a stack.
-    replaced: Vec<LayerId>,
-    /// The one that shows the same.
-    by: LayerId,
-    /// Held until it is recorded.
-    _naming: Naming,
 }
 
 /// A state of the files that never changes again.
@@ -105,7 +93,8 @@ impl<'a> Past<'a> {
         ways: Ways,
         relaunch: Relaunch<'a>,
     ) -> Self {
-        // What a supervisor has left that died is a step as soon as there is a moment.
+        // What a supervisor has left that died is a step as soon as there is a moment. Nobody counted how often it was copied.
+        let copies = if position.copy().is_some() { layers::COPIES_MAX } else { 0 };
         Self {
             home: home.clone(),
             mounts,
@@ -113,6 +102,7 @@ impl<'a> Past<'a> {
             since,
             is_unsettled: true,
             settle_at: None,
+            copies,
             spare: None,
             prepare_at: None,
             ways,
@@ -123,13 +113,13 @@ impl<'a> Past<'a> {
         }
     }
 
-    fn is_blank(&self) -> Result<bool> {
-        layers::is_blank(&self.home, &self.mounts, &self.position.live, &self.position.layers)
+    fn is_settled(&self) -> Result<bool> {
+        past::is_settled(&self.home, &self.mounts, &self.position)
     }
 
-    /// What will be sealed next, and what is below it.
-    fn stack(&self) -> Vec<LayerId> {
-        std::iter::once(&self.position.live).chain(&self.position.layers).cloned().collect()
+    /// Whether the live layer was copied so often that it is sealed now.
+    fn is_copied_enough(&self) -> bool {
+        self.position.copy().is_some() && self.copies >= layers::COPIES_MAX
     }
 
     /// The next live layer.
@@ -193,11 +183,11 @@ impl Supervisor<'_> {
         }
         past.settle_at = None;
         past.is_unsettled = false;
-        let head = past.position.head;
+        let live = past.position.live.clone();
         match self.seal() {
             Ok(_) => {
                 if let Life::Workspace { past, .. } = &mut self.life
-                    && past.position.head != head
+                    && past.position.live != live
                 {
                     past.prepare_at = Some(now + PREPARE_AFTER);
                 }
@@ -212,14 +202,15 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Makes the layer that comes next, when nothing is asked for a moment after a step: who has written will write again.
+    /// Makes the layer that comes next and forgets old steps, when nothing is asked for a moment after a layer was sealed: who has written will write
+    /// again.
     pub(super) fn prepare(&mut self) {
         let (Life::Workspace { past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else { return };
         if past.prepare_at.is_none_or(|at| at > Instant::now()) || !self.tasks.is_empty() || self.stop_deadline.is_some() {
             return;
         }
         past.prepare_at = None;
-        let below = past.stack();
+        let below = past.position.stack();
         if past.spare.as_ref().is_some_and(|spare| spare.is_over(&below)) || below.len() > layers::DEPTH_MAX {
             return;
         }
@@ -240,31 +231,70 @@ impl Supervisor<'_> {
         if let Some(unfit) = unfit {
             unfit.discard(&past.home);
         }
+        self.forget_old();
     }
 
-    /// Seals what was written. `Some`: why it could not be.
+    /// Makes a step of what was written: a copy of it while it is little, as what runs need not be put on other layers for that, or it is sealed. `Some`: why
+    /// neither could be.
     pub(super) fn seal(&mut self) -> Result<Option<String>> {
-        let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else { return Ok(None) };
+        let (Life::Workspace { past, .. }, Some(sandbox)) = (&mut self.life, &self.sandbox) else { return Ok(None) };
         if sandbox.layers() == LayersAt::Inside {
             return Ok(Some(NOT_OUTSIDE.to_owned()));
         }
-        if past.is_blank()? {
+        if past.is_settled()? {
             past.since = None;
             return Ok(None);
         }
-        if past.position.layers.len() >= layers::DEPTH_MAX {
-            return Ok(Some(format!("there are {} layers already", past.position.layers.len())));
+        let is_little = layers::is_little(&past.home, &past.mounts, &past.position.live);
+        if !is_little || past.is_copied_enough() {
+            let why = self.seal_and_go_on()?;
+            // A kernel that cannot change layers can have them copied as often as they are little.
+            if why.is_none() || !is_little {
+                return Ok(why);
+            }
+        }
+        let why = self.sandbox.as_ref().map_or(Ok(None), |sandbox| sandbox.who_may_write())?;
+        if why.is_none() {
+            self.seal_a_copy()?;
+        }
+        Ok(why)
+    }
+
+    fn seal_a_copy(&mut self) -> Result<()> {
+        let Life::Workspace { store, past, .. } = &mut self.life else { return Ok(()) };
+        let naming = Naming::shared(&past.home)?;
+        let copy = layers::make_copy(&past.home, &naming, &past.mounts, &past.position.live)?;
+        match store.seal(&self.subject.id, &past.position, Sealing::Copied(&copy), past.since) {
+            Ok(after) => {
+                fault::pass(&past.home, "copy.recorded");
+                past.copies = if past.position.copy().is_some() { past.copies + 1 } else { 1 };
+                past.position = after;
+                past.since = None;
+                Ok(())
+            }
+            Err(error) => {
+                layers::discard(&past.home, &copy);
+                Err(error)
+            }
+        }
+    }
+
+    /// Seals the live layer, and what runs goes on over another.
+    fn seal_and_go_on(&mut self) -> Result<Option<String>> {
+        let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else { return Ok(None) };
+        if past.position.below.len() >= layers::DEPTH_MAX {
+            return Ok(Some(format!("there are {} layers already", past.position.below.len())));
         }
         let naming = Naming::shared(&past.home)?;
         let before = past.position.clone();
-        let below = past.stack();
+        let below = before.stack();
         let live = past.next_live(&naming, &self.subject.id, &below)?;
         let mounts = layers::stack(&past.home, &past.mounts, &below, &live);
         let mut after = None;
         let switched = fault::point(&past.home, "switch.made").and_then(|()| {
             sandbox.switch(&mounts, &mut || {
                 fault::point(&past.home, "switch.refused")?;
-                after = Some(store.seal(&self.subject.id, &before, &live, past.since)?);
+                after = Some(store.seal(&self.subject.id, &before, Sealing::GoOnOver(&live), past.since)?);
                 fault::pass(&past.home, "switch.recorded");
                 Ok(())
             })
@@ -295,97 +325,6 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Makes one layer of several when there are many, on a thread of its own. The steps that name them keep them.
-    fn begin_squash(&mut self) {
-        let Life::Workspace { store, past, .. } = &mut self.life else { return };
-        if past.is_squashing || past.position.layers.len() < past.squash_at {
-            return;
-        }
-        // What runs needs its layers for as long as it runs over them, so somebody else must name them too. The uppermost has no name but that of the
-        // step where we stand; the others have the next time that something is sealed.
-        if !store.is_kept_below(&self.subject.id, &past.position).unwrap_or(false) {
-            return;
-        }
-        let layers: Vec<LayerId> = past.position.layers.iter().skip(1).cloned().collect();
-        let (home, mounts, id, ways) = (past.home.clone(), past.mounts.clone(), self.subject.id.clone(), past.ways);
-        let weights = past.weights.clone();
-        let sender = self.work_sender.clone();
-        let Ok(mut ringer) = self.work_ringer.try_clone() else { return };
-        let look = move || {
-            let naming = Naming::shared(&home)?;
-            let known = weights.of(&home, &layers)?;
-            let again_at = 1 + layers.len() + fewer::again_after(&known);
-            let Some(choice) = fewer::choose(&known) else { return Ok(Squashed { made: None, again_at }) };
-            let replaced = layers[choice.range.clone()].to_vec();
-            let by = layers::squash(&home, &naming, &mounts, &id, &replaced, &choice, ways.marks)?;
-            fault::pass(&home, "squash.made");
-            Ok(Squashed { made: Some(Made { replaced, by, _naming: naming }), again_at })
-        };
-        let work = move || {
-            // When the loop has ended it is garbage.
-            let _ = sender.send(Work::Squashed(look()));
-            let _ = std::io::Write::write_all(&mut ringer, &[1]);
-        };
-        past.is_squashing = std::thread::Builder::new().name("squash".into()).spawn(work).is_ok();
-    }
-
-    /// Stands on the fewer layers from now on; what runs goes on over the old ones, which show the same.
-    pub(super) fn take_squashed(&mut self, squashed: Result<Squashed>) {
-        let Life::Workspace { store, past, .. } = &mut self.life else { return };
-        past.is_squashing = false;
-        past.squash_at = past.position.layers.len() + fewer::WIDTH;
-        let Squashed { made, again_at } = match squashed {
-            Ok(squashed) => squashed,
-            Err(error) => return complain(&error),
-        };
-        let is_made = made.is_some();
-        if let Some(made) = made {
-            let layers = &past.position.layers;
-            let is_kept = store.is_kept_below(&self.subject.id, &past.position).unwrap_or(false);
-            let recorded = match layers.windows(made.replaced.len()).position(|window| window == made.replaced) {
-                Some(at) if at > 0 && is_kept => {
-                    let (above, below) = (&layers[..at], &layers[at + made.replaced.len()..]);
-                    let layers: Vec<LayerId> = above.iter().chain([&made.by]).chain(below).cloned().collect();
-                    let replaced = store.replace_layers(&self.subject.id, past.position.head, &layers);
-                    replaced.map(|()| {
-                        past.position.layers = layers;
-                        past.prepare_at = Some(Instant::now() + PREPARE_AFTER);
-                    })
-                }
-                // It has gone back meanwhile, or forward over others.
-                Some(_) | None => Err(Error::conflict("the layers that were made one are not in use any more")),
-            };
-            if recorded.is_err() {
-                layers::discard(&past.home, &made.by);
-                return;
-            }
-            drop(made);
-            fault::pass(&past.home, "squash.recorded");
-        }
-        // There may be enough of the next level now: after the next step, for what was made one just now is still run over.
-        past.squash_at = if is_made { 0 } else { again_at };
-        match store.forget_many(&self.subject.id, layers::STEPS_MAX, layers::STEPS_KEPT) {
-            Ok(true) => self.clear_away(),
-            Ok(false) => {}
-            Err(error) => complain(&error),
-        }
-    }
-
-    /// Clears away what no step names any more, on a thread of its own.
-    fn clear_away(&self) {
-        let Life::Workspace { past, .. } = &self.life else { return };
-        let home = past.home.clone();
-        let clear = move || {
-            if let Err(error) =
-                crate::garbage::collect(&home, crate::garbage::Measure::No).and_then(|_| crate::janitor::empty_trash(&home))
-            {
-                complain(&error);
-            }
-        };
-        // Without a thread it is garbage for the next who looks.
-        drop(std::thread::Builder::new().name("garbage".into()).spawn(clear));
-    }
-
     /// The files as they are now, as a state that never changes again.
     pub(super) fn point(&mut self, op: &str, words: &str) -> Result<Point> {
         let running = self.tasks.values().any(|task| match task {
@@ -400,23 +339,19 @@ impl Supervisor<'_> {
             return Err(not_outside(&self.subject.name));
         }
         let position = past.position.clone();
-        let Some(why) = why_not.filter(|_| !past.is_blank().unwrap_or(false)) else {
+        let Some(why) = why_not.filter(|_| !past.is_settled().unwrap_or(false)) else {
             return Ok(Point { step: position.head, layers: position.layers, copied: None });
         };
         // Somebody may be writing: they stand still while what was written is copied.
         let naming = Naming::shared(&past.home)?;
-        let copy = layers::make(&past.home, &naming, &past.mounts, &self.subject.id, &position.layers)?;
         let frozen = sandbox.freeze()?;
-        let copied = fault::point(&past.home, "copy.made")
-            .and_then(|()| layers::copy(&past.home, &past.mounts, &position.live, &copy))
-            .and_then(|()| fault::point(&past.home, "copy.copied"));
+        let copied = layers::make_copy(&past.home, &naming, &past.mounts, &position.live);
         drop(frozen);
-        let layers: Vec<LayerId> = std::iter::once(&copy).chain(&position.layers).cloned().collect();
+        let copy = copied?;
+        let layers: Vec<LayerId> = std::iter::once(&copy).chain(&position.below).cloned().collect();
         let new = NewStep { op, subject: words, layers: layers.clone() };
-        let added = copied.and_then(|()| store.add_copy(&self.subject.id, &position, &new));
-        match added {
+        match store.add_copy(&self.subject.id, &position, &new) {
             Ok(after) => {
-                layers::tidy(&past.home, &past.mounts, &copy);
                 past.position = after;
                 Ok(Point { step: past.position.last, layers, copied: Some(why) })
             }
@@ -519,7 +454,7 @@ impl Supervisor<'_> {
 
     fn relaunch(&mut self) -> Result<()> {
         let Life::Workspace { past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
-        let mounts = layers::stack(&past.home, &past.mounts, &past.position.layers, &past.position.live);
+        let mounts = layers::stack(&past.home, &past.mounts, &past.position.below, &past.position.live);
         let live: Live = (past.relaunch)(&mounts)?;
         self.subject.mounts = mounts;
         self.sandbox = Some(live.sandbox);

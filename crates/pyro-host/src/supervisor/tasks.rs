@@ -180,7 +180,7 @@ impl Supervisor<'_> {
                 let other = store.find(other)?;
                 let position = store.position(&other.manifest.id)?;
                 mounts = Some(other.manifest.mounts);
-                [vec![position.live], position.layers].concat()
+                position.stack()
             }
         };
         let old_mounts = mounts.as_ref().unwrap_or(&past.mounts);

@@ -24,11 +24,11 @@ const SEQUENCES: u64 = 18;
 /// Acts of one sequence.
 const ACTS: usize = 30;
 
-/// One in so many is a long row of small changes, so that layers are made fewer under it.
+/// One in so many is a long row of changes of one file, half of them with a large one, so that layers are made fewer under it.
 const DEEP_ONE_IN: u64 = 12;
 
-/// Acts of such a one: more than a workspace may have layers.
-const DEEP_ACTS: usize = 90;
+/// Acts of such a one: as many as steps are kept of themselves, which [`world`] does not forget.
+const DEEP_ACTS: usize = 50;
 
 /// Sequences between two times that the home is looked at for what was left over.
 const SEQUENCES_OF_A_HOME: u64 = 24;

@@ -110,8 +110,8 @@ fn unsealed(subject: &Subject<'_>) {
 
 /// One more change makes layers fewer.
 fn deep(subject: &Subject<'_>) {
-    for number in 0..6 {
-        subject.pyro(&["workspace", "file", "write", "W", "/tmp/number", "--text", &number.to_string()]).expect_ok();
+    for _ in 0..8 {
+        subject.sh(&subject.workspace, "head -c 100000 /dev/urandom > /tmp/much");
     }
 }
 
@@ -123,12 +123,20 @@ const OPERATIONS: &[Operation] = &[
         // Whatever happens to its step, what it wrote stays.
         shows: ["a b c", "a b c"],
         done: always,
+        points: &[("copy.made", ALL), ("copy.copied", ALL), ("copy.recorded", RECORDED)],
+    },
+    Operation {
+        name: "a command that writes much, and the step that is made of it",
+        before: nothing,
+        arguments: &["workspace", "exec", "W", "--", "sh", "-c", "echo c > c; head -c 100000 /dev/zero > /tmp/much"],
+        shows: ["a b c", "a b c"],
+        done: always,
         points: &[("switch.made", ALL), ("switch.refused", ALL), ("switch.recorded", RECORDED)],
     },
     Operation {
         name: "a command after which layers are made fewer",
         before: deep,
-        arguments: &["workspace", "exec", "W", "--", "sh", "-c", "echo c > c; echo d > /tmp/d; exit 0"],
+        arguments: &["workspace", "exec", "W", "--", "sh", "-c", "echo c > c; head -c 100000 /dev/zero > /tmp/much"],
         shows: ["a b c", "a b c"],
         done: always,
         points: &[("squash.made", RECORDED), ("squash.recorded", RECORDED)],
@@ -155,7 +163,14 @@ const OPERATIONS: &[Operation] = &[
         arguments: &["workspace", "undo", "W"],
         shows: ["a b", "a"],
         done: always,
-        points: &[("rewind.ended", STILL), ("go.recorded", STILL_RECORDED), ("rewind.gone", STILL_RECORDED)],
+        points: &[
+            ("rewind.ended", STILL),
+            // What was copied is put away for another layer.
+            ("seal.made", STILL),
+            ("seal.recorded", STILL_RECORDED),
+            ("go.recorded", STILL_RECORDED),
+            ("rewind.gone", STILL_RECORDED),
+        ],
     },
     Operation {
         name: "undo of what a process in the background wrote",

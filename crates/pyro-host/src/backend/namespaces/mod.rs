@@ -220,6 +220,13 @@ impl Sandbox for NamespaceSandbox {
         switch::switch(self, mounts, commit)
     }
 
+    fn who_may_write(&self) -> Result<Option<String>> {
+        let watched = quiet::Watched::open(&self.child);
+        let why = watched.and_then(|watched| watched.who_may_write());
+        why.map(|why| why.map(str::to_owned))
+            .map_err(|error| Error::unavailable("look at the processes of a sandbox").because(error))
+    }
+
     fn freeze(&self) -> Result<Box<dyn Send>> {
         let cannot = |error| Error::unavailable("stop the processes of a sandbox").because(error);
         let watched = quiet::Watched::open(&self.child).map_err(cannot)?;

@@ -28,8 +28,9 @@ impl Watched {
 
     fn read(&self, path: &str) -> io::Result<String> {
         let file = openat(&self.process, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut text = String::new();
-        std::fs::File::from(file).read_to_string(&mut text)?;
+        // What /proc says has no size to ask for, and fits most often.
+        let mut text = String::with_capacity(PROC_TEXT_BYTES);
+        std::fs::File::from(file).take(u64::MAX).read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -90,6 +91,9 @@ impl Watched {
         Ok(maps.lines().any(is_shared).then_some("the agent has mapped a file"))
     }
 }
+
+/// Space for what /proc says of an agent: its mappings are some twenty lines.
+const PROC_TEXT_BYTES: usize = 4096;
 
 /// "No such file or directory": a thread had ended when it was opened.
 const ENOENT: i32 = 2;

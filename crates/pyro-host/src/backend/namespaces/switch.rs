@@ -120,18 +120,22 @@ pub(super) fn switch(
         drop(asked);
     };
     let (told, ()) = visit::mounts_of(&sandbox.child, body, meanwhile).map_err(cannot("start a thread for the layers"))?;
-    match told.map_err(cannot("enter the mounts"))? {
-        Ok(Inside::Done) => {
-            if let Some(ground) = &mut sandbox.ground {
-                let old = ground.overlays.replace(new);
-                ground.plan = plan;
-                ground.unused.push((old.unwrap_or_default(), unused));
-                if ground.unused.len() >= UNUSED_MAX {
-                    ground.let_go();
-                }
-            }
-            Ok(Switched::Done)
+    let told = told.map_err(cannot("enter the mounts"))?;
+    let is_done = matches!(told, Ok(Inside::Done));
+    if let Some(ground) = &mut sandbox.ground {
+        // Those that nobody lives on: the old ones, or the new ones that were made in vain.
+        let mut idle = new;
+        if is_done {
+            idle = ground.overlays.replace(idle).unwrap_or_default();
+            ground.plan = plan;
         }
+        ground.unused.push((idle, unused));
+        if ground.unused.len() >= UNUSED_MAX {
+            ground.let_go();
+        }
+    }
+    match told {
+        Ok(Inside::Done) => Ok(Switched::Done),
         Ok(Inside::Busy(why)) => Ok(Switched::Not(why.to_owned())),
         Ok(Inside::NotCommitted) => committed.map(|()| Switched::Not("it was taken back".to_owned())),
         Err((what, error)) => Err(Error::sandbox(format!("the layers of the sandbox cannot be changed: {what}")).because(error)),

@@ -431,6 +431,14 @@ impl<'a> World<'a> {
         let tree = self.workspaces[w].tree.clone();
         let count = if deep { 1 } else { 1 + self.rng.below(5) };
         let mut operations: Vec<String> = (0..count).map(|_| acts::operation(&mut self.rng, &tree)).collect();
+        if deep && self.rng.one_in(2) {
+            // So large that it is a layer more, and not a copy.
+            let far = (1 << 20) - self.rng.below(1 << 16);
+            operations.push(acts::line(
+                "sparse",
+                &[b"/srv/bulk".to_vec(), b"1048600".to_vec(), far.to_string().into_bytes(), b"far".to_vec()],
+            ));
+        }
         // Which files are the same could not be seen before the overlay is mounted anew.
         operations.retain(|operation| !self.workspaces[w].may_be_unsealed() || !makes_links(operation));
         self.change(w, &operations);
