@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault;
 use crate::home::Home;
 use crate::janitor;
-use crate::layers::{self, Naming};
+use crate::layers::{self, LayerId, Naming};
 use crate::store::Store;
 
 /// What was cleared away.
@@ -63,6 +63,18 @@ pub fn collect_of(home: &Home, workspace: &str) -> Result<Collected> {
     let store = Store::open(home)?;
     let _alone = Naming::alone(home)?;
     collect_alone(home, &store, Measure::No, Some(workspace))
+}
+
+/// Clears away a layer that is not written to any more and that only its workspace named, for that. It is looked up in the database that there is now: the
+/// one of who calls may have been lost under it and made again, with this layer for the live one.
+pub fn discard_live(home: &Home, layer: &LayerId) {
+    let is_named = Store::open(home).and_then(|store| store.is_written_to(layer));
+    match is_named {
+        Ok(false) => layers::discard(home, layer),
+        // What is not cleared away here is, the next time that somebody looks for what nothing names.
+        Ok(true) => {}
+        Err(error) => crate::supervisor::complain(&error),
+    }
 }
 
 fn collect_alone(home: &Home, store: &Store, measure: Measure, without: Option<&str>) -> Result<Collected> {

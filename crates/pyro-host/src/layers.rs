@@ -174,10 +174,11 @@ pub fn furnish(home: &Home, mounts: &[Mount], id: &LayerId, below: &[LayerId]) -
         Ok(()) | Err(_) => Ok(()),
     };
     let make = |name: &str| -> io::Result<()> {
+        // It is taken from one that is sealed; a database that was lost may name that as the live one.
+        directory(&work(&root, name))?;
         if upper(&root, name).exists() {
             return Ok(());
         }
-        directory(&work(&root, name))?;
         let unfinished = root.join(format!("new-{name}"));
         directory(&unfinished)?;
         // What an overlay shows of its own root is that of the uppermost layer.

@@ -84,7 +84,7 @@ pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since:
         Ok(sealed) => {
             fault::pass(subject.home, "seal.recorded");
             if is_settled {
-                layers::discard(subject.home, &position.live);
+                crate::garbage::discard_live(subject.home, &position.live);
             } else {
                 layers::tidy(subject.home, subject.mounts, &position.live);
             }

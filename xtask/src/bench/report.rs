@@ -142,7 +142,7 @@ pub fn head(title: &str, about: &str, command: &str, versions: &[String], pyro: 
         memory()
     );
     let _ = writeln!(page, "- kernel: {}; {}", read("/proc/sys/kernel/osrelease"), distribution());
-    let _ = writeln!(page, "- file system of the homes: {}", file_system(&project::target()));
+    let _ = writeln!(page, "- file system of the homes: {}", file_system(&project::home()));
     let load = read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ");
     let _ = writeln!(page, "- load average (1, 5, 15 minutes) at the end, of which the benchmark itself is about 1: {load}");
     let mut all = vec![first_line(Command::new(pyro).arg("--version"))];

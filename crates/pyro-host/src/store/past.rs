@@ -460,6 +460,15 @@ impl Store {
         .map_err(failed)
     }
 
+    /// Whether a layer is the live one of any workspace.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_written_to(&self, layer: &LayerId) -> Result<bool> {
+        let found = "SELECT 1 FROM workspace WHERE live = ?1";
+        self.connection.prepare_cached(found).and_then(|mut statement| statement.exists([layer.as_str()])).map_err(failed)
+    }
+
     /// Every layer that any workspace names, but for one that is being deleted.
     ///
     /// # Errors

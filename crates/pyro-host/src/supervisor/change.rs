@@ -100,7 +100,7 @@ impl Supervisor<'_> {
         };
         match (switched, after) {
             (Ok(Switched::Done), Some(after)) => {
-                layers::discard(&past.home, &before.live);
+                crate::garbage::discard_live(&past.home, &before.live);
                 let step = after.head;
                 past.position = after;
                 past.since = None;
