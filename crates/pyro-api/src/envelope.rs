@@ -62,7 +62,7 @@ pub struct Progress {
     /// How much there is, when that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// What is counted: `bytes`, `files`, `packages`.
+    /// What is counted: `bytes`, `files`, `packages`; empty when nothing is.
     pub unit: String,
 }
 

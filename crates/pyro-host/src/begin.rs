@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use pyro_api::envelope::Progress;
 use pyro_api::ops::exec::{Outcome, RunRequest};
 use pyro_api::ops::workspace::{CreateRequest, CreateResponse};
 use pyro_api::values::{IsolationLevel, IsolationMinimum};
@@ -15,7 +17,7 @@ use pyro_api::{Error, ErrorKind, Result};
 use pyro_layer::{Marks, Owners};
 
 use crate::backend::firecracker::{self, Choice, Firecracker, Found};
-use crate::backend::machine::{Accelerator, Places, machines};
+use crate::backend::machine::{Accelerator, Places, Tell, machines};
 use crate::backend::namespaces::{Namespaces, in_first_user_namespace};
 use crate::backend::qemu::Qemu;
 use crate::backend::{Backend, Launch, Limits, MakeLayers, StackMount};
@@ -200,12 +202,13 @@ fn bring_up_here(
     launch: &Launch,
     make_layers: &mut MakeLayers<'_>,
     minimum: &IsolationMinimum,
+    tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Live> {
     let (found, firecracker, qemu);
     let backend: &dyn Backend = match minimum.level {
         IsolationLevel::Namespaces => setting.namespaces,
         IsolationLevel::Microvm => {
-            let places = Places { home: setting.home, binary: setting.binary, namespaces: setting.namespaces };
+            let places = Places { home: setting.home, binary: setting.binary, namespaces: setting.namespaces, tell: Tell(tell) };
             let accelerator = Accelerator::find(setting.home, setting.binary);
             found = match accelerator {
                 Accelerator::Kvm => firecracker::find(&machines(setting.home)?),
@@ -232,8 +235,24 @@ fn relaunch<'a>(setting: Setting<'a>, launch: Launch, minimum: IsolationMinimum)
     Box::new(move |mounts| {
         crate::recovery::remove_groups(&launch.id)?;
         let launch = Launch { mounts: mounts.to_vec(), ..launch.clone() };
-        bring_up_here(setting, &launch, &mut || Ok(()), &minimum)
+        bring_up_here(setting, &launch, &mut || Ok(()), &minimum, &|_| ())
     })
+}
+
+/// Shows a caller what takes a while.
+struct Shown<'a>(Mutex<&'a mut Connection>);
+
+impl<'a> Shown<'a> {
+    fn to(connection: &'a mut Connection) -> Self {
+        Self(Mutex::new(connection))
+    }
+
+    fn tell(&self, step: &str) {
+        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.progress(Progress { step: step.to_owned(), done: 0, total: None, unit: String::new() });
+        // One that is gone is seen when it is answered.
+        let _ = connection.flush();
+    }
 }
 
 fn environment_vars(environment: &Environment) -> Vec<(String, String)> {
@@ -304,7 +323,8 @@ fn make<'a>(
     let named = request.name.as_ref().map(|name| name.as_str().to_owned());
     let hostname = named.clone().unwrap_or_else(|| "workspace".to_owned());
     let launch = launch_of(home, &id, &hostname, &layers, limits, false);
-    let live = bring_up_here(setting, &launch, &mut make, &request.isolation)?;
+    let shown = Shown::to(connection);
+    let live = bring_up_here(setting, &launch, &mut make, &request.isolation, &|step| shown.tell(step))?;
     keep_log(&place)?;
     fault::point(home, "create.launched")?;
 
@@ -446,17 +466,16 @@ fn keep_log(place: &Place) -> Result<()> {
 ///
 /// # Errors
 /// `Conflict` when somebody else starts it; those of the launch, after which its state says why it failed.
-pub fn start(setting: Setting<'_>, signals: OwnedFd, id: &str, connection: Connection) -> Result<()> {
+pub fn start(setting: Setting<'_>, signals: OwnedFd, id: &str, mut connection: Connection) -> Result<()> {
     let place = setting.home.workspace(id);
     // The lease first: whoever has it may write the workspace's state.
     let lease = match take_lease(&place, id) {
         Ok(lease) => lease,
         Err(error) => return refuse(connection, error),
     };
-    let started = restart(setting, signals, id, &place);
+    let started = restart(setting, signals, id, &place, &mut connection);
     match started {
         Ok(supervisor) => {
-            let mut connection = connection;
             connection.answer(Ok(serde_json::Value::Null));
             let served = serve_with(supervisor, connection);
             drop(lease);
@@ -466,7 +485,13 @@ pub fn start(setting: Setting<'_>, signals: OwnedFd, id: &str, connection: Conne
     }
 }
 
-fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) -> Result<Supervisor<'a>> {
+fn restart<'a>(
+    setting: Setting<'a>,
+    signals: OwnedFd,
+    id: &str,
+    place: &Place,
+    connection: &mut Connection,
+) -> Result<Supervisor<'a>> {
     // Callers that come from now on wait in its queue.
     let listener = listen(place)?;
     let manifest = Manifest::read(place)?;
@@ -483,7 +508,8 @@ fn restart<'a>(setting: Setting<'a>, signals: OwnedFd, id: &str, place: &Place) 
     let limits = (manifest.vcpu_count, manifest.mem_mib, manifest.disk_mib);
     let launch = launch_of(setting.home, id, &manifest.name, &layers, limits, false);
     let mut furnish = || layers::furnish(setting.home, &manifest.mounts, &position.live, &position.below);
-    let live = bring_up_here(setting, &launch, &mut furnish, &minimum);
+    let shown = Shown::to(connection);
+    let live = bring_up_here(setting, &launch, &mut furnish, &minimum, &|step| shown.tell(step));
     keep_log(place)?;
     let record = store.get(id)?;
     store.close_open(id, &Outcome::SandboxLost { reason: "its supervisor died".into() }, "sandbox lost: its supervisor died")?;
@@ -612,7 +638,8 @@ fn begin_run<'a>(
     }
     let layers = stack_of_run(&place, &mounts);
     let launch = launch_of(home, &id, "run", &layers, limits, true);
-    let live = bring_up_here(setting, &launch, &mut || make_layers(&layers), &request.isolation)?;
+    let shown = Shown::to(connection);
+    let live = bring_up_here(setting, &launch, &mut || make_layers(&layers), &request.isolation, &|step| shown.tell(step))?;
     let subject = Subject {
         id,
         name: "run".into(),

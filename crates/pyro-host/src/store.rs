@@ -43,6 +43,17 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// An open database.
 pub struct Store {
     connection: Connection,
+    /// What a commit waits for now.
+    flushing: Flushing,
+}
+
+/// What a commit waits for ([SQLite's `synchronous`](https://sqlite.org/pragma.html#pragma_synchronous)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flushing {
+    /// The disk: a power cut takes nothing back.
+    Full,
+    /// Nothing: a power cut may take it back; the death of any process does not.
+    Normal,
 }
 
 /// One workspace as recorded.
@@ -181,7 +192,7 @@ impl Store {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         // An idle supervisor keeps its connection: 64 pages of cache are enough for any of our statements.
         connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cache_size = 64; PRAGMA synchronous = FULL;")?;
-        let mut store = Self { connection };
+        let mut store = Self { connection, flushing: Flushing::Full };
         let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version != MIGRATIONS.len() as i64 {
             // One at a time: changing into WAL mode is refused at once, whatever the timeout, when another connection does the same.
@@ -258,18 +269,30 @@ impl Store {
 
     /// Runs `body` in one immediate transaction that is committed to disk before it returns.
     fn durably<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = body(&transaction)?;
-        transaction.commit()?;
-        Ok(value)
+        self.transact(Flushing::Full, body)
     }
 
     /// As [`Store::durably`], but a power cut may take it back; the death of any process does not.
     fn quickly<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
-        self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-        let done = self.durably(body);
-        self.connection.execute_batch("PRAGMA synchronous = FULL")?;
-        done
+        self.transact(Flushing::Normal, body)
+    }
+
+    fn transact<T>(
+        &mut self,
+        flushing: Flushing,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, rusqlite::Error> {
+        if self.flushing != flushing {
+            self.connection.execute_batch(match flushing {
+                Flushing::Full => "PRAGMA synchronous = FULL",
+                Flushing::Normal => "PRAGMA synchronous = NORMAL",
+            })?;
+            self.flushing = flushing;
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = body(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
     }
 
     /// Records a new workspace, and that it was made.

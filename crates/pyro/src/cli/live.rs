@@ -3,6 +3,7 @@
 
 use std::io::IsTerminal;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pyro_api::envelope::Progress;
@@ -15,6 +16,9 @@ use serde_json::Value;
 use crate::calls::Calls;
 
 use super::terminal;
+
+/// How often a sign turns that says nothing but that something is being done.
+const TURN_EVERY: Duration = Duration::from_millis(100);
 
 /// One call as it runs.
 pub(super) struct Live {
@@ -154,6 +158,12 @@ impl Drawn {
                     step.clone_from(&progress.step);
                     drawn.set_style(bar_style(progress));
                     drawn.set_message(escape(&progress.step));
+                    // Of what is not counted nothing more is heard until it is over.
+                    if progress.unit.is_empty() {
+                        drawn.enable_steady_tick(TURN_EVERY);
+                    } else {
+                        drawn.disable_steady_tick();
+                    }
                 }
                 if let Some(total) = progress.total {
                     drawn.set_length(total);
@@ -170,6 +180,7 @@ fn bar_style(progress: &Progress) -> ProgressStyle {
         (true, "bytes") => "{msg} {wide_bar} {bytes}/{total_bytes}".to_owned(),
         (true, unit) => format!("{{msg}} {{wide_bar}} {{pos}}/{{len}} {unit}"),
         (false, "bytes") => "{spinner} {msg} {bytes}".to_owned(),
+        (false, "") => "{spinner} {msg}".to_owned(),
         (false, unit) => format!("{{spinner}} {{msg}} {{pos}} {unit}"),
     };
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())

@@ -199,6 +199,22 @@ fn a_machine_has_the_size_that_was_asked_for() {
 }
 
 #[test]
+fn the_first_machine_says_what_takes_a_while_and_its_copies_do_not() {
+    case(|env| {
+        env.environment("microvm");
+        env.environment("debian:12");
+        let env = env.fresh();
+        if let Err(error) = fs::remove_file(env.home().join("machines")) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "forget the machines that have booted");
+        }
+        let run = || env.pyro(&[&["run", "debian:12"], &MACHINE[..], &["--", "true"]].concat()).expect_ok().stderr;
+        let said = "booting the first machine of this environment and size";
+        assert!(run().contains(said));
+        assert!(!run().contains(said));
+    });
+}
+
+#[test]
 fn what_a_machine_cannot_be_is_refused_with_a_way_out() {
     case(|env| {
         env.environment("microvm");

@@ -62,6 +62,18 @@ pub struct Places<'a> {
     pub binary: &'a Path,
     /// What monitors are confined by.
     pub namespaces: &'a Namespaces,
+    /// Hears what takes a while.
+    pub tell: Tell<'a>,
+}
+
+/// Hears in words what is begun that takes a while: the first of everything is made, which others are copied from.
+#[derive(Clone, Copy)]
+pub struct Tell<'a>(pub &'a (dyn Fn(&str) + Sync));
+
+impl std::fmt::Debug for Tell<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Tell")
+    }
 }
 
 /// A program that runs machines, and how it is talked to.
@@ -102,6 +114,7 @@ pub fn launch<M: Monitor>(
     if let (Some(image), Some(seed)) = (&machine.seed, launch.mounts[0].lowers.first())
         && !image.exists()
     {
+        places.tell.0("copying the seed to a disk of its own");
         image::make_seed_image(seed, image, SEED_DISK_BYTES)?;
     }
     if !machine.disk.exists() {
@@ -147,6 +160,9 @@ impl Machine {
             [seed, environment] => (Some(seed), environment),
             _ => return Err(Error::internal("a machine has one environment and at most one seed")),
         };
+        if !image::image_of(environment).exists() {
+            places.tell.0("making the disk of the environment");
+        }
         Ok(Self {
             environment: image::make_image(environment, &|| false)?,
             seed: seed.map(|seed| image::image_of(seed)),

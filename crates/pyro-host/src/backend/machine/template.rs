@@ -110,7 +110,10 @@ impl Template {
         machines: &Path,
     ) -> Result<Self> {
         let directory = machines.join(key(monitor, machine));
-        make_once(&directory, Self::open, |unfinished| make(monitor, places, machine, launch, machines, unfinished))
+        make_once(&directory, Self::open, |unfinished| {
+            places.tell.0("booting the first machine of this environment and size");
+            make(monitor, places, machine, launch, machines, unfinished)
+        })
     }
 
     fn open(directory: &Path) -> Result<Option<Self>> {
