@@ -41,6 +41,8 @@ fn an_edit_is_a_step_that_can_be_undone() {
         let name = with_file(env);
         let edit = ["workspace", "file", "edit", &name, "src/main.rs", "--old", "let n = 1;", "--new", "let number = 2;"];
         env.pyro(&edit).expect_ok();
+        // A step is made behind the answer: what asks for one waits until it is.
+        env.pyro(&["workspace", "diff", &name]).expect_ok();
         let log = env.document(&["workspace", "logs", &name]);
         let entries = log["entries"].as_array().expect("a list");
         assert!(entries.iter().any(|entry| entry["op"] == "workspace file edit" && entry["step"].is_u64()), "{log}");
