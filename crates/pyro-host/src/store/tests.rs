@@ -114,6 +114,8 @@ fn a_lost_database_is_made_again_from_the_manifests() {
     let naming = Naming::shared(&home).unwrap();
     let sealed = layers::make(&home, &naming, &record.manifest.mounts, "aaaaaaaaaaaa", &[]).unwrap();
     let live = layers::make(&home, &naming, &record.manifest.mounts, "aaaaaaaaaaaa", std::slice::from_ref(&sealed)).unwrap();
+    // A step that was copied is newer than what goes on being written to, and not that.
+    layers::make_copy(&home, &naming, &record.manifest.mounts, &live).unwrap();
 
     let found = Store::open(&home).unwrap().get("aaaaaaaaaaaa").unwrap();
     assert_eq!(found.manifest, record.manifest);
