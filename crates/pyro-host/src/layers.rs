@@ -49,8 +49,8 @@ const _: () = assert!(COPIES_MAX + 2 < STEPS_KEPT);
 
 /// What is in a live layer that is copied, in names and in bytes of content for each overlay: a few files that were edited, for which a copy takes
 /// 0.3 to 1 ms; another layer with its overlay takes 2 to 3.
-const COPIED_NAMES_MAX: u64 = 16;
-const COPIED_BYTES_MAX: u64 = 64 * 1024;
+const LITTLE_NAMES_MAX: u64 = 16;
+const LITTLE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Names one layer: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -378,7 +378,7 @@ pub fn is_same(home: &Home, mounts: &[Mount], live: &LayerId, copy: &LayerId) ->
 pub fn is_little(home: &Home, mounts: &[Mount], live: &LayerId) -> bool {
     mounts
         .iter()
-        .all(|mount| pyro_layer::is_within(&overlay(home, live, mount), COPIED_NAMES_MAX, COPIED_BYTES_MAX).unwrap_or(false))
+        .all(|mount| pyro_layer::is_within(&overlay(home, live, mount), LITTLE_NAMES_MAX, LITTLE_BYTES_MAX).unwrap_or(false))
 }
 
 /// Makes one layer that shows the same as several that lie upon each other, uppermost first. They stay.
