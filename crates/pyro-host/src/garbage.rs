@@ -44,6 +44,17 @@ pub enum Measure {
     No,
 }
 
+/// Forgets the steps that no way leads back to, of every workspace: how many. What only they named is garbage from then on.
+///
+/// # Errors
+/// When the home or the database cannot be opened, or the database cannot be written.
+pub fn forget_left_behind(home: &Home) -> Result<usize> {
+    let mut store = Store::open(home)?;
+    // A copy of a workspace's files is a step that nothing leads to, until what it is made for names it.
+    let _alone = Naming::alone(home)?;
+    store.forget_left_behind()
+}
+
 /// Clears away what nothing names.
 ///
 /// # Errors

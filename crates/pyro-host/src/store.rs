@@ -23,8 +23,10 @@ use crate::manifest::{Manifest, Mount};
 use crate::state::WorkspaceState;
 
 mod past;
+mod transactions;
 
 pub use past::{NewStep, Position, Sealing, SnapshotRecord, StepRecord, snapshot_taken};
+use transactions::Flushing;
 
 /// How long a writer waits for another: a commit takes some 10 ms, and seconds where a disk has just been given gigabytes to write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,15 +47,6 @@ pub struct Store {
     connection: Connection,
     /// What a commit waits for now.
     flushing: Flushing,
-}
-
-/// What a commit waits for ([SQLite's `synchronous`](https://sqlite.org/pragma.html#pragma_synchronous)).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flushing {
-    /// The disk: a power cut takes nothing back.
-    Full,
-    /// Nothing: a power cut may take it back; the death of any process does not.
-    Normal,
 }
 
 /// One workspace as recorded.
@@ -267,34 +260,6 @@ impl Store {
         Ok(())
     }
 
-    /// Runs `body` in one immediate transaction that is committed to disk before it returns.
-    fn durably<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
-        self.transact(Flushing::Full, body)
-    }
-
-    /// As [`Store::durably`], but a power cut may take it back; the death of any process does not.
-    fn quickly<T>(&mut self, body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
-        self.transact(Flushing::Normal, body)
-    }
-
-    fn transact<T>(
-        &mut self,
-        flushing: Flushing,
-        body: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
-    ) -> Result<T, rusqlite::Error> {
-        if self.flushing != flushing {
-            self.connection.execute_batch(match flushing {
-                Flushing::Full => "PRAGMA synchronous = FULL",
-                Flushing::Normal => "PRAGMA synchronous = NORMAL",
-            })?;
-            self.flushing = flushing;
-        }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = body(&transaction)?;
-        transaction.commit()?;
-        Ok(value)
-    }
-
     /// Records a new workspace, and that it was made.
     ///
     /// # Errors
@@ -327,6 +292,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn workspaces(&self) -> Result<Vec<WorkspaceRecord>> {
+        let _moment = self.moment()?;
         let mut statement = self
             .connection
             .prepare_cached(&format!("SELECT {COLUMNS} FROM workspace ORDER BY used_at DESC, created_at DESC, id"))
@@ -375,8 +341,8 @@ impl Store {
     /// # Errors
     /// `NotFound` with the nearest names; `Invalid` when several begin so.
     pub fn find(&self, wanted: &WorkspaceRef) -> Result<WorkspaceRecord> {
-        // All of it is read as it is at one moment: a workspace that is found does not go before it is read.
-        let _moment = self.connection.unchecked_transaction().map_err(failed)?;
+        // A workspace that is found does not go before it is read.
+        let _moment = self.moment()?;
         let text = wanted.as_str();
         let exact: Option<String> = self
             .connection

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Handle;
 use crate::doctor::{self, Findings};
-use crate::garbage::Collected;
+use crate::garbage::{self, Collected};
 use crate::{Host, Session, recovery};
 
 impl Handle for Gc {
@@ -18,11 +18,7 @@ impl Handle for Gc {
         if first.count() > 0 {
             crate::janitor::make_room(host)?;
         }
-        let mut steps = 0;
-        let records = host.store()?.workspaces()?;
-        for record in records {
-            steps += host.store()?.forget_left_behind(&record.manifest.id)? as u64;
-        }
+        let steps = garbage::forget_left_behind(host.home())? as u64;
         let then: Collected = host.ask_keeper(Self::NAME, Value::Null, session)?;
         host.start_janitor();
         Ok(GcResponse {

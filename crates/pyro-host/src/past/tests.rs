@@ -235,7 +235,7 @@ fn garbage_is_what_no_way_leads_back_to() {
     standing.store.add_snapshot(ID, "one", "keep", 2).unwrap();
     standing.go(Target::Undo).unwrap();
     standing.write("b");
-    assert_eq!(standing.store.forget_left_behind(ID).unwrap(), 1, "the step that was undone, and not the snapshot");
+    assert_eq!(standing.store.forget_left_behind().unwrap(), 1, "the step that was undone, and not the snapshot");
     let named = standing.store.named_layers(None).unwrap();
     let on_disk = layers::on_disk(&standing.home).unwrap();
     let garbage: Vec<_> = on_disk.iter().filter(|(layer, _)| !named.contains(layer)).collect();

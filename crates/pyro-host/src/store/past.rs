@@ -393,22 +393,26 @@ impl Store {
         .map_err(failed)
     }
 
-    /// Forgets steps that no way leads back to: what was gone back from by reset or undone and left behind. Says how many.
+    /// Forgets steps of any workspace that no way leads back to: what was gone back from by reset or undone and left behind. Says how many.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn forget_left_behind(&mut self, id: &str) -> Result<usize> {
+    pub fn forget_left_behind(&mut self) -> Result<usize> {
+        self.alone(|store| {
+            let mut statement = store.connection.prepare_cached("SELECT id FROM workspace").map_err(failed)?;
+            let ids: Vec<String> = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(failed)?;
+            ids.iter().map(|id| store.forget_left_behind_of(id)).sum()
+        })
+    }
+
+    fn forget_left_behind_of(&self, id: &str) -> Result<usize> {
         let position = self.position(id)?;
         let steps = self.steps(id)?;
         let parent = |step: u64| steps.iter().find(|record| record.step == step).and_then(|record| record.parent);
         let mut kept: std::collections::BTreeSet<u64> = self.snapshots(id)?.iter().map(|snapshot| snapshot.step.step).collect();
         kept.extend(&position.redo);
         kept.insert(0);
-        let mut at = Some(position.head);
-        while let Some(step) = at {
-            kept.insert(step);
-            at = parent(step);
-        }
+        kept.extend(std::iter::successors(Some(position.head), |step| parent(*step)));
         let left: Vec<u64> = steps.iter().map(|record| record.step).filter(|step| !kept.contains(step)).collect();
         self.forget(id, &left)?;
         Ok(left.len())
@@ -419,12 +423,10 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub fn forget_many(&mut self, id: &str, steps_max: usize, kept: usize) -> Result<bool> {
-        let before = self.step_count(id)?;
-        if before <= steps_max {
+        if self.step_count(id)? <= steps_max {
             return Ok(false);
         }
-        self.forget_before(id, kept)?;
-        Ok(self.step_count(id)? < before)
+        Ok(self.forget_before(id, kept)? > 0)
     }
 
     fn step_count(&self, id: &str) -> Result<usize> {
@@ -433,10 +435,15 @@ impl Store {
     }
 
     /// Forgets steps before the last `kept` that led to where the workspace stands. Those with a name, the first, and what can be redone stay.
+    /// Says how many were forgotten.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn forget_before(&mut self, id: &str, kept: usize) -> Result<()> {
+    pub fn forget_before(&mut self, id: &str, kept: usize) -> Result<usize> {
+        self.alone(|store| store.forget_before_of(id, kept))
+    }
+
+    fn forget_before_of(&self, id: &str, kept: usize) -> Result<usize> {
         let position = self.position(id)?;
         let steps = self.steps(id)?;
         let parent = |step: u64| steps.iter().find(|record| record.step == step).and_then(|record| record.parent);
@@ -447,17 +454,17 @@ impl Store {
             .map(|record| record.step)
             .filter(|step| *step < oldest && *step != 0 && !named.contains(step) && !position.redo.contains(step));
         let forgotten: Vec<u64> = forgotten.collect();
-        self.forget(id, &forgotten)
+        self.forget(id, &forgotten)?;
+        Ok(forgotten.len())
     }
 
-    fn forget(&mut self, id: &str, steps: &[u64]) -> Result<()> {
-        self.durably(|transaction| {
-            for step in steps {
-                transaction.execute("DELETE FROM step WHERE workspace_id = ?1 AND step = ?2", params![id, bytes(*step)])?;
-            }
-            Ok(())
-        })
-        .map_err(failed)
+    fn forget(&self, id: &str, steps: &[u64]) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("DELETE FROM step WHERE workspace_id = ?1 AND step = ?2").map_err(failed)?;
+        for step in steps {
+            statement.execute(params![id, bytes(*step)]).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Whether a layer is the live one of any workspace.
@@ -474,6 +481,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn named_layers(&self, without: Option<&str>) -> Result<std::collections::HashSet<LayerId>> {
+        let _moment = self.moment()?;
         let read = || {
             let mut named = std::collections::HashSet::new();
             let mut statement = self.connection.prepare("SELECT layers FROM step WHERE workspace_id IS NOT ?1")?;

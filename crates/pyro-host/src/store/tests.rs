@@ -232,8 +232,34 @@ fn no_number_of_a_step_is_given_twice() {
     store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
     let first = copied(&mut store, "moving");
     store.remove_snapshot("aaaaaaaaaaaa", "moving").unwrap();
-    assert_eq!(store.forget_left_behind("aaaaaaaaaaaa").unwrap(), 1);
+    assert_eq!(store.forget_left_behind().unwrap(), 1);
     assert_eq!(copied(&mut store, "again"), first + 1);
+}
+
+#[test]
+fn nothing_is_forgotten_of_steps_that_are_made_meanwhile_nor_said_of_workspaces_that_go() {
+    const STEPS: usize = 200;
+    let (_directory, home) = home();
+    let mut store = Store::open(&home).unwrap();
+    store.insert(&workspace("aaaaaaaaaaaa", "one")).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut store = Store::open(&home).unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(store.forget_left_behind().unwrap(), 0);
+            }
+        });
+        let mut position = store.position("aaaaaaaaaaaa").unwrap();
+        for number in 0..STEPS {
+            let live = LayerId::from_record(format!("live-{number}"));
+            position = store.seal("aaaaaaaaaaaa", &position, Sealing::GoOnOver(&live), None).unwrap();
+            store.insert(&workspace("bbbbbbbbbbbb", "two")).unwrap();
+            store.delete("bbbbbbbbbbbb", "two").unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(store.steps("aaaaaaaaaaaa").unwrap().len(), STEPS + 1);
 }
 
 #[test]

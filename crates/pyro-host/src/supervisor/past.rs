@@ -365,11 +365,12 @@ impl Supervisor<'_> {
     /// Names the files as they are now.
     pub(super) fn snapshot(&mut self, request: &SnapshotCreateRequest) -> Result<Value> {
         let name = request.name.as_str();
-        if let Life::Workspace { store, .. } = &self.life
-            && store.snapshots(&self.subject.id)?.iter().any(|snapshot| snapshot.name == name)
-        {
+        let Life::Workspace { store, past, .. } = &self.life else { return Err(Error::internal("a run has no past")) };
+        if store.snapshots(&self.subject.id)?.iter().any(|snapshot| snapshot.name == name) {
             return Err(crate::store::snapshot_taken(&self.subject.name, name));
         }
+        // A copy has no name until it has this one, and is for nobody to forget.
+        let _naming = Naming::shared(&past.home)?;
         let point = self.point("workspace snapshot create", name)?;
         let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
         fault::point(&past.home, "snapshot.sealed")?;

@@ -144,6 +144,16 @@ fn a_workspace_is_deleted_where_not_a_byte_is_free() {
     });
 }
 
+/// Waits until somebody waits for the lock of a file.
+pub fn wait_for_a_waiter(env: &TestEnv, path: &Path) {
+    let inode = fs::metadata(path).expect("a file that is locked").ino();
+    env.wait_for("somebody to wait for a lock", || {
+        // Who waits for one has an arrow (proc_locks(5)).
+        let locks = fs::read_to_string("/proc/locks").expect("locks");
+        locks.lines().any(|line| line.contains("->") && line.contains(&format!(":{inode} "))).then_some(())
+    });
+}
+
 #[test]
 fn what_is_thrown_away_while_a_janitor_ends_is_deleted_too() {
     case(|env| {
@@ -154,13 +164,8 @@ fn what_is_thrown_away_while_a_janitor_ends_is_deleted_too() {
         let path = env.home().join("janitor.lease");
         let lease = fs::File::create(&path).expect("the lease");
         flock(&lease, FlockOperation::LockExclusive).expect("it is free");
-        let inode = fs::metadata(&path).expect("the lease").ino();
         let gc = env.start(&["gc"]);
-        env.wait_for("somebody to wait for the janitor", || {
-            // Who waits for a lock has an arrow (proc_locks(5)).
-            let locks = fs::read_to_string("/proc/locks").expect("locks");
-            locks.lines().any(|line| line.contains("->") && line.contains(&format!(":{inode} "))).then_some(())
-        });
+        wait_for_a_waiter(&env, &path);
         drop(lease);
         env.wait("gc", gc).expect_ok();
         assert_eq!(fs::read_dir(env.home().join("trash")).expect("the trash").count(), 0);

@@ -11,7 +11,7 @@ use pyro_testkit::{DEADLINE, Mode, Ran, TestEnv, skip};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::faults::SmallDisk;
+use crate::faults::{SmallDisk, wait_for_a_waiter};
 
 /// What happens there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +282,28 @@ fn a_death_or_a_full_disk_at_any_point_leaves_everything_done_or_not_done() {
                 scope.spawn(|| operations.iter().for_each(|operation| at_its_points(env, operation)));
             }
         });
+    });
+}
+
+#[test]
+fn a_copy_is_forgotten_by_nobody_before_it_has_its_name() {
+    crate::namespaces_case(crate::NO_PAST, |env| {
+        env.environment("debian:12");
+        let env = env.fresh();
+        let scratch = env.scratch();
+        let subject = Subject { env: &env, workspace: env.workspace("copied"), other: String::new(), scratch: scratch.path() };
+        unsealed(&subject);
+        let trap = Trap::set(&env, "snapshot.sealed");
+        let snapshot = env.start(&subject.words(&["workspace", "snapshot", "create", "W", "named"]));
+        trap.wait("a snapshot");
+        let gc = env.start(&["gc"]);
+        wait_for_a_waiter(&env, &env.home().join("changes"));
+        trap.let_go(Fault::Caller);
+        for (what, child) in [("a snapshot", snapshot), ("gc", gc)] {
+            env.wait(what, child).expect_ok();
+        }
+        subject.pyro(&["workspace", "reset", "W", "--snapshot", "named"]).expect_ok();
+        assert_eq!(subject.sh(&subject.workspace, LOOK).trim(), "c");
     });
 }
 
