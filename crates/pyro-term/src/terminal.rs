@@ -198,6 +198,12 @@ impl Terminal {
     pub fn is_at_prompt(&self) -> bool {
         self.board.commands.is_at_prompt
     }
+
+    /// How many prompts a shell that marks them has shown.
+    #[must_use]
+    pub fn prompts(&self) -> u64 {
+        self.board.commands.prompts
+    }
 }
 
 fn cells(size: Size) -> (usize, usize) {

@@ -128,6 +128,9 @@ impl Supervisor<'_> {
         if request.text.is_some() && !exec.look.has_found_waiting() {
             session.for_the_next();
         }
+        if typed.ends_with(b"\r") {
+            session.enter();
+        }
         exec.add_stdin(&typed);
         Ok(())
     }

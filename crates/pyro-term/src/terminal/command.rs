@@ -46,6 +46,8 @@ pub(crate) struct Commands {
     output: Option<Mark>,
     /// Whether a prompt was the last that was marked: the shell waits.
     pub(crate) is_at_prompt: bool,
+    /// How many prompts were marked.
+    pub(crate) prompts: u64,
 }
 
 impl Commands {
@@ -58,6 +60,7 @@ impl Commands {
             "A" => {
                 self.finish(None, page, unread);
                 (self.typing, self.is_at_prompt) = (None, true);
+                self.prompts += 1;
             }
             "B" => self.typing = Some(here(page)),
             "E" => self.said = Some(unescaped(values.split(';').next().unwrap_or_default())),

@@ -48,6 +48,8 @@ pub struct Session {
     watchers: Vec<Watcher>,
     /// Who opened it, until that one is answered.
     opener: Option<u32>,
+    /// Lines that were entered at a prompt, by its number, and of which it is not seen yet that the shell has taken one.
+    entered: (u64, u64),
     /// The command that was typed last.
     pub typed: Typed,
 }
@@ -110,6 +112,7 @@ impl Session {
             waits: Vec::new(),
             watchers: Vec::new(),
             opener: None,
+            entered: (0, 0),
             typed: Typed::default(),
         }
     }
@@ -320,9 +323,23 @@ impl Session {
     /// What the caller who waits since last has typed is a command for the shell, and no answer to the one that runs: the end of that is not what it waits for.
     pub fn for_the_next(&mut self) {
         let begun = self.terminal.last_command().map_or(0, |command| command.number);
+        let ahead = self.entered();
         if let Some(wait) = self.waits.last_mut() {
-            wait.before_it = begun;
+            wait.before_it = begun + ahead;
         }
+    }
+
+    /// A line is entered.
+    pub fn enter(&mut self) {
+        if self.is_at_prompt() {
+            self.entered = (self.terminal.prompts(), self.entered() + 1);
+        }
+    }
+
+    /// Lines that were entered at the prompt that is shown, and that the shell has not taken yet.
+    fn entered(&self) -> u64 {
+        let (prompt, lines) = self.entered;
+        if self.is_at_prompt() && prompt == self.terminal.prompts() { lines } else { 0 }
     }
 
     /// The caller who waits since last wants the screen too.
@@ -392,3 +409,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
