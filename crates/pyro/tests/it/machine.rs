@@ -171,7 +171,7 @@ fn floods_are_bounded() {
         let ws = machine(env, "flood");
         // The console is nobody's, the disk has an end, the output is kept up to its cap.
         exec(env, &ws, "head -c 4M /dev/zero >/dev/console");
-        let ran = env.pyro(&["workspace", "exec", &ws, "--timeout-seconds", "20", "--", "sh", "-c", "yes | head -c 30M"]);
+        let ran = env.pyro(&["workspace", "exec", &ws, "--timeout-seconds", "100", "--", "sh", "-c", "yes | head -c 30M"]);
         assert_eq!(ran.code, 0, "{}", ran.all().chars().take(500).collect::<String>());
         assert_eq!(exec(env, &ws, "echo alive"), "alive\n");
     });
