@@ -1,4 +1,4 @@
-//! JSON lines of the control socket and of RPC: a call, what happens meanwhile, and the reply.
+//! A call, what happens meanwhile, and the reply: JSON lines of the control socket (but for output, which goes over it as it is) and of RPC.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,7 +66,7 @@ pub struct Progress {
     pub unit: String,
 }
 
-/// One line to a caller.
+/// What a caller is told.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {

@@ -97,7 +97,7 @@ impl Lines {
 
     /// The next whole line, without its end.
     pub fn next_line(&mut self) -> Option<&[u8]> {
-        match self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') {
+        match memchr::memchr(b'\n', &self.bytes[self.searched..]) {
             Some(length) => {
                 let line = self.taken..self.searched + length;
                 self.taken = line.end + 1;
@@ -105,14 +105,30 @@ impl Lines {
                 Some(&self.bytes[line])
             }
             None => {
-                self.bytes.drain(..self.taken);
-                self.taken = 0;
+                self.forget_taken();
                 self.searched = self.bytes.len();
-                if self.bytes.is_empty() {
-                    release(&mut self.bytes);
-                }
                 None
             }
+        }
+    }
+
+    /// The next bytes, as many as are there and at most so many, though they are no lines. `None` when there is none.
+    pub fn next_bytes(&mut self, count_max: usize) -> Option<&[u8]> {
+        let end = self.bytes.len().min(self.taken.saturating_add(count_max));
+        if end == self.taken {
+            self.forget_taken();
+            return None;
+        }
+        let bytes = self.taken..end;
+        (self.taken, self.searched) = (end, end);
+        Some(&self.bytes[bytes])
+    }
+
+    fn forget_taken(&mut self) {
+        self.bytes.drain(..self.taken);
+        (self.taken, self.searched) = (0, 0);
+        if self.bytes.is_empty() {
+            release(&mut self.bytes);
         }
     }
 
@@ -205,6 +221,24 @@ mod tests {
             assert_eq!(found, [b"one".as_slice(), b"", b"two and more"], "in pieces of {size}");
             assert_eq!(lines.unfinished_bytes(), b"the rest".len());
         }
+    }
+
+    #[test]
+    fn bytes_between_lines_are_taken_as_they_are() {
+        let mut lines = Lines::default();
+        lines.add(b"3 follow\na\nb4 follow\nc");
+        assert_eq!(lines.next_line(), Some(b"3 follow".as_slice()));
+        assert_eq!(lines.next_bytes(3), Some(b"a\nb".as_slice()));
+        assert_eq!(lines.next_line(), Some(b"4 follow".as_slice()));
+        assert_eq!(lines.next_bytes(4), Some(b"c".as_slice()));
+        assert_eq!(lines.next_bytes(3), None);
+        lines.add(b"\nd\n\nend\n");
+        assert_eq!(lines.next_bytes(3), Some(b"\nd\n".as_slice()));
+        assert_eq!(lines.next_line(), Some(b"".as_slice()));
+        assert_eq!(lines.next_line(), Some(b"end".as_slice()));
+        assert_eq!(lines.next_bytes(1), None);
+        assert_eq!(lines.next_line(), None);
+        assert!(lines.bytes.is_empty());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use crate::Session;
-use crate::buffer::{Lines, Unsent};
-use crate::supervisor::control::LINE_BYTES_MAX;
+use crate::buffer::Unsent;
+use crate::replies::Replies;
 
 /// What a person types to leave a shell: Ctrl-], as in telnet and systemd-nspawn.
 const LEAVE: u8 = 0x1d;
@@ -22,6 +22,9 @@ const WINDOW_CHANGED: u8 = 28;
 
 /// Standard input is passed on in pieces of this size: small enough to interleave with output, large enough to be cheap.
 const STDIN_PIECE_BYTES: usize = 32 * 1024;
+
+/// So much of what is said to us is taken at a time.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The address of a socket of any path length: Unix addresses end at 108 bytes, so the directory is named by a descriptor.
 pub struct SocketPath {
@@ -105,7 +108,7 @@ pub fn ask(stream: &UnixStream, call: &Call, session: &mut Session<'_>) -> Resul
         _ => broken(error),
     };
     stream.set_nonblocking(true).map_err(broken)?;
-    let mut conversation = Conversation { stream, out: Unsent::new(line), hears_us: true, input: Lines::default() };
+    let mut conversation = Conversation { stream, out: Unsent::new(line), hears_us: true, replies: Replies::default() };
     let mut stdin = call.stdin.then_some(session.stdin).flatten();
     let mut signals = session.signals;
     let mut took_stdin = false;
@@ -203,7 +206,7 @@ struct Conversation<'a> {
     out: Unsent,
     /// The other end takes what we say. One that has answered need not, and its answer may wait to be read.
     hears_us: bool,
-    input: Lines,
+    replies: Replies,
 }
 
 impl Conversation<'_> {
@@ -234,21 +237,17 @@ impl Conversation<'_> {
     }
 
     fn read(&mut self) -> io::Result<Vec<Reply>> {
-        let mut buffer = [0; 32 * 1024];
+        let mut buffer = [0; READ_BYTES];
         let mut stream = self.stream;
         match stream.read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => self.input.add(&buffer[..count]),
+            Ok(count) => self.replies.add(&buffer[..count]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
         let mut replies = Vec::new();
-        while let Some(line) = self.input.next_line() {
-            let reply = serde_json::from_slice(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        while let Some(reply) = self.replies.next()? {
             replies.push(reply);
-        }
-        if self.input.unfinished_bytes() > LINE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it has no end"));
         }
         Ok(replies)
     }

@@ -43,6 +43,7 @@ mod ops;
 mod past;
 pub mod privilege;
 mod recovery;
+mod replies;
 mod role;
 mod seed;
 mod state;

@@ -1,4 +1,4 @@
-//! The side of our own user: connections to the control socket, one call at a time on each, as JSON lines.
+//! The side of our own user: connections to the control socket, one call at a time on each, as JSON lines; what it is told is in [`replies`].
 //!
 //! Whoever connects has entered a directory of mode 0700 and has our user id: it is checked all the same, because a home may be
 //! shared by mistake. Nothing here blocks.
@@ -12,6 +12,7 @@ use pyro_api::{Call, Error, Event, Reply};
 use serde_json::Value;
 
 use crate::buffer::{Lines, Unsent};
+use crate::replies;
 
 /// Longest line: a file of 16 MiB in base64 is 22 MiB.
 pub const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -203,9 +204,7 @@ impl Connection {
     }
 
     fn line(&mut self, reply: &Reply) {
-        let output = self.output.end();
-        serde_json::to_writer(&mut *output, reply).expect("replies have only text keys");
-        output.push(b'\n');
+        replies::push(reply, self.output.end());
     }
 
     /// Writes everything, where no loop would. That the caller is gone is no error.

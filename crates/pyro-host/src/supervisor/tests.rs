@@ -3,7 +3,7 @@
 //!
 //! Nothing sleeps. Whatever is waited for is an event, and every test as a whole ends within [`TEST_TIME_MAX`] or fails.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -40,6 +40,7 @@ use crate::clock;
 use crate::home::{Home, Place};
 use crate::layers::{self, Naming};
 use crate::manifest::{Manifest, Mount};
+use crate::replies::Replies;
 use crate::state::WorkspaceState;
 use crate::store::{Store, WorkspaceRecord};
 use crate::{BUILD, Session, begin, client};
@@ -325,14 +326,13 @@ fn response<T: serde::de::DeserializeOwned>(answer: Result<Value>) -> T {
 /// Somebody at the control socket who says exactly what a test wants to be said.
 struct Caller {
     stream: UnixStream,
-    lines: BufReader<UnixStream>,
+    replies: Replies,
 }
 
 impl Caller {
     fn new(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(TEST_TIME_MAX)).expect("a timeout");
-        let lines = BufReader::new(stream.try_clone().expect("a second descriptor"));
-        Self { stream, lines }
+        Self { stream, replies: Replies::default() }
     }
 
     fn say<T: serde::Serialize>(&mut self, line: &T) {
@@ -352,14 +352,19 @@ impl Caller {
         self.say(&Call { op: op.into(), request, stream: true, stdin: false });
     }
 
-    /// The next line, if there is one more.
+    /// The next reply, if there is one more.
     fn reply(&mut self) -> Option<Reply> {
-        let mut line = String::new();
-        match self.lines.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).expect("a reply")),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("no reply: {error}"),
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(reply) = self.replies.next().expect("a reply") {
+                return Some(reply);
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.replies.add(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no reply: {error}"),
+            }
         }
     }
 
