@@ -69,7 +69,8 @@ pub struct ShellView {
     pub exec: u64,
     /// That it runs, or how its program ended; then it is no more.
     pub outcome: Outcome,
-    /// What is new since it was last read, as a person would have seen it, the unfinished line at its end.
+    /// What is new since it was last read, as a person would have seen it, the unfinished line at its end; or, when that was asked for, as it was written
+    /// to the terminal: control characters as `\u{1b}`, and the last of it when it is long.
     pub text: String,
     /// The screen, of a program that draws on all of it, or when it was asked for: its rows without blanks at their ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,6 +210,10 @@ pub struct ShellReadRequest {
     #[serde(default)]
     #[cfg_attr(feature = "clap", arg(long))]
     pub screen: bool,
+    /// Show what was written to the terminal as it came, control characters made visible
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub raw: bool,
     /// Wait for this: the command's end or question, a quiet half second, or nothing
     #[serde(default = "ShellReadRequest::until_default")]
     #[cfg_attr(feature = "clap", arg(long, value_enum, default_value = "now"))]

@@ -26,7 +26,7 @@ mod session;
 mod start;
 mod typed;
 
-pub use session::{Session, Until};
+pub use session::{Session, Show, Until};
 pub use typed::Why;
 
 /// Shells of one workspace at one time; each holds a screen and what nobody has read.
@@ -140,9 +140,7 @@ impl Supervisor<'_> {
         let (_, exec) = self.session(&request.shell)?;
         if let Some(session) = &mut exec.session {
             session.wait(connection, until, Duration::from_secs(request.wait_seconds.get()), false);
-            if request.screen {
-                session.with_screen();
-            }
+            session.show_as(Show { screen: request.screen, raw: request.raw });
         }
         Ok(())
     }
@@ -239,8 +237,8 @@ impl Supervisor<'_> {
             // All see the same terminal.
             let waits_for_input = if over.is_empty() { None } else { exec.prompt(now) };
             let Some(session) = &mut exec.session else { continue };
-            for (connection, screen, done) in over {
-                let view = session.view(&name, number, Outcome::Running, screen, done);
+            for (connection, show, done) in over {
+                let view = session.view(&name, number, Outcome::Running, show, done);
                 let view = ShellView { waits_for_input: waits_for_input.clone(), ..view };
                 answers.push((connection, crate::ops::to_value(&view)));
             }
@@ -266,7 +264,7 @@ impl Supervisor<'_> {
     /// Everybody at a shell that has ended is told how.
     pub(super) fn end_shell(&mut self, session: &mut Session, number: u64, outcome: &Outcome) -> Result<()> {
         let opener = session.take_opener();
-        let view = session.view(&self.subject.name, number, outcome.clone(), false, true);
+        let view = session.view(&self.subject.name, number, outcome.clone(), Show::default(), true);
         if let Some(opener) = opener {
             let words = format!("{} was no shell: {} before it had a prompt", session.program(), outcome::in_words(outcome));
             let error = match view.text.trim() {

@@ -69,6 +69,7 @@ pub(super) const ALL: &[(&str, &[&str])] = &[
             "pyro workspace shell read demo sh1",
             "pyro ws shell read demo sh1 --screen",
             "pyro ws shell read demo sh1 --pattern 'listening on'",
+            "pyro ws shell read demo sh1 --raw",
         ],
     ),
     ("workspace shell signal", &["pyro workspace shell signal demo sh1 --signal term"]),

@@ -177,6 +177,21 @@ fn a_program_that_asks_something_ends_the_wait_with_its_question() {
     });
 }
 
+#[test]
+fn what_was_written_to_the_terminal_is_shown_as_it_came_when_asked_for() {
+    case(|env| {
+        let ws = env.workspace("raw");
+        shell(env, &["open", &ws]);
+        let line = r"until [ -e go ]; do :; done; printf '\033[31mr%s\033[0m\n' ed";
+        shell(env, &["write", &ws, "sh1", "--text", line, "--until", "now"]);
+        env.pyro(&["workspace", "file", "write", &ws, "go", "--text", ""]).expect_ok();
+        let raw = shell(env, &["read", &ws, "sh1", "--raw", "--pattern", "red"]);
+        assert!(text(&raw).contains(r"\u{1b}[31mred\u{1b}[0m"), "{raw:#}");
+        // It was read: as little of it comes again as of what is drawn.
+        assert!(!text(&shell(env, &["read", &ws, "sh1", "--raw"])).contains("red"));
+    });
+}
+
 /// A terminal that a person would sit at: what is typed into it, and what is seen.
 struct Seat {
     ours: OwnedFd,

@@ -1,6 +1,6 @@
 //! One shell: the terminal that is drawn of what it writes, who waits for something on it, and who sees it live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use pyro_api::envelope::Event;
@@ -8,6 +8,7 @@ use pyro_api::ops::exec::Outcome;
 use pyro_api::ops::shell::{ShellCommand, ShellEntry, ShellView};
 use pyro_api::values::ShellName;
 use pyro_term::{Digest, Modes, Size, Terminal};
+use pyro_wire::Untrusted;
 use pyro_wire::message::TerminalSize;
 use regex::Regex;
 
@@ -25,6 +26,8 @@ const QUIET: Duration = Duration::from_millis(500);
 const UNTOLD_QUIET: Duration = Duration::from_secs(2);
 /// Text of one answer, characters: what fits a result over MCP with room for the rest.
 const TEXT_CHARS: usize = 6_000;
+/// What was written and is kept as it came until somebody reads, bytes: its end.
+const RAW_BYTES: usize = 8 * 1024;
 /// Output that a pattern is looked for in, bytes: its end.
 const PATTERN_BYTES: usize = 256 * 1024;
 
@@ -43,6 +46,9 @@ pub struct Session {
     /// Of an unread line that has no end.
     unfinished: String,
     lines_dropped: u64,
+    /// What was written since it was read, as it came: its end, and how many bytes it was.
+    raw: VecDeque<u8>,
+    raw_bytes: u64,
     waits: Vec<Wait>,
     /// Callers who see it live.
     watchers: Vec<Watcher>,
@@ -70,7 +76,7 @@ struct Wait {
     deadline: Instant,
     /// Number of the last command that is not the one it is for.
     before_it: u64,
-    screen: bool,
+    show: Show,
     /// Where a pattern is not looked for: what was unread when something was typed, and the line that had no end.
     before: Option<(usize, String)>,
 }
@@ -80,6 +86,15 @@ impl Wait {
     fn ends_with_a_question(&self) -> bool {
         matches!(self.until, Until::End)
     }
+}
+
+/// How a caller wants to see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Show {
+    /// The screen too.
+    pub screen: bool,
+    /// What is new as it came.
+    pub raw: bool,
 }
 
 /// What a caller waits for.
@@ -109,6 +124,8 @@ impl Session {
             unread: String::new(),
             unfinished: String::new(),
             lines_dropped: 0,
+            raw: VecDeque::new(),
+            raw_bytes: 0,
             waits: Vec::new(),
             watchers: Vec::new(),
             opener: None,
@@ -120,6 +137,9 @@ impl Session {
     /// Draws what came; gives what the program is owed as an answer.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.terminal.feed(bytes);
+        self.raw_bytes += bytes.len() as u64;
+        self.raw.extend(&bytes[bytes.len().saturating_sub(RAW_BYTES)..]);
+        self.raw.drain(..self.raw.len().saturating_sub(RAW_BYTES));
         self.last_output = Instant::now();
         self.is_marked |= self.terminal.is_at_prompt();
         self.terminal.take_replies()
@@ -247,7 +267,7 @@ impl Session {
     }
 
     /// Waits that are over, and whether what they were for has come. Nobody is told before it is known what the program does.
-    pub fn take_over(&mut self, now: Instant, look: &mut Look) -> Vec<(u32, bool, bool)> {
+    pub fn take_over(&mut self, now: Instant, look: &mut Look) -> Vec<(u32, Show, bool)> {
         let mut over = Vec::new();
         let mut index = 0;
         while index < self.waits.len() {
@@ -260,7 +280,7 @@ impl Session {
             if is_stuck || (is_over && is_known(look)) {
                 let wait = self.waits.remove(index);
                 self.opener.take_if(|opener| *opener == wait.connection);
-                over.push((wait.connection, wait.screen, done));
+                over.push((wait.connection, wait.show, done));
             } else {
                 index += 1;
             }
@@ -269,13 +289,14 @@ impl Session {
     }
 
     /// What a caller is told; what is new is told once.
-    pub fn view(&mut self, workspace: &str, exec: u64, outcome: Outcome, screen: bool, done: bool) -> ShellView {
+    pub fn view(&mut self, workspace: &str, exec: u64, outcome: Outcome, show: Show, done: bool) -> ShellView {
         self.collect();
         let mut digest = Digest::new();
         let unread = std::mem::take(&mut self.unread);
         self.pass_over(unread.len());
         digest.push(unread.as_bytes());
         digest.push(self.unfinished.as_bytes());
+        let raw = self.take_raw();
         let shown = self.terminal.screen();
         let command = self.terminal.commands().into_iter().next_back();
         let why = self.typed.told();
@@ -284,10 +305,10 @@ impl Session {
             shell: self.name.to_string(),
             exec,
             outcome,
-            text: digest.show(TEXT_CHARS).text,
+            text: if show.raw { raw } else { digest.show(TEXT_CHARS).text },
             cursor_row: u16::try_from(shown.cursor_row + 1).unwrap_or(u16::MAX),
             cursor_column: u16::try_from(shown.cursor_column + 1).unwrap_or(u16::MAX),
-            screen: (screen || shown.alternate).then_some(shown.lines),
+            screen: (show.screen || shown.alternate).then_some(shown.lines),
             at_prompt: self.terminal.is_at_prompt(),
             waits_for_input: None,
             command: command.map(|command| ShellCommand {
@@ -300,6 +321,21 @@ impl Session {
             lines_dropped: std::mem::take(&mut self.lines_dropped),
             done,
         }
+    }
+
+    /// What was written since it was read, made visible: the end of it, with a line that says what is missing.
+    fn take_raw(&mut self) -> String {
+        let kept: Vec<u8> = std::mem::take(&mut self.raw).into();
+        let mut missing = std::mem::take(&mut self.raw_bytes) - kept.len() as u64;
+        let mut shown = Untrusted::new(&kept).escaped();
+        let mut rest = kept.as_slice();
+        while shown.len() > TEXT_CHARS {
+            let cut = rest.len().min(rest.len() / 4 + 1);
+            rest = &rest[cut..];
+            missing += cut as u64;
+            shown = Untrusted::new(rest).escaped();
+        }
+        if missing > 0 { format!("[{missing} bytes before these are left out]\n{shown}") } else { shown }
     }
 
     /// What draws the screen as it is on the terminal of somebody who comes to see it.
@@ -317,7 +353,7 @@ impl Session {
             self.collect();
             (self.unread.len(), self.unfinished.clone())
         });
-        self.waits.push(Wait { connection, until, began, deadline: began + at_most, before_it, screen: false, before });
+        self.waits.push(Wait { connection, until, began, deadline: began + at_most, before_it, show: Show::default(), before });
     }
 
     /// What the caller who waits since last has typed is a command for the shell, and no answer to the one that runs: the end of that is not what it waits for.
@@ -342,10 +378,10 @@ impl Session {
         if self.is_at_prompt() && prompt == self.terminal.prompts() { lines } else { 0 }
     }
 
-    /// The caller who waits since last wants the screen too.
-    pub fn with_screen(&mut self) {
+    /// How the caller who waits since last wants to see it.
+    pub fn show_as(&mut self, show: Show) {
         if let Some(wait) = self.waits.last_mut() {
-            wait.screen = true;
+            wait.show = show;
         }
     }
 

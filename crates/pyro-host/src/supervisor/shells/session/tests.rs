@@ -48,3 +48,19 @@ fn a_line_that_was_no_command_is_counted_for_nothing() {
     runs_a_command(&mut session);
     assert_eq!(are_done(&mut session), [true]);
 }
+
+#[test]
+fn of_what_was_written_the_end_is_kept_as_it_came_and_told_once() {
+    let mut session = session();
+    let raw = |session: &mut Session| session.view("w", 1, Outcome::Running, Show { raw: true, screen: false }, true).text;
+    assert_eq!(raw(&mut session), r"\u{1b}]133;A\u{7}$ \u{1b}]133;B\u{7}");
+    assert_eq!(raw(&mut session), "");
+    session.feed(&b"12345678".repeat(1000));
+    let text = raw(&mut session);
+    let (told, kept) = text.split_once('\n').expect("a line that says what is missing");
+    assert_eq!(told, format!("[{} bytes before these are left out]", 8000 - kept.len()));
+    assert!(kept.ends_with("12345678") && (1000..=TEXT_CHARS).contains(&kept.len()), "{} bytes", kept.len());
+    // Visible it would be far too long.
+    session.feed(&[0x1b; 3 * RAW_BYTES]);
+    assert!(raw(&mut session).len() <= TEXT_CHARS + 60);
+}
