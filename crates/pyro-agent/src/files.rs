@@ -1,4 +1,4 @@
-//! File requests: list, read, write, diff. Each on its own short-lived thread, so that a slow disk or a long listing holds up nobody else.
+//! File requests: list, read, write, diff and the like. Each on its own short-lived thread, so that a slow disk or a long listing holds up nobody else.
 //!
 //! A thread talks to the loop through two small bounded queues: the [`Outbox`] that all share, and its own [`Task`]. It opens only regular
 //! files and directories, and never in a way that could wait: a FIFO or a device is refused by its kind.
@@ -31,6 +31,7 @@ mod moving;
 mod named;
 mod read;
 mod search;
+mod sync;
 mod walk;
 mod write;
 
@@ -67,6 +68,8 @@ pub enum Request {
     MakeDirectory(MakeDirectory),
     /// What changed in the layers, where they are here.
     Diff(Diff, Option<Layers>),
+    /// Everything on disk: the one that has the layers, or where they are outside that which is below them.
+    Sync(Option<Layers>),
 }
 
 /// The loop's side of one request.
@@ -83,7 +86,7 @@ impl FileRequest {
     /// Starts the thread.
     pub fn start(channel: u32, request: Request, outbox: &Outbox) -> Result<Self, Failed> {
         let (credit, content_left, stack_bytes) = match &request {
-            Request::List(_) | Request::MakeDirectory(_) => (0, 0, STACK_BYTES),
+            Request::List(_) | Request::MakeDirectory(_) | Request::Sync(_) => (0, 0, STACK_BYTES),
             Request::Delete(_) | Request::Move(_) => (0, 0, DIFF_STACK_BYTES),
             Request::Search(search) => (u64::from(search.credit_bytes), 0, DIFF_STACK_BYTES),
             Request::Read(read) => (u64::from(read.credit_bytes), 0, STACK_BYTES),
@@ -286,6 +289,7 @@ impl Reply {
             Request::Move(request) => (moving::rename(self, request), FileStep::Move),
             Request::MakeDirectory(request) => (mkdir::make_directory(self, request), FileStep::MakeParents),
             Request::Diff(request, layers) => (diff::diff(self, request, layers.as_ref()), FileStep::Read),
+            Request::Sync(layers) => (sync::sync(layers.as_ref()), FileStep::Write),
         };
         let answer = match result {
             Ok(answer) => answer,

@@ -422,6 +422,7 @@ impl Agent {
                 self.heap_used = true;
                 self.open_file(channel, files::Request::Diff(request, self.layers.clone()))
             }
+            ToAgent::Sync => self.open_file(channel, files::Request::Sync(self.layers.clone())),
             ToAgent::StdinEnd => self.with_exec(channel, |exec, _| {
                 exec.end_stdin();
                 Ok(())

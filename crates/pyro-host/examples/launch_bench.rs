@@ -50,7 +50,7 @@ fn launch(root: &Path, directory: &Path, number: usize) -> Launch {
     Launch {
         id: format!("{:08x}{:04x}", std::process::id(), number % 0x10000),
         hostname: "bench".to_owned(),
-        mounts: vec![StackMount { at: "/".to_owned(), lowers: vec![root.to_owned()], upper, work }],
+        mounts: vec![StackMount { at: "/".to_owned(), lowers: vec![root.to_owned()], sealed: 0, upper, work }],
         staging,
         volatile: true,
         limits: Limits { mem_mib: 2_048, disk_mib: 1_024, vcpu_count: 2, pids_max: 1_024 },

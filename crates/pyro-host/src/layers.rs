@@ -5,6 +5,8 @@
 //! Which layers make up which state is the database's to say ([`crate::store`]); a layer by itself knows only what it was made for, so that a database that
 //! is lost can be made again. A layer that nothing names is garbage ([`crate::garbage`]).
 //!
+//! A layer of a machine of its own holds a disk instead, a file that nobody outside reads, with all that was ever written: it needs no other below it.
+//!
 //! Must never: write into a sealed layer.
 
 pub mod fewer;
@@ -26,6 +28,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::StackMount;
+use crate::environment::image::copy_sparse;
 use crate::fault;
 use crate::home::Home;
 use crate::manifest::Mount;
@@ -260,6 +263,39 @@ pub fn overlay(home: &Home, id: &LayerId, mount: &Mount) -> PathBuf {
     upper(&home.layer(id), &overlay_name(&mount.at))
 }
 
+/// The disk of a machine whose layer is in this directory, beside it.
+#[must_use]
+pub fn disk(upper: &Path) -> PathBuf {
+    upper.with_extension("ext4")
+}
+
+/// Whether a layer holds the disk of a machine: then it has all that was ever written, and whether that is in a step is not told by looking at it.
+#[must_use]
+pub fn has_disk(home: &Home, mounts: &[Mount], id: &LayerId) -> bool {
+    mounts.iter().any(|mount| disk(&overlay(home, id, mount)).exists())
+}
+
+/// Copies a disk, with its holes. It has its name when it is whole.
+///
+/// # Errors
+/// When it cannot be read, or the disk refuses; nothing is left then.
+pub fn copy_disk(from: &Path, to: &Path) -> Result<()> {
+    let unfinished = to.with_extension("new");
+    let copy = || {
+        // Of who died in doing this.
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        copy_sparse(from, &unfinished)?;
+        fs::rename(&unfinished, to)
+    };
+    copy().map_err(|error| {
+        let _ = fs::remove_file(&unfinished);
+        crate::begin::no_room(to, error)
+    })
+}
+
 /// Takes away a layer that nothing names and nobody has mounted. What cannot be taken away is garbage.
 pub fn discard(home: &Home, id: &LayerId) {
     if let Err(error) = crate::janitor::discard(home, &home.layer(id)) {
@@ -274,7 +310,7 @@ pub fn stack(home: &Home, mounts: &[Mount], sealed: &[LayerId], live: &LayerId) 
     let stacked = |mount: &Mount| {
         let name = overlay_name(&mount.at);
         let lowers = lowers(home, mount, sealed);
-        StackMount { at: mount.at.clone(), lowers, upper: upper(&live, &name), work: work(&live, &name) }
+        StackMount { at: mount.at.clone(), lowers, sealed: sealed.len(), upper: upper(&live, &name), work: work(&live, &name) }
     };
     mounts.iter().map(stacked).collect()
 }
@@ -345,6 +381,11 @@ pub fn make_copy(home: &Home, _naming: &Naming, mounts: &[Mount], of: &LayerId) 
         for mount in mounts {
             let to = overlay(home, &id, mount);
             directory(&to)?;
+            let disk_of = disk(&overlay(home, of, mount));
+            if disk_of.exists() {
+                copy_disk(&disk_of, &disk(&to))?;
+                continue;
+            }
             let copied = pyro_layer::copy_layer(&overlay(home, of, mount), &to, &mut |_| ControlFlow::Continue(()));
             copied.map_err(|error| match error.kind() {
                 pyro_layer::ErrorKind::Full => {

@@ -25,6 +25,14 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// Its file system.
     pub mounts: &'a [Mount],
+    /// The first thing done that may have changed what is in no step yet.
+    pub since: Option<OpenEvent>,
+}
+
+impl Subject<'_> {
+    fn is_settled(&self, position: &Position) -> Result<bool> {
+        is_settled(self.home, self.mounts, position, self.since)
+    }
 }
 
 /// Where to go.
@@ -49,11 +57,14 @@ pub struct Gone {
     pub left: Option<StepRecord>,
 }
 
-/// Whether everything that was written is in a step.
+/// Whether everything that was written is in a step. Of a machine's disk that is not seen, so it is asked whether anything was done.
 ///
 /// # Errors
 /// When it cannot be looked at.
-pub fn is_settled(home: &Home, mounts: &[Mount], position: &Position) -> Result<bool> {
+pub fn is_settled(home: &Home, mounts: &[Mount], position: &Position, since: Option<OpenEvent>) -> Result<bool> {
+    if layers::has_disk(home, mounts, &position.live) {
+        return Ok(since.is_none());
+    }
     match position.copy() {
         Some(copy) => Ok(layers::is_same(home, mounts, &position.live, copy)),
         None => layers::is_blank(home, mounts, &position.live, &position.below),
@@ -65,19 +76,25 @@ pub fn is_settled(home: &Home, mounts: &[Mount], position: &Position) -> Result<
 ///
 /// # Errors
 /// When the disk refuses; nothing has changed then.
-pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since: Option<OpenEvent>) -> Result<Position> {
-    let is_settled = is_settled(subject.home, subject.mounts, position)?;
-    if is_settled && position.copy().is_none() {
+pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position) -> Result<Position> {
+    let is_settled = subject.is_settled(position)?;
+    let has_disk = layers::has_disk(subject.home, subject.mounts, &position.live);
+    if is_settled && position.copy().is_none() && !has_disk {
         return Ok(position.clone());
     }
     let naming = Naming::shared(subject.home)?;
-    let below = if is_settled { position.layers.clone() } else { position.stack() };
+    let below = match (is_settled, has_disk) {
+        (true, _) => position.layers.clone(),
+        (false, true) => vec![position.live.clone()],
+        (false, false) => position.stack(),
+    };
     let live = layers::make(subject.home, &naming, subject.mounts, subject.id, &below)?;
     let sealed = fault::point(subject.home, "seal.made").and_then(|()| {
         if is_settled {
             store.renew(subject.id, position, &live)
         } else {
-            store.seal(subject.id, position, Sealing::GoOnOver(&live), since)
+            let how = if has_disk { Sealing::GoOnOverWhole(&live) } else { Sealing::GoOnOver(&live) };
+            store.seal(subject.id, position, how, subject.since)
         }
     });
     match sealed {
@@ -104,12 +121,12 @@ pub fn seal(store: &mut Store, subject: Subject<'_>, position: &Position, since:
 pub fn check(store: &Store, subject: Subject<'_>, position: &Position, target: &Target) -> Result<()> {
     match target {
         Target::Step(step) => store.step(subject.id, subject.name, *step).map(drop),
-        Target::Undo if is_settled(subject.home, subject.mounts, position)? => {
+        Target::Undo if subject.is_settled(position)? => {
             let head = store.step(subject.id, subject.name, position.head)?;
             store.parent(subject.id, &head)?.map(drop).ok_or_else(|| nothing_to(subject, "undo"))
         }
         Target::Undo => Ok(()),
-        Target::Redo if position.redo.is_empty() || !is_settled(subject.home, subject.mounts, position)? => {
+        Target::Redo if position.redo.is_empty() || !subject.is_settled(position)? => {
             Err(nothing_to(subject, "redo"))
         }
         Target::Redo => Ok(()),
@@ -129,6 +146,7 @@ fn nothing_to(subject: Subject<'_>, what: &str) -> Error {
 /// # Errors
 /// As [`check`], and when the disk refuses; nothing has changed then.
 pub fn go(store: &mut Store, subject: Subject<'_>, position: &Position, target: &Target, words: &str) -> Result<Gone> {
+    let subject = Subject { since: None, ..subject };
     check(store, subject, position, target)?;
     let step = |store: &Store, step| store.step(subject.id, subject.name, step);
     let head = step(store, position.head)?;

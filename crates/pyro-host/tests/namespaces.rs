@@ -255,7 +255,7 @@ impl Bench {
         for directory in [&upper, &work] {
             fs::create_dir_all(directory).expect("make a writable layer");
         }
-        StackMount { at: at.to_owned(), lowers, upper, work }
+        StackMount { at: at.to_owned(), lowers, sealed: 0, upper, work }
     }
 
     /// Different for every process, so that two runs of the suite do not share control groups.

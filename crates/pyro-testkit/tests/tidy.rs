@@ -309,14 +309,18 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
-fn decisions_are_numbered_without_gaps_and_stay_short() {
+fn decisions_are_numbered_without_gaps_listed_and_short() {
     let mut found = Vec::new();
-    let mut files: Vec<Text> = texts().into_iter().filter(|text| text.path.starts_with("docs/decisions/")).collect();
+    let (mut files, others): (Vec<Text>, Vec<Text>) = texts().into_iter().partition(|text| text.path.starts_with("docs/decisions/"));
+    let list = others.iter().find(|text| text.path == "docs/README.md").expect("the list of documents");
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for (index, text) in files.iter().enumerate() {
         let name = text.path.trim_start_matches("docs/decisions/");
         if !name.starts_with(&format!("{:04}-", index + 1)) {
             found.push(format!("{name} should be number {:04}", index + 1));
+        }
+        if !list.content.contains(&format!("(decisions/{name})")) {
+            found.push(format!("{name} is not in docs/README.md"));
         }
         if text.content.lines().count() > 25 {
             found.push(format!("{name} is longer than 25 lines"));

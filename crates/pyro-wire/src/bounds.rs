@@ -60,7 +60,7 @@ impl Message for FromAgent {
             }
             Self::Deleted { entries } => ensure(*entries >= 1, || "nothing was deleted".to_owned()),
             Self::Inspected { trouble: found, .. } => trouble(found),
-            Self::Waiting | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } => Ok(()),
+            Self::Waiting | Self::Done | Self::Moved { .. } | Self::DirectoryMade { .. } | Self::Synced { .. } => Ok(()),
             Self::Failed(failed) => errno(failed.errno),
         }
     }
@@ -84,7 +84,7 @@ impl Message for ToAgent {
                 ensure(wake.pids_max >= PIDS_MAX_MIN, || format!("a limit of {} processes", wake.pids_max))
             }
             Self::Spawn(request) => spawn(request),
-            Self::StdinEnd | Self::Kill | Self::Diff(_) => Ok(()),
+            Self::StdinEnd | Self::Kill | Self::Sync | Self::Diff(_) => Ok(()),
             Self::Inspect(inspect) => {
                 let line = inspect.failed.as_ref().map_or(0, |failed| failed.line.len());
                 at_most("bytes of a typed line", line, TYPED_LINE_BYTES_MAX)

@@ -68,6 +68,9 @@ pub enum ToAgent {
     /// `Content` within the credit, then `Diffed` (end); or `Failed` (end) at any time. It fails with `ENOSYS` where the layers are read
     /// outside.
     Diff(Diff),
+    /// Opens a channel: put on disk what was written. Answers: `Synced` or `Failed` (end). What is copied of the disk afterwards has everything that was written
+    /// before this was asked.
+    Sync,
     /// Channel 0. End every process, then exit. No answer: the link closes.
     Shutdown {
         /// How long processes have between TERM and KILL.
@@ -127,6 +130,11 @@ pub enum FromAgent {
     DirectoryMade {
         /// It was not there before.
         created: bool,
+    },
+    /// What was written is on disk. Ends the channel.
+    Synced {
+        /// Processes besides the agent: they may write again.
+        alive: u64,
     },
     /// The agent has room for this many more bytes of `Content` or `Stdin` on this channel.
     Credit {

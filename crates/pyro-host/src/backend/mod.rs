@@ -79,12 +79,20 @@ pub trait Sandbox: Send {
         Err(Error::unavailable("what this kind of sandbox runs is only seen inside"))
     }
 
-    /// Stops everything inside but the agent for as long as what it gives is held, so that what was written can be copied.
+    /// Lets nothing inside write for as long as what it gives is held, so that what was written can be copied.
     ///
     /// # Errors
-    /// `Conflict` when something could not be stopped; `Unavailable` where nobody outside can read what was written anyway.
+    /// `Conflict` when something could not be stopped; `Unavailable` when nobody can tell.
     fn freeze(&self) -> Result<Box<dyn Send>> {
-        Err(Error::unavailable("what this kind of sandbox writes can only be read inside"))
+        Err(Error::unavailable("what this kind of sandbox runs is only seen inside"))
+    }
+
+    /// Stops its first process, with all its threads, for as long as what it gives is held.
+    ///
+    /// # Errors
+    /// `Conflict` when it could not be stopped; `Unavailable` when nobody can tell.
+    fn pause(&self) -> Result<Box<dyn Send>> {
+        Err(Error::unavailable("this kind of sandbox has no first process that can be stopped"))
     }
 
     /// How many processes are inside besides the agent; `None` where nobody outside can tell.
@@ -164,8 +172,10 @@ pub struct Launch {
 pub struct StackMount {
     /// Where it is mounted inside: `/`, `/usr`.
     pub at: String,
-    /// Read-only layers, uppermost first: the seed, then the environment.
+    /// Read-only layers, uppermost first: what the workspace has sealed, the seed, the environment.
     pub lowers: Vec<PathBuf>,
+    /// How many of them the workspace has sealed.
+    pub sealed: usize,
     /// The writable layer.
     pub upper: PathBuf,
     /// Work directory of the overlay, on the file system of `upper`.

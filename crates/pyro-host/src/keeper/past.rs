@@ -8,25 +8,28 @@ use crate::home::Home;
 use crate::manifest::Manifest;
 use crate::ops::target_of;
 use crate::past::{self, Subject, Target};
+use crate::store::OpenEvent;
 use crate::supervisor::past::Point;
 
 /// Beside the database and the position, which are changed meanwhile.
-fn subject<'a>(home: &'a Home, manifest: &'a Manifest) -> Subject<'a> {
-    Subject { home, id: &manifest.id, name: &manifest.name, mounts: &manifest.mounts }
+fn subject<'a>(home: &'a Home, manifest: &'a Manifest, since: Option<OpenEvent>) -> Subject<'a> {
+    Subject { home, id: &manifest.id, name: &manifest.name, mounts: &manifest.mounts, since }
 }
 
 impl Stopped<'_> {
     /// Makes a step of what a supervisor that was killed has left.
     fn seal(&mut self) -> Result<()> {
-        let since = self.store.first_unsealed(&self.manifest.id)?;
-        let subject = subject(self.home, &self.manifest);
-        self.position = past::seal(&mut self.store, subject, &self.position, since)?;
+        let subject = subject(self.home, &self.manifest, self.store.first_unsealed(&self.manifest.id)?);
+        self.position = past::seal(&mut self.store, subject, &self.position)?;
         Ok(())
     }
 
     /// The files as they are, as a state that never changes again.
     pub(super) fn point(&mut self) -> Result<Point> {
-        self.seal()?;
+        let since = self.store.first_unsealed(&self.manifest.id)?;
+        if !past::is_settled(self.home, &self.manifest.mounts, &self.position, since)? {
+            self.seal()?;
+        }
         Ok(Point { step: self.position.head, layers: self.position.layers.clone(), copied: None })
     }
 
@@ -46,9 +49,10 @@ impl Stopped<'_> {
 
     /// Goes somewhere else. `words`: what was asked for, for the log.
     pub(super) fn rewind(&mut self, target: &Target, words: &str) -> Result<RewindResponse> {
-        past::check(&self.store, subject(self.home, &self.manifest), &self.position, target)?;
+        let since = self.store.first_unsealed(&self.manifest.id)?;
+        past::check(&self.store, subject(self.home, &self.manifest, since), &self.position, target)?;
         self.seal()?;
-        let subject = subject(self.home, &self.manifest);
+        let subject = subject(self.home, &self.manifest, None);
         let gone = past::go(&mut self.store, subject, &self.position, target, words)?;
         Ok(RewindResponse {
             workspace: self.manifest.name.clone(),

@@ -53,8 +53,8 @@ impl Standing {
     fn write(&mut self, name: &str) {
         fs::write(self.home.layer(&self.position.live).join("root").join(name), name).unwrap();
         let event = self.store.add_event(ID, "workspace exec", &format!("touch {name}"), "exited 0").unwrap();
-        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
-        self.position = seal(&mut self.store, subject, &self.position, Some(event)).unwrap();
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts, since: Some(event) };
+        self.position = seal(&mut self.store, subject, &self.position).unwrap();
     }
 
     /// What a command would do after which the live layer is copied, and written to as before.
@@ -65,12 +65,12 @@ impl Standing {
     }
 
     fn seal(&mut self) {
-        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
-        self.position = seal(&mut self.store, subject, &self.position, None).unwrap();
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts, since: None };
+        self.position = seal(&mut self.store, subject, &self.position).unwrap();
     }
 
     fn go(&mut self, target: Target) -> Result<(), pyro_api::Error> {
-        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts };
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts, since: None };
         let gone = go(&mut self.store, subject, &self.position, &target, "there")?;
         self.position = gone.position;
         assert_eq!(self.store.position(ID).unwrap(), self.position, "what is recorded is what was answered");
@@ -103,9 +103,9 @@ fn what_was_written_becomes_a_step_of_the_command_that_wrote_it() {
 #[test]
 fn nothing_written_is_no_step() {
     let mut standing = standing();
-    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts };
+    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts, since: None };
     let before = standing.position.clone();
-    assert_eq!(seal(&mut standing.store, subject, &before, None).unwrap(), before);
+    assert_eq!(seal(&mut standing.store, subject, &before).unwrap(), before);
     assert_eq!(standing.store.steps(ID).unwrap().len(), 1);
 }
 
@@ -135,7 +135,7 @@ fn what_was_written_after_a_copy_is_a_step_in_the_place_of_the_copied() {
     standing.write_and_copy("c");
     // A file that was only in the live layer leaves nothing there when it is removed: over the copy it would be seen again.
     fs::remove_file(standing.home.layer(&standing.position.live).join("root/b")).unwrap();
-    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts };
+    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts, since: None };
     assert!(check(&standing.store, subject, &standing.position, &Target::Undo).is_ok());
     standing.seal();
     assert_eq!(standing.files(), ["a", "c"]);
@@ -198,7 +198,7 @@ fn a_place_that_is_not_there_is_refused_and_nothing_has_changed() {
     let mut standing = standing();
     standing.write("a");
     let before = standing.position.clone();
-    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts };
+    let subject = Subject { home: &standing.home, id: ID, name: "one", mounts: &standing.mounts, since: None };
     for target in [Target::Step(9), Target::Redo] {
         assert!(check(&standing.store, subject, &before, &target).is_err(), "{target:?}");
     }
@@ -242,4 +242,102 @@ fn garbage_is_what_no_way_leads_back_to() {
     assert_eq!(garbage.len(), 1);
     standing.go(Target::Step(2)).unwrap();
     assert_eq!(standing.files(), ["named"]);
+}
+
+/// A machine of its own: what it writes is on a disk in its live layer, of which nobody sees what is in it.
+impl Standing {
+    fn disk(&self) -> std::path::PathBuf {
+        layers::disk(&layers::overlay(&self.home, &self.position.live, &self.mounts[0]))
+    }
+
+    /// As a start does: a layer without a disk gets a copy of the uppermost below it.
+    fn start_machine(&self) {
+        let stack = layers::stack(&self.home, &self.mounts, &self.position.below, &self.position.live);
+        if self.disk().exists() {
+            return;
+        }
+        match stack[0].lowers[..stack[0].sealed].first() {
+            Some(below) => layers::copy_disk(&layers::disk(below), &self.disk()).unwrap(),
+            None => fs::write(self.disk(), "blank").unwrap(),
+        }
+    }
+
+    fn write_to_disk(&self, text: &str) -> Option<crate::store::OpenEvent> {
+        self.start_machine();
+        let before = fs::read_to_string(self.disk()).unwrap();
+        fs::write(self.disk(), format!("{before} {text}")).unwrap();
+        Some(self.store_event(text))
+    }
+
+    fn store_event(&self, text: &str) -> crate::store::OpenEvent {
+        Store::open(&self.home).unwrap().add_event(ID, "workspace exec", text, "exited 0").unwrap()
+    }
+
+    fn seal_disk(&mut self, since: Option<crate::store::OpenEvent>) {
+        let subject = Subject { home: &self.home, id: ID, name: "one", mounts: &self.mounts, since };
+        self.position = seal(&mut self.store, subject, &self.position).unwrap();
+    }
+
+    fn on_disk(&self) -> String {
+        self.start_machine();
+        fs::read_to_string(self.disk()).unwrap()
+    }
+}
+
+#[test]
+fn the_disk_of_a_machine_is_a_layer_that_needs_no_other() {
+    let mut standing = standing();
+    let since = standing.write_to_disk("one");
+    standing.seal_disk(since);
+    let first = standing.position.layers.clone();
+    assert_eq!((first.len(), &standing.position.below, standing.disk().exists()), (1, &first, false));
+    // It goes on with a copy, and what was sealed stays as it is.
+    let since = standing.write_to_disk("two");
+    assert_eq!(standing.on_disk(), "blank one two");
+    standing.seal_disk(since);
+    assert_eq!(standing.position.layers.len(), 1);
+    assert_eq!(fs::read_to_string(layers::disk(&layers::overlay(&standing.home, &first[0], &standing.mounts[0]))).unwrap(), "blank one");
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.on_disk(), "blank one");
+}
+
+#[test]
+fn a_machine_that_was_started_and_did_nothing_has_nothing_to_undo_of_that() {
+    let mut standing = standing();
+    let since = standing.write_to_disk("one");
+    standing.seal_disk(since);
+    let head = standing.position.head;
+    standing.go(Target::Step(0)).unwrap();
+    assert_eq!(standing.on_disk(), "blank");
+    // It has a disk again, to which only its kernel has written.
+    let (live, reset) = (standing.position.live.clone(), standing.position.head);
+    standing.seal_disk(None);
+    assert_eq!(standing.position.head, reset, "no step was made of it");
+    assert!(standing.position.live != live && !standing.disk().exists());
+    // So what is undone is the reset.
+    standing.go(Target::Undo).unwrap();
+    assert_eq!((standing.position.head, standing.on_disk().as_str()), (head, "blank one"));
+}
+
+#[test]
+fn while_a_machine_stands_on_a_copy_of_its_disk_what_was_done_says_whether_it_has_changed() {
+    let mut standing = standing();
+    let since = standing.write_to_disk("one");
+    let naming = Naming::shared(&standing.home).unwrap();
+    let copy = layers::make_copy(&standing.home, &naming, &standing.mounts, &standing.position.live).unwrap();
+    drop(naming);
+    standing.position = standing.store.seal(ID, &standing.position, Sealing::CopiedWhole(&copy), since).unwrap();
+    let is_settled = |standing: &Standing, since| {
+        super::is_settled(&standing.home, &standing.mounts, &standing.position, since).unwrap()
+    };
+    assert!(is_settled(&standing, None));
+    assert_eq!(standing.position.layers, [copy]);
+    let since = standing.write_to_disk("two");
+    assert!(!is_settled(&standing, since));
+    standing.seal_disk(since);
+    standing.go(Target::Undo).unwrap();
+    assert_eq!(standing.on_disk(), "blank one");
+    standing.seal_disk(None);
+    standing.go(Target::Redo).unwrap();
+    assert_eq!(standing.on_disk(), "blank one two");
 }

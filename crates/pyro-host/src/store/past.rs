@@ -101,6 +101,10 @@ pub enum Sealing<'a> {
     GoOnOver(&'a LayerId),
     /// It is written to as before, and this is a copy of it.
     Copied(&'a LayerId),
+    /// As `GoOnOver`, of one that has all that was ever written: it needs nothing below it.
+    GoOnOverWhole(&'a LayerId),
+    /// As `Copied`, of one that has all that was ever written.
+    CopiedWhole(&'a LayerId),
 }
 
 fn on_top(layer: &LayerId, below: &[LayerId]) -> Vec<LayerId> {
@@ -186,19 +190,15 @@ impl Store {
     /// When the database cannot be written; nothing has changed then.
     pub fn seal(&mut self, id: &str, position: &Position, how: Sealing<'_>, since: Option<OpenEvent>) -> Result<Position> {
         let step = position.next();
-        let after = match how {
-            Sealing::GoOnOver(live) => Position {
-                live: live.clone(),
-                below: position.stack(),
-                head: step,
-                layers: position.stack(),
-                last: step,
-                redo: Vec::new(),
-            },
-            Sealing::Copied(copy) => {
-                Position { layers: on_top(copy, &position.below), head: step, last: step, redo: Vec::new(), ..position.clone() }
-            }
+        let (live, layers) = match how {
+            Sealing::GoOnOver(live) => (Some(live), position.stack()),
+            Sealing::GoOnOverWhole(live) => (Some(live), vec![position.live.clone()]),
+            Sealing::Copied(copy) => (None, on_top(copy, &position.below)),
+            Sealing::CopiedWhole(copy) => (None, vec![copy.clone()]),
         };
+        let below = if live.is_some() { layers.clone() } else { position.below.clone() };
+        let live = live.unwrap_or(&position.live).clone();
+        let after = Position { live, below, head: step, layers, last: step, redo: Vec::new() };
         self.quickly(|transaction| {
             let mut made_by = ("background".to_owned(), String::new(), 0);
             if let Some(OpenEvent(since)) = since {

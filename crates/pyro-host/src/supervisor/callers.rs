@@ -128,6 +128,17 @@ impl Supervisor<'_> {
             }
             return None;
         }
+        if self.writes_inside() && copies_files(&call.op) {
+            let begun = self.begin_file(FileTask::sync(&self.subject.name, id, call));
+            if let Err(error) = begun {
+                self.answer(id, Err(error));
+            }
+            return None;
+        }
+        self.do_call(id, call)
+    }
+
+    pub(super) fn do_call(&mut self, id: u32, call: Call) -> Option<End> {
         let mut end = None;
         let begun = match call.op.as_str() {
             ops::WorkspaceExec::NAME => {
@@ -205,4 +216,16 @@ impl Supervisor<'_> {
         }
         end
     }
+}
+
+/// Whether a call needs the files as they are now, for as long as there is somebody who wants them.
+fn copies_files(op: &str) -> bool {
+    [
+        crate::ops::POINT,
+        ops::SnapshotCreate::NAME,
+        ops::WorkspaceReset::NAME,
+        ops::WorkspaceUndo::NAME,
+        ops::WorkspaceRedo::NAME,
+    ]
+    .contains(&op)
 }

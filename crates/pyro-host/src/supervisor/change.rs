@@ -39,7 +39,7 @@ impl Supervisor<'_> {
             Task::File(file) => file.recorded_as().is_some(),
         });
         if self.sandbox.as_ref().is_some_and(|sandbox| sandbox.layers() == LayersAt::Inside) {
-            return Err(not_outside(&self.subject.name));
+            return Err(not_outside(&self.subject.name, what));
         }
         let why = if running { Some("a command is running".to_owned()) } else { self.seal()? };
         // A blank live layer under somebody who lives is just as much in use.

@@ -11,7 +11,7 @@ use pyro_api::ops::file::{
 use pyro_api::ops::names::{FileDeleteRequest, FileMkdirRequest, FileMoveRequest};
 use pyro_api::ops::search::FileSearchRequest;
 use pyro_api::ops::{FileDelete, FileEdit, FileMkdir, FileMove, FileWrite};
-use pyro_api::{Error, ErrorKind, Op as _, Result};
+use pyro_api::{Call, Error, ErrorKind, Op as _, Result};
 use pyro_layer::diff::is_at_or_below;
 use pyro_wire::limits::{
     CHANGE_BYTES, CHANGES_BYTES_MAX, EDIT_ANSWER_BYTES_MAX, EDIT_ORDER_BYTES_MAX, ENTRIES_MAX, INPUT_CREDIT_BYTES,
@@ -79,6 +79,8 @@ enum Kind {
     Search(Box<Searching>),
     Names(Naming),
     Diff(Box<Claimed>),
+    /// Before the disk is copied for this call.
+    Sync(Box<Call>),
 }
 
 /// What the agent has said so far of what changed.
@@ -141,6 +143,8 @@ pub enum Step {
     Content(Vec<u8>),
     /// It ended.
     Done(Result<Value>),
+    /// What was written is on disk, with so many processes besides the agent: this call can be done.
+    Synced(Box<Call>, u64),
 }
 
 /// A path as the user wrote it.
@@ -289,6 +293,11 @@ impl FileTask {
         (Self::new(workspace, connection, path, Kind::Diff(Box::new(claimed))), message)
     }
 
+    /// Everything on disk first, for a call that copies it.
+    pub fn sync(workspace: &str, connection: u32, call: Call) -> (Self, ToAgent) {
+        (Self::new(workspace, connection, SandboxPath::workspace(), Kind::Sync(Box::new(call))), ToAgent::Sync)
+    }
+
     fn new(workspace: &str, connection: u32, path: SandboxPath, kind: Kind) -> Self {
         Self {
             connection: Some(connection),
@@ -337,7 +346,7 @@ impl FileTask {
             Kind::Names(Naming::Delete) => Some(FileDelete::NAME),
             Kind::Names(Naming::Move { .. }) => Some(FileMove::NAME),
             Kind::Names(Naming::MakeDirectory) => Some(FileMkdir::NAME),
-            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Diff(_) => None,
+            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Diff(_) | Kind::Sync(_) => None,
         }
     }
 
@@ -351,7 +360,7 @@ impl FileTask {
         let (content, sent) = match &mut self.kind {
             Kind::Write { content, sent } => (&*content, sent),
             Kind::Edit(editing) => (&editing.order, &mut editing.sent),
-            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Names(_) | Kind::Diff(_) => return Vec::new(),
+            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Names(_) | Kind::Diff(_) | Kind::Sync(_) => return Vec::new(),
         };
         let end = content.len().min(INPUT_CREDIT_BYTES as usize);
         *sent = end;
@@ -368,6 +377,8 @@ impl FileTask {
             return Ok(Step::Done(Err(match self.given_up {
                 None => match &self.kind {
                     Kind::Diff(_) => explain_diff(failed),
+                    Kind::Sync(_) => Error::unavailable("what was written could not be put on disk")
+                        .because(std::io::Error::from_raw_os_error(failed.errno)),
                     Kind::Names(naming) => naming.explain(failed, &self.path).unwrap_or_else(|| explain(failed, &self.path)),
                     Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Edit(_) | Kind::Search(_) => {
                         explain(failed, &self.path)
@@ -435,7 +446,11 @@ impl FileTask {
             (Kind::Diff(claimed), FromAgent::Diffed(end)) => {
                 Ok(Step::Done(crate::ops::to_value(&claimed.response(&self.workspace, &end)?)))
             }
-            (Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Edit(_) | Kind::Search(_) | Kind::Diff(_), _) => {
+            (Kind::Sync(call), FromAgent::Synced { alive }) => Ok(Step::Synced(call.clone(), alive)),
+            (
+                Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Edit(_) | Kind::Search(_) | Kind::Diff(_) | Kind::Sync(_),
+                _,
+            ) => {
                 Err(Violation("a file request was answered with a message that is not an answer to it".to_owned()))
             }
         }
@@ -451,7 +466,7 @@ impl FileTask {
             Kind::Edit(editing) => (&mut editing.answer, EDIT_ANSWER_BYTES_MAX as u64, &mut editing.credit_left),
             Kind::Search(searching) => (&mut searching.answer, SEARCH_ANSWER_BYTES_MAX as u64, &mut searching.credit_left),
             Kind::Diff(claimed) if !claimed.stat => (&mut claimed.patch, PATCH_BYTES_MAX as u64, &mut claimed.credit_left),
-            Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Names(_) | Kind::Diff(_) => {
+            Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Names(_) | Kind::Diff(_) | Kind::Sync(_) => {
                 return Err(Violation("content came for a request that reads nothing".to_owned()));
             }
         };
@@ -473,7 +488,7 @@ impl Kind {
             Self::List { .. } | Self::Read(_) | Self::Write { .. } | Self::Edit(_) | Self::Search(_) | Self::Names(_) => {
                 FILE_TIME_MAX
             }
-            Self::Diff(_) => DIFF_TIME_MAX,
+            Self::Diff(_) | Self::Sync(_) => DIFF_TIME_MAX,
         }
     }
 }

@@ -101,6 +101,7 @@ impl Supervisor<'_> {
                     | FromAgent::Deleted { .. }
                     | FromAgent::Moved { .. }
                     | FromAgent::DirectoryMade { .. }
+                    | FromAgent::Synced { .. }
                     | FromAgent::Changes(_)
                     | FromAgent::Diffed(_)
                     | FromAgent::FileInfo(_)
@@ -124,6 +125,17 @@ impl Supervisor<'_> {
                     Step::More => {}
                     Step::Credit(bytes) => self.link.send(channel, &ToAgent::Credit { bytes })?,
                     Step::Content(bytes) => self.link.send_data(channel, Stream::Content, &bytes)?,
+                    Step::Synced(call, alive) => {
+                        if let Life::Workspace { past, .. } = &mut self.life {
+                            past.alive_inside = alive;
+                        }
+                        // One that is gone wants it no more.
+                        if let Some(Task::File(file)) = self.tasks.remove(&channel)
+                            && let Some(connection) = file.connection
+                        {
+                            self.synced.push((connection, *call));
+                        }
+                    }
                     Step::Done(answer) => {
                         if let Some(Task::File(file)) = self.tasks.remove(&channel) {
                             self.end_file(*file, answer);

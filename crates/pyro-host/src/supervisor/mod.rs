@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use pyro_api::ops::workspace::IsolationReport;
-use pyro_api::{Error, Result};
+use pyro_api::{Call, Error, Result};
 use pyro_sys::memory::Rest;
 use pyro_wire::limits::KILL_CONFIRM_MS;
 use pyro_wire::{Stream, ToAgent};
@@ -136,6 +136,8 @@ pub struct Supervisor<'a> {
     stop_deadline: Option<Instant>,
     /// Callers that wait for a diff, those that are gone too: their thread runs on. Never more than [`tasks::DIFFS_MAX`].
     diff_waiters: Vec<u32>,
+    /// Calls whose machine has put everything on disk, and who waits for them.
+    synced: Vec<(u32, Call)>,
     /// No caller is taken before.
     accept_after: Option<Instant>,
     rest: Rest,
@@ -220,6 +222,7 @@ impl<'a> Supervisor<'a> {
             stop_waiters: Vec::new(),
             stop_deadline: None,
             diff_waiters: Vec::new(),
+            synced: Vec::new(),
             accept_after: None,
             rest: Rest::default(),
             idle_since: Instant::now(),
@@ -289,6 +292,11 @@ impl<'a> Supervisor<'a> {
                 && let Some(end) = self.read_link()
             {
                 return end;
+            }
+            for (connection, call) in std::mem::take(&mut self.synced) {
+                if let Some(end) = self.do_call(connection, call) {
+                    return end;
+                }
             }
             if ready.gone && !ready.link {
                 return self.gone("the sandbox ended by itself");

@@ -69,6 +69,8 @@ pub struct Past<'a> {
     /// What is known of layers.
     pub(super) weights: Weights,
     pub(super) relaunch: Relaunch<'a>,
+    /// Processes besides the agent that a machine of its own had when it said so last.
+    pub(super) alive_inside: u64,
 }
 
 /// A state of the files that never changes again.
@@ -110,11 +112,17 @@ impl<'a> Past<'a> {
             squash_at: fewer::WIDTH,
             weights: Weights::default(),
             relaunch,
+            alive_inside: 0,
         }
     }
 
     fn is_settled(&self) -> Result<bool> {
-        past::is_settled(&self.home, &self.mounts, &self.position)
+        past::is_settled(&self.home, &self.mounts, &self.position, self.since)
+    }
+
+    /// The workspace as its past sees it.
+    fn subject<'s>(&'s self, id: &'s str, name: &'s str) -> past::Subject<'s> {
+        past::Subject { home: &self.home, id, name, mounts: &self.mounts, since: self.since }
     }
 
     /// Whether the live layer was copied so often that it is sealed now.
@@ -335,9 +343,6 @@ impl Supervisor<'_> {
         let (Life::Workspace { store, past, .. }, Some(sandbox)) = (&mut self.life, &mut self.sandbox) else {
             return Err(Error::internal("a run has no past"));
         };
-        if sandbox.layers() == LayersAt::Inside {
-            return Err(not_outside(&self.subject.name));
-        }
         let position = past.position.clone();
         let Some(why) = why_not.filter(|_| !past.is_settled().unwrap_or(false)) else {
             return Ok(Point { step: position.head, layers: position.layers, copied: None });
@@ -348,6 +353,9 @@ impl Supervisor<'_> {
         let copied = layers::make_copy(&past.home, &naming, &past.mounts, &position.live);
         drop(frozen);
         let copy = copied?;
+        if sandbox.layers() == LayersAt::Inside {
+            return self.point_on_disk(op, words, &why, &copy, running);
+        }
         let layers: Vec<LayerId> = std::iter::once(&copy).chain(&position.below).cloned().collect();
         let new = NewStep { op, subject: words, layers: layers.clone() };
         match store.add_copy(&self.subject.id, &position, &new) {
@@ -360,6 +368,34 @@ impl Supervisor<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// As [`Self::point`], of the copy of a machine's disk. While nothing could write the workspace stands on it from then on; else it lies beside its way.
+    fn point_on_disk(&mut self, op: &str, words: &str, why: &str, copy: &LayerId, running: bool) -> Result<Point> {
+        let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
+        let id = &self.subject.id;
+        let layers = vec![copy.clone()];
+        let stood = if running || past.alive_inside > 0 {
+            let new = NewStep { op, subject: words, layers: layers.clone() };
+            store.add_copy(id, &past.position, &new)
+        } else {
+            store.seal(id, &past.position, Sealing::CopiedWhole(copy), past.since).inspect(|_| past.since = None)
+        };
+        match stood {
+            Ok(after) => {
+                past.position = after;
+                Ok(Point { step: past.position.last, layers, copied: Some(why.to_owned()) })
+            }
+            Err(error) => {
+                layers::discard(&past.home, copy);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether what was written is on a disk that only the inside reads.
+    pub(super) fn writes_inside(&self) -> bool {
+        self.sandbox.as_ref().is_some_and(|sandbox| sandbox.layers() == LayersAt::Inside)
     }
 
     /// Names the files as they are now.
@@ -399,18 +435,20 @@ impl Supervisor<'_> {
     pub(super) fn rewind(&mut self, connection: u32, target: &Target, words: &str) -> Result<Option<End>> {
         let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
         let Some(sandbox) = &self.sandbox else { return Err(Error::internal("there is no sandbox")) };
-        if sandbox.layers() == LayersAt::Inside {
-            return Err(not_outside(&self.subject.name));
-        }
-        let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
+        let subject = past.subject(&self.subject.id, &self.subject.name);
         past::check(store, subject, &past.position, target)?;
-        let stopped = sandbox.alive();
+        let is_inside = sandbox.layers() == LayersAt::Inside;
+        let stopped = if is_inside { Some(past.alive_inside) } else { sandbox.alive() };
         let why = "the workspace was set back to another state of its files";
         let home = past.home.clone();
         let ended = self.sandbox.take().map_or(Ok(()), super::Sandbox::kill).and_then(|()| fault::point(&home, "rewind.ended"));
         self.end_tasks(why);
         let gone = ended.and_then(|()| self.go(target, words));
         fault::pass(&home, "rewind.gone");
+        if is_inside && gone.is_ok() {
+            // Nothing else makes steps there, and each is a disk.
+            self.forget_old();
+        }
         // Whether or not it is where it should be: there must be a sandbox again.
         match self.relaunch() {
             Ok(()) => {
@@ -437,18 +475,20 @@ impl Supervisor<'_> {
     pub(super) fn seal_for_good(&mut self) -> Result<()> {
         let Life::Workspace { store, past, .. } = &mut self.life else { return Ok(()) };
         past.forget_spare();
-        let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
-        past.position = past::seal(store, subject, &past.position, past.since)?;
+        if layers::has_disk(&past.home, &past.mounts, &past.position.live) {
+            // It is written to again by the next start: a step of it would be a copy.
+            return Ok(());
+        }
+        past.position = past::seal(store, past.subject(&self.subject.id, &self.subject.name), &past.position)?;
         Ok(())
     }
 
     fn go(&mut self, target: &Target, words: &str) -> Result<past::Gone> {
         let Life::Workspace { store, past, .. } = &mut self.life else { return Err(Error::internal("a run has no past")) };
         past.forget_spare();
-        let subject = past::Subject { home: &past.home, id: &self.subject.id, name: &self.subject.name, mounts: &past.mounts };
-        past.position = past::seal(store, subject, &past.position, past.since)?;
+        past.position = past::seal(store, past.subject(&self.subject.id, &self.subject.name), &past.position)?;
         past.since = None;
-        let gone = past::go(store, subject, &past.position, target, words)?;
+        let gone = past::go(store, past.subject(&self.subject.id, &self.subject.name), &past.position, target, words)?;
         past.position = gone.position.clone();
         Ok(gone)
     }
@@ -469,9 +509,9 @@ impl Supervisor<'_> {
 /// Why nobody outside reads what a machine has changed.
 pub const NOT_OUTSIDE: &str = "what a machine of its own has written is on a disk that only it reads";
 
-/// Refuses the past of a workspace whose changes nobody outside can read.
+/// Refuses what takes somebody outside who reads what was written.
 #[must_use]
-pub fn not_outside(name: &str) -> Error {
-    Error::unavailable(format!("the past of {name} is not kept: {NOT_OUTSIDE}"))
-        .hint("workspaces with isolation namespaces have snapshots, reset, undo and fork")
+pub fn not_outside(name: &str, what: &str) -> Error {
+    Error::unavailable(format!("{name} cannot be {what}: {NOT_OUTSIDE}"))
+        .hint("workspaces with isolation namespaces can; of one with microvm, a fork is set beside it and both are looked into")
 }

@@ -144,8 +144,13 @@ impl Supervisor<'_> {
         let detail = crate::diff::detail_of(request);
         match self.sandbox.as_ref().expect("it is taken only after the loop").layers() {
             LayersAt::Outside => {}
-            LayersAt::Inside if request.against != Against::Baseline => return Err(past::not_outside(&self.subject.name)),
-            LayersAt::Inside => return self.begin_file(FileTask::diff(&self.subject.name, connection, path, request)),
+            LayersAt::Inside if self.is_told_inside(&request.against)? => {
+                return self.begin_file(FileTask::diff(&self.subject.name, connection, path, request));
+            }
+            LayersAt::Inside => {
+                return Err(Error::unavailable(format!("{} cannot be compared with that: {}", self.subject.name, past::NOT_OUTSIDE))
+                    .hint("what it was made of can be compared with: --against seed"));
+            }
         }
         let mounts = self.compared(&request.against)?;
         let name = self.subject.name.clone();
@@ -161,6 +166,17 @@ impl Supervisor<'_> {
         std::thread::Builder::new().name("diff".into()).spawn(work).map_err(no_room)?;
         self.diff_waiters.push(connection);
         Ok(())
+    }
+
+    /// Whether the agent of a machine can tell what has changed since then: it sees what was written to its disk, and what is below that.
+    fn is_told_inside(&self, against: &Against) -> Result<bool> {
+        let Life::Workspace { store, .. } = &self.life else { return Err(Error::internal("a run has no past")) };
+        match against {
+            Against::Seed => Ok(true),
+            // That of a fork is a disk too.
+            Against::Baseline => Ok(store.step(&self.subject.id, &self.subject.name, 0)?.layers.is_empty()),
+            Against::Step(_) | Against::Snapshot(_) | Against::Workspace(_) => Ok(false),
+        }
     }
 
     /// The layers of both sides of a diff: this workspace now, and what it is compared with.

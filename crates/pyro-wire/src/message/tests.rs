@@ -76,6 +76,7 @@ fn every_request() -> Vec<ToAgent> {
         ToAgent::Search(Search { tell: SearchTell::Files, ..search() }),
         ToAgent::Search(Search { tell: SearchTell::Counts, ..search() }),
         ToAgent::Diff(Diff { path: path("/workspace"), stat: true, binary: false, credit_bytes: 40 }),
+        ToAgent::Sync,
         ToAgent::Shutdown { grace_ms: 2000 },
     ]
 }
@@ -151,6 +152,7 @@ fn every_answer() -> Vec<FromAgent> {
         FromAgent::Deleted { entries: 3 },
         FromAgent::Moved { replaced: true },
         FromAgent::DirectoryMade { created: false },
+        FromAgent::Synced { alive: 2 },
         FromAgent::FileInfo(FileInfo { size_bytes: 12, mode: 0o4755 }),
         FromAgent::Written(Written { created: true, mode: 0o644 }),
         FromAgent::Credit { bytes: 65_536 },
@@ -231,9 +233,10 @@ fn every_variant_is_in_the_snapshot() {
         ToAgent::MakeDirectory(_) => 16,
         ToAgent::Resize(_) => 17,
         ToAgent::Inspect(_) => 18,
+        ToAgent::Sync => 19,
     };
     let found: std::collections::BTreeSet<_> = every_request().iter().map(kind).collect();
-    assert_eq!(found.len(), 19);
+    assert_eq!(found.len(), 20);
     let kind = |answer: &FromAgent| match answer {
         FromAgent::Hello(_) => 0,
         FromAgent::Started { .. } => 1,
@@ -254,9 +257,10 @@ fn every_variant_is_in_the_snapshot() {
         FromAgent::Moved { .. } => 16,
         FromAgent::DirectoryMade { .. } => 17,
         FromAgent::Inspected { .. } => 18,
+        FromAgent::Synced { .. } => 19,
     };
     let found: std::collections::BTreeSet<_> = every_answer().iter().map(kind).collect();
-    assert_eq!(found.len(), 19);
+    assert_eq!(found.len(), 20);
 }
 
 fn any_path() -> impl Strategy<Value = SandboxPath> {
@@ -328,6 +332,7 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         (any_path(), any::<bool>()).prop_map(|(path, recursive)| ToAgent::Delete(Delete { path, recursive })),
         (any_path(), any_path(), any::<bool>()).prop_map(|(from, to, overwrite)| ToAgent::Move(Move { from, to, overwrite })),
         any_path().prop_map(|path| ToAgent::MakeDirectory(MakeDirectory { path })),
+        Just(ToAgent::Sync),
         (any_path(), any::<u64>(), prop::option::of(0..=MODE_MAX)).prop_map(|(path, size_bytes, mode)| ToAgent::Write(Write {
             path,
             size_bytes,
@@ -418,6 +423,7 @@ pub fn from_agent() -> impl Strategy<Value = FromAgent> {
         (1..u64::MAX).prop_map(|entries| FromAgent::Deleted { entries }),
         any::<bool>().prop_map(|replaced| FromAgent::Moved { replaced }),
         any::<bool>().prop_map(|created| FromAgent::DirectoryMade { created }),
+        any::<u64>().prop_map(|alive| FromAgent::Synced { alive }),
         any::<u64>().prop_map(|omitted| FromAgent::Diffed(Diffed { omitted })),
         (any::<u64>(), 0..=MODE_MAX).prop_map(|(size_bytes, mode)| FromAgent::FileInfo(FileInfo { size_bytes, mode })),
         (any::<bool>(), 0..=MODE_MAX).prop_map(|(created, mode)| FromAgent::Written(Written { created, mode })),

@@ -226,3 +226,62 @@ fn what_a_machine_cannot_be_is_refused_with_a_way_out() {
         assert!(refused.code == 125 && refused.stderr.contains("hint:"), "{}", refused.all());
     });
 }
+
+#[test]
+fn the_past_of_a_machine_is_copies_of_its_disk() {
+    case(|env| {
+        let ws = machine(env, "past");
+        let ws = ws.as_str();
+        let read = || exec(env, ws, "cat file; cat /var/x/y 2>/dev/null || echo nothing");
+        exec(env, ws, "echo one >file; mkdir /var/x; echo two >/var/x/y");
+        let snapshot: Value = env.json(&["workspace", "snapshot", "create", ws, "before"]);
+        assert_eq!((&snapshot["step"], snapshot["copied"].is_string()), (&Value::from(1), true), "{snapshot:#}");
+        exec(env, ws, "echo changed >file; rm -r /var/x");
+        let gone: Value = env.json(&["workspace", "reset", ws, "--snapshot", "before"]);
+        assert_eq!(gone["left"]["subject"], "echo changed >file; rm -r /var/x", "{gone:#}");
+        assert_eq!(read(), "one\ntwo\n");
+        // What was done since the last step is what is undone first, though it only looked: nobody outside sees that.
+        let undone: Value = env.json(&["workspace", "undo", ws]);
+        assert_eq!(undone["at"]["op"], "workspace reset", "{undone:#}");
+        env.pyro(&["workspace", "undo", ws]).expect_ok();
+        assert_eq!(read(), "changed\nnothing\n");
+        // While something runs a snapshot lies beside the way.
+        exec(env, ws, "(while :; do echo more >>log; done) >/dev/null 2>&1 & until [ -s log ]; do :; done");
+        let beside: Value = env.json(&["workspace", "snapshot", "create", ws, "beside"]);
+        assert!(beside["copied"].is_string(), "{beside:#}");
+        env.pyro(&["workspace", "stop", ws]).expect_ok();
+        // One that stands still is gone back with as well.
+        let gone: Value = env.json(&["workspace", "reset", ws, "--snapshot", "beside"]);
+        assert_eq!(gone["stopped"], Value::Null, "{gone:#}");
+        assert_eq!(exec(env, ws, "test -s log && cat file"), "changed\n");
+        env.pyro(&["workspace", "reset", ws]).expect_ok();
+        assert_eq!(exec(env, ws, "ls -A"), "", "as it was created");
+    });
+}
+
+#[test]
+fn forks_of_a_machine_have_its_files_and_disks_of_their_own() {
+    case(|env| {
+        let ws = machine(env, "origin");
+        let ws = ws.as_str();
+        exec(env, ws, "echo common >file; head -c 3M /dev/urandom >much; sha256sum much >sum");
+        let (one, two) = (env.name("fork-1"), env.name("fork-2"));
+        for fork in [&one, &two] {
+            env.pyro(&["workspace", "fork", ws, "--name", fork]).expect_ok();
+        }
+        exec(env, &one, "sha256sum --quiet -c sum && echo first >file");
+        exec(env, ws, "echo origin >file");
+        env.pyro(&["workspace", "delete", ws]).expect_ok();
+        assert_eq!(exec(env, &two, "sha256sum --quiet -c sum; cat file"), "common\n");
+        assert_eq!(exec(env, &one, "cat file"), "first\n");
+        let refused = env.pyro(&["workspace", "diff", &one]);
+        refused.expect_error(125, "cannot be compared with that");
+        let diff = env.pyro(&["workspace", "diff", &one, "--against", "seed", "--stat"]).expect_ok();
+        assert!(diff.stdout.contains("workspace/file"), "{}", diff.stdout);
+        env.pyro(&["workspace", "merge", &one, &two]).expect_error(125, "cannot be merged");
+        let again = env.name("fork-again");
+        env.pyro(&["workspace", "stop", &one]).expect_ok();
+        env.pyro(&["workspace", "fork", &one, "--name", &again]).expect_ok();
+        assert_eq!(exec(env, &again, "cat file"), "first\n");
+    });
+}

@@ -46,8 +46,8 @@ fn namespaces_case(why: &str, story: impl FnOnce(&TestEnv)) {
 
 /// What a machine does not let the host see.
 const SEEN_OUTSIDE: &str = "processes of a machine cannot be seen from outside";
-/// Why the past is not told of machines.
-const NO_PAST: &str = "what a machine has written is on a disk that only it reads";
+/// Why machines are not asked about their past like others.
+const NO_PAST: &str = "the past of a machine is copies of its disk, which has stories of its own: nobody outside reads it, and commands make no steps";
 /// What a machine cannot show.
 const HOST_DIRECTORIES: &str = "a machine sees disks, and no directories of the host";
 

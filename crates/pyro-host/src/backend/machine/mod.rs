@@ -36,6 +36,7 @@ use super::namespaces::Namespaces;
 use super::{Launch, LayersAt, Limits, MakeLayers, Pressure, Sandbox, StackMount};
 use crate::environment::{self, Kit, image};
 use crate::home::Home;
+use crate::layers;
 
 mod accelerator;
 mod archive;
@@ -111,15 +112,16 @@ pub fn launch<M: Monitor>(
     let machines = machines(places.home)?;
     let machine = Machine::plan(places, launch)?;
     make_layers()?;
-    if let (Some(image), Some(seed)) = (&machine.seed, launch.mounts[0].lowers.first())
-        && !image.exists()
-    {
+    if let Some((tree, image)) = machine.seed.as_ref().filter(|(_, image)| !image.exists()) {
         places.tell.0("copying the seed to a disk of its own");
-        image::make_seed_image(seed, image, SEED_DISK_BYTES)?;
+        image::make_seed_image(tree, image, SEED_DISK_BYTES)?;
     }
     if !machine.disk.exists() {
-        let blank = image::make_blank(&machines, machine.limits.disk_mib, !machine.volatile)?;
-        image::copy_sparse(&blank, &machine.disk).map_err(|error| no_room(&machine.disk, error))?;
+        let of = match &machine.disk_before {
+            Some(before) => before.clone(),
+            None => image::make_blank(&machines, machine.limits.disk_mib, !machine.volatile)?,
+        };
+        layers::copy_disk(&of, &machine.disk)?;
     }
     let template = Template::ensure(monitor, places, &machine, launch, &machines)?;
     let disks = Disks::open(&machine, &machines)?;
@@ -138,9 +140,12 @@ pub struct Machine {
     /// Its size.
     pub limits: Limits,
     environment: PathBuf,
-    seed: Option<PathBuf>,
+    /// The tree that it is made of, and its disk.
+    seed: Option<(PathBuf, PathBuf)>,
     /// The file behind the writable disk.
     disk: PathBuf,
+    /// The one that it is a copy of, when there was one before it.
+    disk_before: Option<PathBuf>,
     /// Its machine id.
     id: String,
     /// What is on the writable disk need not survive a crash of the host.
@@ -155,7 +160,9 @@ impl Machine {
         })?;
         check_size(launch.limits.mem_mib)?;
         let [root] = launch.mounts.as_slice() else { return Err(sees_only_disks()) };
-        let (seed, environment) = match root.lowers.as_slice() {
+        // Each holds all of what was written, so only the uppermost counts.
+        let (sealed, trees) = root.lowers.split_at(root.sealed.min(root.lowers.len()));
+        let (seed, environment) = match trees {
             [environment] => (None, environment),
             [seed, environment] => (Some(seed), environment),
             _ => return Err(Error::internal("a machine has one environment and at most one seed")),
@@ -165,11 +172,12 @@ impl Machine {
         }
         Ok(Self {
             environment: image::make_image(environment, &|| false)?,
-            seed: seed.map(|seed| image::image_of(seed)),
+            seed: seed.map(|seed| (seed.clone(), image::image_of(seed))),
             kit,
             accelerator: Accelerator::find(places.home, places.binary),
             limits: launch.limits,
-            disk: root.upper.with_extension("ext4"),
+            disk: layers::disk(&root.upper),
+            disk_before: sealed.first().map(|layer| layers::disk(layer)).filter(|disk| disk.exists()),
             // The same at each start, and nobody else's: homes have marks of their own.
             id: blake3::hash(launch.id.as_bytes()).to_hex()[..32].to_owned(),
             volatile: launch.volatile,
@@ -278,7 +286,7 @@ pub struct Disks {
 impl Disks {
     fn open(machine: &Machine, machines: &Path) -> Result<Self> {
         let seed = match &machine.seed {
-            Some(seed) => open_to_read(seed)?,
+            Some((_, image)) => open_to_read(image)?,
             None => open_to_read(&nothing(machines.join("no-seed"), SEED_DISK_BYTES)?)?,
         };
         Ok(Self { environment: open_to_read(&machine.environment)?, writable: open_to_write(&machine.disk)?, seed })
@@ -397,6 +405,7 @@ pub fn wall(launch: &Launch, name: &str, root: &Path, overhead: Overhead) -> Res
     let mount = StackMount {
         at: "/".to_owned(),
         lowers: vec![root.to_owned()],
+        sealed: 0,
         upper: directory.join(format!("upper-{name}")),
         work: directory.join(format!("work-{name}")),
     };
@@ -515,6 +524,11 @@ impl Sandbox for MachineSandbox {
 
     fn layers(&self) -> LayersAt {
         LayersAt::Inside
+    }
+
+    fn freeze(&self) -> Result<Box<dyn Send>> {
+        // What its kernel has given to the disk is in the file then, and its journal makes something whole of that.
+        self.running.vmm.pause()
     }
 
     fn slowness(&self) -> u32 {

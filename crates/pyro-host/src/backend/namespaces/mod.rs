@@ -236,6 +236,15 @@ impl Sandbox for NamespaceSandbox {
         }
     }
 
+    fn pause(&self) -> Result<Box<dyn Send>> {
+        let cannot = |error| Error::unavailable("stop the first process of a sandbox").because(error);
+        let watched = quiet::Watched::open(&self.child).map_err(cannot)?;
+        match quiet::Frozen::first(&watched).map_err(cannot)? {
+            Some(frozen) => Ok(Box::new(frozen)),
+            None => Err(Error::conflict("it waits for the disk and cannot be stopped").hint("try again")),
+        }
+    }
+
     fn alive(&self) -> Option<u64> {
         quiet::Watched::open(&self.child).and_then(|watched| watched.count()).ok()
     }

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn overlay(upper: &str, work: &str) -> Overlay {
-        Overlay::of(&StackMount { at: "/".into(), lowers: Vec::new(), upper: upper.into(), work: work.into() })
+        Overlay::of(&StackMount { at: "/".into(), lowers: Vec::new(), sealed: 0, upper: upper.into(), work: work.into() })
     }
 
     #[test]

@@ -145,8 +145,7 @@ impl Frozen {
                     found_new = true;
                 }
             }
-            let all_stopped = known.iter().all(|pid| state_of(*pid).is_none_or(|state| matches!(state, b'T' | b't' | b'Z' | b'X')));
-            if !found_new && all_stopped {
+            if !found_new && known.iter().all(|pid| is_stopped(*pid)) {
                 return Ok(Some(frozen));
             }
             if Instant::now() > deadline {
@@ -154,6 +153,25 @@ impl Frozen {
             }
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Stops the first process instead. `None` when it could not be stopped in time.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn first(watched: &Watched) -> io::Result<Option<Self>> {
+        let pid = Pid::from_raw(watched.pid).ok_or(io::ErrorKind::NotFound)?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        pidfd_send_signal(process.as_fd(), Signal::STOP)?;
+        let frozen = Self { stopped: vec![(process, true)] };
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        while !is_stopped(watched.pid) {
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(Some(frozen))
     }
 }
 
@@ -188,9 +206,20 @@ fn namespace_of(pid: i32) -> io::Result<std::path::PathBuf> {
     std::fs::read_link(Path::new("/proc").join(pid.to_string()).join("ns/pid"))
 }
 
+/// Whether no thread of a process runs any more: each stops when it comes back from what it asked of the kernel.
+fn is_stopped(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let mut states = threads.flatten().filter_map(|thread| state_in(&thread.path().join("stat")));
+    states.all(|state| matches!(state, b'T' | b't' | b'Z' | b'X'))
+}
+
 /// State of a process as proc_pid_stat(5) has it; `None` when it is gone.
 fn state_of(pid: i32) -> Option<u8> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    state_in(&Path::new("/proc").join(pid.to_string()).join("stat"))
+}
+
+fn state_in(stat: &Path) -> Option<u8> {
+    let stat = std::fs::read(stat).ok()?;
     // After the name, which may hold anything, in parentheses.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(end + 2).copied()
