@@ -163,7 +163,13 @@ fn mounts_of(environment: &Environment) -> Vec<Mount> {
 fn stack_of_run(place: &Place, mounts: &[Mount]) -> Vec<StackMount> {
     let stacked = |mount: &Mount| {
         let name = layers::overlay_name(&mount.at);
-        StackMount { at: mount.at.clone(), lowers: mount.lowers.clone(), sealed: 0, upper: place.upper(&name), work: place.work(&name) }
+        StackMount {
+            at: mount.at.clone(),
+            lowers: mount.lowers.clone(),
+            sealed: 0,
+            upper: place.upper(&name),
+            work: place.work(&name),
+        }
     };
     mounts.iter().map(stacked).collect()
 }

@@ -126,9 +126,7 @@ pub fn check(store: &Store, subject: Subject<'_>, position: &Position, target: &
             store.parent(subject.id, &head)?.map(drop).ok_or_else(|| nothing_to(subject, "undo"))
         }
         Target::Undo => Ok(()),
-        Target::Redo if position.redo.is_empty() || !subject.is_settled(position)? => {
-            Err(nothing_to(subject, "redo"))
-        }
+        Target::Redo if position.redo.is_empty() || !subject.is_settled(position)? => Err(nothing_to(subject, "redo")),
         Target::Redo => Ok(()),
     }
 }

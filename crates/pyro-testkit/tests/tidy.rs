@@ -311,7 +311,8 @@ fn links_between_documents_lead_somewhere() {
 #[test]
 fn decisions_are_numbered_without_gaps_listed_and_short() {
     let mut found = Vec::new();
-    let (mut files, others): (Vec<Text>, Vec<Text>) = texts().into_iter().partition(|text| text.path.starts_with("docs/decisions/"));
+    let (mut files, others): (Vec<Text>, Vec<Text>) =
+        texts().into_iter().partition(|text| text.path.starts_with("docs/decisions/"));
     let list = others.iter().find(|text| text.path == "docs/README.md").expect("the list of documents");
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for (index, text) in files.iter().enumerate() {

@@ -296,7 +296,10 @@ fn the_disk_of_a_machine_is_a_layer_that_needs_no_other() {
     assert_eq!(standing.on_disk(), "blank one two");
     standing.seal_disk(since);
     assert_eq!(standing.position.layers.len(), 1);
-    assert_eq!(fs::read_to_string(layers::disk(&layers::overlay(&standing.home, &first[0], &standing.mounts[0]))).unwrap(), "blank one");
+    assert_eq!(
+        fs::read_to_string(layers::disk(&layers::overlay(&standing.home, &first[0], &standing.mounts[0]))).unwrap(),
+        "blank one"
+    );
     standing.go(Target::Undo).unwrap();
     assert_eq!(standing.on_disk(), "blank one");
 }
@@ -327,9 +330,8 @@ fn while_a_machine_stands_on_a_copy_of_its_disk_what_was_done_says_whether_it_ha
     let copy = layers::make_copy(&standing.home, &naming, &standing.mounts, &standing.position.live).unwrap();
     drop(naming);
     standing.position = standing.store.seal(ID, &standing.position, Sealing::CopiedWhole(&copy), since).unwrap();
-    let is_settled = |standing: &Standing, since| {
-        super::is_settled(&standing.home, &standing.mounts, &standing.position, since).unwrap()
-    };
+    let is_settled =
+        |standing: &Standing, since| super::is_settled(&standing.home, &standing.mounts, &standing.position, since).unwrap();
     assert!(is_settled(&standing, None));
     assert_eq!(standing.position.layers, [copy]);
     let since = standing.write_to_disk("two");

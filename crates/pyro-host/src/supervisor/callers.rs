@@ -220,12 +220,6 @@ impl Supervisor<'_> {
 
 /// Whether a call needs the files as they are now, for as long as there is somebody who wants them.
 fn copies_files(op: &str) -> bool {
-    [
-        crate::ops::POINT,
-        ops::SnapshotCreate::NAME,
-        ops::WorkspaceReset::NAME,
-        ops::WorkspaceUndo::NAME,
-        ops::WorkspaceRedo::NAME,
-    ]
-    .contains(&op)
+    [crate::ops::POINT, ops::SnapshotCreate::NAME, ops::WorkspaceReset::NAME, ops::WorkspaceUndo::NAME, ops::WorkspaceRedo::NAME]
+        .contains(&op)
 }

@@ -72,9 +72,15 @@ enum GivenUp {
 
 #[derive(Debug)]
 enum Kind {
-    List { limit: usize, entries: Vec<FileEntry> },
+    List {
+        limit: usize,
+        entries: Vec<FileEntry>,
+    },
     Read(Box<Reading>),
-    Write { content: Vec<u8>, sent: usize },
+    Write {
+        content: Vec<u8>,
+        sent: usize,
+    },
     Edit(Box<Editing>),
     Search(Box<Searching>),
     Names(Naming),
@@ -360,7 +366,9 @@ impl FileTask {
         let (content, sent) = match &mut self.kind {
             Kind::Write { content, sent } => (&*content, sent),
             Kind::Edit(editing) => (&editing.order, &mut editing.sent),
-            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Names(_) | Kind::Diff(_) | Kind::Sync(_) => return Vec::new(),
+            Kind::List { .. } | Kind::Read(_) | Kind::Search(_) | Kind::Names(_) | Kind::Diff(_) | Kind::Sync(_) => {
+                return Vec::new();
+            }
         };
         let end = content.len().min(INPUT_CREDIT_BYTES as usize);
         *sent = end;
@@ -448,11 +456,15 @@ impl FileTask {
             }
             (Kind::Sync(call), FromAgent::Synced { alive }) => Ok(Step::Synced(call.clone(), alive)),
             (
-                Kind::List { .. } | Kind::Read(_) | Kind::Write { .. } | Kind::Edit(_) | Kind::Search(_) | Kind::Diff(_) | Kind::Sync(_),
+                Kind::List { .. }
+                | Kind::Read(_)
+                | Kind::Write { .. }
+                | Kind::Edit(_)
+                | Kind::Search(_)
+                | Kind::Diff(_)
+                | Kind::Sync(_),
                 _,
-            ) => {
-                Err(Violation("a file request was answered with a message that is not an answer to it".to_owned()))
-            }
+            ) => Err(Violation("a file request was answered with a message that is not an answer to it".to_owned())),
         }
     }
 

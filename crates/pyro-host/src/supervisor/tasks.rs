@@ -148,8 +148,12 @@ impl Supervisor<'_> {
                 return self.begin_file(FileTask::diff(&self.subject.name, connection, path, request));
             }
             LayersAt::Inside => {
-                return Err(Error::unavailable(format!("{} cannot be compared with that: {}", self.subject.name, past::NOT_OUTSIDE))
-                    .hint("what it was made of can be compared with: --against seed"));
+                return Err(Error::unavailable(format!(
+                    "{} cannot be compared with that: {}",
+                    self.subject.name,
+                    past::NOT_OUTSIDE
+                ))
+                .hint("what it was made of can be compared with: --against seed"));
             }
         }
         let mounts = self.compared(&request.against)?;
